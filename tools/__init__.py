@@ -1,0 +1,1 @@
+"""The gdt command: the only place where all rooms meet; nothing imports it."""
