@@ -1,1 +1,19 @@
-"""The paper's objects: factors and plan, contrast and weight matrices, the loss. Needs torch only."""
+"""The paper's objects: factors and plan, contrast and weight, the loss. Needs torch only."""
+
+from gdt.batch import Batch, Modality
+from gdt.factor import Factor
+from gdt.gather import gather_with_gradients
+from gdt.loss import contrastive_loss, plan_loss
+from gdt.named_plans import named_plan
+from gdt.plan import Plan
+
+__all__ = [
+    "Batch",
+    "Factor",
+    "Modality",
+    "Plan",
+    "contrastive_loss",
+    "gather_with_gradients",
+    "named_plan",
+    "plan_loss",
+]

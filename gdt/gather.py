@@ -1,0 +1,44 @@
+"""Embeddings and codes of all ranks, with correct gradients.
+
+Legend: B rows of this rank (ranks may differ), K rows of all ranks, D embedding, M factors.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_nn
+from torch import Tensor
+
+
+def num_ranks() -> int:
+    """How many processes train together; 1 without torch.distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_with_gradients(embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of all ranks, rank by rank, the same on every rank.
+
+    The gradient of a rank's rows is the sum of what all ranks' losses say of them. Ranks may hold
+    different numbers of rows (a skipped sample leaves its place empty), also none.
+
+    Args:
+        embeddings: float [B, D].
+        codes: int64 [B, M].
+
+    Returns:
+        float [K, D] and int64 [K, M].
+    """
+    if num_ranks() == 1:
+        return embeddings, codes
+    sizes = [torch.zeros(1, dtype=torch.int64, device=codes.device) for _ in range(num_ranks())]
+    dist.all_gather(sizes, torch.tensor([len(codes)], device=codes.device))
+    rows = [int(size) for size in sizes]
+    padding = max(rows) - len(codes)
+    padded = torch.nn.functional.pad(embeddings, (0, 0, 0, padding))
+    padded_codes = torch.nn.functional.pad(codes, (0, 0, 0, padding))
+    all_embeddings = dist_nn.all_gather(padded)  # type: ignore[no-untyped-call]
+    all_codes = [torch.empty_like(padded_codes) for _ in rows]
+    dist.all_gather(all_codes, padded_codes)
+    return (
+        torch.cat([part[:size] for part, size in zip(all_embeddings, rows, strict=True)]),
+        torch.cat([part[:size] for part, size in zip(all_codes, rows, strict=True)]),
+    )
