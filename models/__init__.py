@@ -1,1 +1,17 @@
 """Encoders, projection heads, and one file for each method."""
+
+from models.audio import AUDIO_ENCODERS
+from models.image import IMAGE_ENCODERS
+from models.methods import METHODS, Method, build_method
+from models.options import ModelOptions
+from models.video import VIDEO_ENCODERS
+
+__all__ = [
+    "AUDIO_ENCODERS",
+    "IMAGE_ENCODERS",
+    "METHODS",
+    "VIDEO_ENCODERS",
+    "Method",
+    "ModelOptions",
+    "build_method",
+]
