@@ -35,7 +35,7 @@ def gather_with_gradients(embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Te
     padding = max(rows) - len(codes)
     padded = torch.nn.functional.pad(embeddings, (0, 0, 0, padding))
     padded_codes = torch.nn.functional.pad(codes, (0, 0, 0, padding))
-    all_embeddings = dist_nn.all_gather(padded)  # type: ignore[no-untyped-call]
+    all_embeddings = dist_nn.all_gather(padded)
     all_codes = [torch.empty_like(padded_codes) for _ in rows]
     dist.all_gather(all_codes, padded_codes)
     return (

@@ -1,0 +1,168 @@
+"""Plans against Kronecker products, hand-written matrices, and the errors they must give."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gdt import Plan, named_plan
+from gdt.named_plans import NAMED_PLANS
+
+SAMPLE = {"relation": "distinctive"}
+CROSS = {"relation": "invariant", "values": ["video", "audio"], "pairs": "cross"}
+
+
+def full_grid(plan: Plan, num_samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    codes = plan.codes(torch.arange(num_samples))
+    return plan.contrast(codes, codes), plan.weight(codes, codes)
+
+
+@pytest.mark.parametrize("name", NAMED_PLANS)
+def test_full_grid_is_the_kronecker_product_of_the_factors_tables(name: str) -> None:
+    plan = named_plan(name)
+    num_samples = 3
+    contrast, weight = full_grid(plan, num_samples)
+    expected_contrast = expected_weight = torch.ones(1, 1, dtype=torch.float64)
+    for factor in plan.factors:
+        if factor.name == "sample":
+            c, w = torch.eye(num_samples), torch.ones(num_samples, num_samples)
+        else:
+            c, w = factor.contrast_table, factor.weight_table
+        expected_contrast = torch.kron(expected_contrast, c.double())
+        expected_weight = torch.kron(expected_weight, w.double())
+    expected_weight.fill_diagonal_(0)
+    assert torch.equal(contrast, expected_contrast)
+    assert torch.equal(weight, expected_weight)
+
+
+def test_matrices_one_can_check_by_eye() -> None:
+    plan = Plan.from_tables({"sample": SAMPLE, "modality": CROSS})
+    contrast, weight = full_grid(plan, 2)  # rows and columns: 0 video, 0 audio, 1 video, 1 audio
+    assert contrast.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    assert weight.tolist() == [[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]]
+
+
+def test_a_pair_with_itself_never_takes_part() -> None:
+    plan = named_plan("simclr")
+    _, weight = full_grid(plan, 4)
+    assert weight.diagonal().eq(0).all()
+    assert weight.sum() == 8 * 7
+
+
+def test_rectangular_matrices_are_blocks_of_the_square_one() -> None:
+    plan = named_plan("v_reversal_v_shift")
+    codes = plan.codes(torch.tensor([7, 2, 9]))
+    contrast, weight = plan.contrast(codes, codes), plan.weight(codes, codes)
+    rows, columns = torch.tensor([1, 5, 17]), torch.tensor([0, 3, 8, 20, 23])
+    assert torch.equal(plan.contrast(codes[rows], codes[columns]), contrast[rows][:, columns])
+    assert torch.equal(plan.weight(codes[rows], codes[columns]), weight[rows][:, columns])
+
+
+def test_own_table_of_a_factor_takes_its_place() -> None:
+    soft = [[1.0, 0.5], [0.5, 1.0]]
+    plan = Plan.from_tables(
+        {
+            "sample": SAMPLE,
+            "time_shift": {"relation": "distinctive", "draws": 2, "contrast": soft},
+            "modality": CROSS,
+        }
+    )
+    contrast, _ = full_grid(plan, 1)
+    # rows: shift 0 video, shift 0 audio, shift 1 video, shift 1 audio
+    assert torch.equal(contrast, torch.kron(torch.tensor(soft), torch.ones(2, 2)).double())
+
+
+def test_whole_table_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("0,1\n1,0\n")
+    (tmp_path / "w.csv").write_text("0,1\n1,0\n0,2\n2,0\n")
+    plan = Plan.from_tables(
+        {
+            "sample": SAMPLE,
+            "modality": CROSS,
+            "tables": {"contrast_file": "c.csv", "weight_file": "w.csv"},
+        },
+        folder=tmp_path,
+    )
+    contrast, weight = full_grid(plan, 2)
+    assert contrast.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
+    assert weight.tolist() == [[0, 1, 0, 2], [1, 0, 2, 0], [0, 2, 0, 1], [2, 0, 1, 0]]
+
+
+def test_whole_tables_equal_the_product_they_spell_out(tmp_path: Path) -> None:
+    product = named_plan("v_reversal_v_shift")
+    grid = product.codes(torch.arange(2))
+    size = len(product.grid())
+    for name, matrix in (
+        ("c.csv", product.contrast(grid, grid)),
+        ("w.csv", product.weight(grid, grid)),
+    ):
+        rows = torch.cat([matrix[:size, :size], matrix[:size, size:]])
+        (tmp_path / name).write_text("\n".join(",".join(map(str, row)) for row in rows.tolist()))
+    tables = {
+        **NAMED_PLANS["v_reversal_v_shift"],
+        "tables": {"contrast_file": "c.csv", "weight_file": "w.csv"},
+    }
+    spelled_out = Plan.from_tables(tables, tmp_path)
+    codes = product.codes(torch.tensor([4, 0, 11]))
+    assert torch.equal(spelled_out.contrast(codes, codes), product.contrast(codes, codes))
+    assert torch.equal(spelled_out.weight(codes, codes), product.weight(codes, codes))
+
+
+def test_rows_have_names() -> None:
+    plan = named_plan("v_shift")
+    names = [plan.row_name(code) for code in plan.codes(torch.tensor([3]))]
+    assert names == [
+        "sample 3 · time_shift 0 · video",
+        "sample 3 · time_shift 0 · audio",
+        "sample 3 · time_shift 1 · video",
+        "sample 3 · time_shift 1 · audio",
+    ]
+
+
+def test_fingerprint_changes_with_the_plan_only() -> None:
+    assert named_plan("v_shift").fingerprint() == named_plan("v_shift").fingerprint()
+    assert len({named_plan(name).fingerprint() for name in NAMED_PLANS}) == len(NAMED_PLANS) - 1
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"modality": CROSS}, "factor 'sample' is missing"),
+        ({"sample": SAMPLE}, "factor 'modality' is missing"),
+        ({"sample": SAMPLE, "colour": SAMPLE}, "unknown factor 'colour', allowed are sample"),
+        ({"sample": {"relation": "invariant"}, "modality": CROSS}, "must be distinctive"),
+        ({"sample": {"relation": "both"}, "modality": CROSS}, "allowed are invariant, distinctive"),
+        ({"sample": {}, "modality": CROSS}, "relation is missing"),
+        ({"sample": {**SAMPLE, "weigth": 1}, "modality": CROSS}, "unknown key 'weigth'"),
+        (
+            {"sample": SAMPLE, "modality": {**CROSS, "values": ["video", "smell"]}},
+            "must be different ones of video, audio, image",
+        ),
+        (
+            {"sample": SAMPLE, "modality": {**CROSS, "contrast": [[1, 0]]}},
+            "must be a table of 2 × 2 numbers, got 1 rows",
+        ),
+        (
+            {"sample": SAMPLE, "modality": {**CROSS, "weight": [[1, -1], [1, 1]]}},
+            "finite and not negative",
+        ),
+        (
+            {"sample": SAMPLE, "modality": {"relation": "invariant", "values": ["image"]}},
+            "no pair of transformations is positive",
+        ),
+        (
+            {"sample": SAMPLE, "modality": CROSS, "tables": {"contrast_file": "absent.csv"}},
+            "cannot read .*absent.csv: No such file",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Plan.from_tables(tables)
+
+
+def test_factors_out_of_order_are_refused() -> None:
+    plan = named_plan("v_shift")
+    with pytest.raises(ValueError, match="in the order"):
+        Plan(plan.factors[::-1])
