@@ -1,4 +1,4 @@
-"""Each picture is drawn, as large as its content asks for, and input that does not fit is refused."""
+"""Each picture is drawn as large as its content asks for; input that does not fit is refused."""
 
 from pathlib import Path
 from typing import Any
