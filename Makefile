@@ -1,0 +1,61 @@
+# make demo   sets everything up and runs the main job on a real film
+# make test   sets everything up and passes the tests
+# make check  format, lint, types, quick tests
+# TORCH=system uses the torch, torchvision and torchaudio that PYTHON already has.
+
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= pinned
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+
+ifeq ($(TORCH),system)
+VENV_FLAGS := --system-site-packages
+TORCH_LOCK :=
+else
+VENV_FLAGS :=
+TORCH_LOCK := -r requirements/torch.txt
+endif
+
+.PHONY: demo test check format lock gpu-check clean help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, got " + sys.version)'
+	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+$(VENV)/installed-%: $(UV) pyproject.toml requirements/torch.txt requirements/%.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps $(TORCH_LOCK) -r requirements/$*.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/installed-run
+	@PATH="$(abspath $(BIN)):$$PATH" sh tools/demo.sh
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu"
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu" -q
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The torch stack has a lock of its own, so that a torch that is already there can take its place.
+TORCH_STACK := ^(torch|torchaudio|torchvision|triton|cuda-[a-z]*|nvidia-[a-z0-9-]*)==
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml
+
+lock: $(UV)
+	$(COMPILE) --constraint requirements/torch.in | grep -E '$(TORCH_STACK)' > requirements/torch.txt
+	$(COMPILE) --constraint requirements/torch.in --extra test --extra dev | grep -vE '$(TORCH_STACK)' > requirements/test.txt
+	$(COMPILE) --constraint requirements/torch.in --constraint requirements/test.txt | grep -vE '$(TORCH_STACK)' > requirements/run.txt
+
+clean:
+	rm -rf demo runs

@@ -1,0 +1,41 @@
+#!/bin/sh
+# The main job on real input: film -> shards -> pretraining -> retrieval numbers and pictures.
+# Every step is a `gdt` command, printed before it runs; start here to run it on videos of your own.
+set -eu
+
+out=${DEMO_DIR:-demo}
+started=$(date +%s)
+
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+rm -rf "$out/shards" "$out/run" "$out/retrieval" "$out/pictures"
+mkdir -p "$out/pictures"
+
+if run gdt samples film --out "$out/film"; then
+    run gdt shards build "$out/film" --out "$out/shards" \
+        --clip-seconds 4 --holdout 0.2 --gap-seconds 10 --workers 2
+else
+    printf '\nThe film cannot be fetched here: the demo runs on the synthetic corpus instead.\n'
+    run gdt samples synthetic --out "$out/synthetic"
+    for split in train val; do
+        run gdt shards build "$out/synthetic/$split" --out "$out/shards/$split" \
+            --labels "$out/synthetic/labels.csv" --clip-seconds 4 --workers 2
+    done
+fi
+
+run gdt shards inspect "$out/shards/val" --out "$out/pictures/segments.png"
+run gdt plan show configs/demo.toml --out "$out/pictures/contrast_and_weight.png"
+run gdt pretrain configs/demo.toml --out "$out/run"
+run gdt evaluate retrieval --run "$out/run" --shards "$out/shards/val" --out "$out/retrieval"
+
+cat <<EOF
+
+Done in $(($(date +%s) - started)) s. Pictures to open:
+  $out/pictures/segments.png             one-second segments: frames over their log-mel
+  $out/pictures/contrast_and_weight.png  c and w of the plan
+  $out/run/pictures/loss.png             the loss curve
+  $out/retrieval/index.html              what the model finds: queries and their top hits
+EOF
