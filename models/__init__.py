@@ -2,16 +2,19 @@
 
 from models.audio import AUDIO_ENCODERS
 from models.image import IMAGE_ENCODERS
-from models.methods import METHODS, Method, build_method
+from models.methods import GDT, METHODS, Method, MoCo, SimCLR, build_method
 from models.options import ModelOptions
 from models.video import VIDEO_ENCODERS
 
 __all__ = [
     "AUDIO_ENCODERS",
+    "GDT",
     "IMAGE_ENCODERS",
     "METHODS",
     "VIDEO_ENCODERS",
     "Method",
+    "MoCo",
     "ModelOptions",
+    "SimCLR",
     "build_method",
 ]

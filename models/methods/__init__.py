@@ -13,6 +13,8 @@ from models.methods.moco import MoCo
 from models.methods.simclr import SimCLR
 from models.options import ModelOptions
 
+__all__ = ["GDT", "METHODS", "Method", "MoCo", "SimCLR", "build_method"]
+
 Method = GDT | MoCo  # SimCLR is a GDT
 
 METHODS: Final[dict[str, Callable[[ModelOptions, Plan], Method]]] = {

@@ -18,10 +18,12 @@ Legend: N queries of this rank, P keys of all ranks, K queue entries, D embeddin
 import copy
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdt import Batch, Modality, Plan, contrastive_loss, gather_with_gradients
+from gdt.gather import num_ranks
 from models.heads import moco_head
 from models.options import ModelOptions
 from models.towers import Towers
@@ -69,7 +71,10 @@ class MoCo(nn.Module):
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a float32 scalar; in training also move encoder and queue."""
+        """Return the loss of a batch, a float32 scalar; in training also move encoder and queue.
+
+        Over several ranks its mean is the loss of the whole batch, and so is its gradient's.
+        """
         queries, query_codes = self.towers(self._view(batch, QUERY_VIEW))  # N × D, N × M
 
         with torch.no_grad():
@@ -79,9 +84,17 @@ class MoCo(nn.Module):
             keys, key_codes = gather_with_gradients(keys, key_codes)  # P × D, P × M
 
         contrast, weight = self._relations(query_codes, key_codes)  # N × (P+K) each
+        total = (contrast * weight).sum()
+        if num_ranks() > 1:  # ranks may hold different numbers of queries
+            dist.all_reduce(total)
         with torch.autocast(queries.device.type, enabled=False):
             loss = contrastive_loss(
-                queries, torch.cat([keys, self.queue]), contrast, weight, self.temperature
+                queries,
+                torch.cat([keys, self.queue]),
+                contrast,
+                weight,
+                self.temperature,
+                normalizer=total / num_ranks(),
             )
 
         if self.training:

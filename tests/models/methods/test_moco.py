@@ -1,0 +1,185 @@
+"""MoCo v2: lightly's loss with a memory bank, the momentum update, and the queue."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from lightly.loss import NTXentLoss
+from lightly.models.utils import update_momentum
+
+from gdt import Batch, Modality, named_plan
+from models import MoCo, ModelOptions, build_method
+
+PLAN = named_plan("moco")
+SAMPLE, VIEW = PLAN.names.index("sample"), PLAN.names.index("augmentation")
+
+
+@pytest.fixture
+def moco(small_options: dict[str, ModelOptions]) -> MoCo:
+    torch.manual_seed(0)
+    method = build_method(small_options["moco"], PLAN)
+    assert isinstance(method, MoCo)
+    return method
+
+
+def codes_of(samples: list[int]) -> torch.Tensor:
+    codes = torch.zeros(len(samples), len(PLAN.names), dtype=torch.int64)
+    codes[:, SAMPLE] = torch.tensor(samples)
+    codes[:, VIEW] = 1
+    return codes
+
+
+def test_losses_and_queue_equal_lightlys_memory_bank(
+    moco: MoCo, make_batch: Callable[..., Batch]
+) -> None:
+    """Five steps of different samples, the queue of 12 wrapping after three batches of 4."""
+    twin = copy.deepcopy(moco)
+    oracle = NTXentLoss(temperature=moco.temperature, memory_bank_size=(12, 16))
+    oracle.memory_bank.bank = moco.queue.clone()
+    optimizers = [torch.optim.SGD(m.towers.parameters(), lr=0.05) for m in (moco, twin)]
+    for step in range(5):
+        batch = make_batch(PLAN, range(4 * step, 4 * step + 4))
+        loss = moco(batch)
+
+        values, codes = batch.modalities["image"]
+        queries = twin.towers.heads["image"](
+            twin.towers.encoders["image"](values[codes[:, VIEW] == 0])
+        )
+        update_momentum(twin.towers, twin.momentum_towers, m=moco.momentum)
+        with torch.no_grad():
+            keys = twin.momentum_towers.heads["image"](
+                twin.momentum_towers.encoders["image"](values[codes[:, VIEW] == 1])
+            )
+        expected = oracle(queries, keys)
+
+        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+        for optimizer, step_loss in zip(optimizers, (loss, expected), strict=True):
+            optimizer.zero_grad()
+            step_loss.backward()
+            optimizer.step()
+        torch.testing.assert_close(moco.queue, oracle.memory_bank.bank, rtol=1e-5, atol=1e-6)
+        assert int(moco.queue_pointer) == int(oracle.memory_bank.bank_ptr)
+        # The twins drift by rounding of their gradients; each step is compared from one start.
+        twin.load_state_dict(moco.state_dict())
+        oracle.memory_bank.bank = moco.queue.clone()
+
+
+def test_momentum_update_is_exact_and_comes_before_the_keys(
+    moco: MoCo, make_batch: Callable[..., Batch]
+) -> None:
+    with torch.no_grad():
+        for parameter in moco.towers.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    before = [p.clone() for p in moco.momentum_towers.parameters()]
+    batch = make_batch(PLAN, [0, 1, 2])
+    loss = moco(batch)
+    for old, query, key in zip(
+        before, moco.towers.parameters(), moco.momentum_towers.parameters(), strict=True
+    ):
+        exact = 0.9 * old.double() + (1 - 0.9) * query.double()
+        torch.testing.assert_close(key.double(), exact, rtol=0, atol=1e-7)
+        assert not key.requires_grad
+    values, codes = batch.modalities["image"]
+    with torch.no_grad():  # batch statistics in training: only the weights matter
+        keys = moco.momentum_towers.embed("image", values[codes[:, VIEW] == 1])
+    torch.testing.assert_close(moco.queue[:3], keys)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in moco.towers.parameters())
+    assert all(p.grad is None for p in moco.momentum_towers.parameters())
+
+
+def test_queue_wraps_where_the_batch_does_not_divide_it(moco: MoCo) -> None:
+    """Against a plain list that is appended to and cut, 12 entries, batches of 5."""
+    history = [(-1, row) for row in moco.queue.clone()]
+    for step in range(7):
+        samples = list(range(5 * step, 5 * step + 5))
+        keys = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
+        moco.enqueue(keys, codes_of(samples))
+        history = (history + list(zip(samples, keys, strict=True)))[-12:]
+        oldest = int(moco.queue_pointer)
+        assert oldest == 5 * (step + 1) % 12
+        order = [(oldest + i) % 12 for i in range(12)]
+        assert moco.queue_codes[order, SAMPLE].tolist() == [sample for sample, _ in history]
+        assert torch.equal(moco.queue[order], torch.stack([row for _, row in history]))
+
+
+def test_more_keys_than_the_queue_holds_leave_the_last(moco: MoCo) -> None:
+    keys = torch.nn.functional.normalize(torch.randn(30, 16), dim=1)
+    moco.enqueue(keys, codes_of(list(range(30))))
+    assert sorted(moco.queue_codes[:, SAMPLE].tolist()) == list(range(18, 30))
+
+
+def test_new_queue_holds_unit_vectors_of_no_sample(moco: MoCo) -> None:
+    torch.testing.assert_close(moco.queue.norm(dim=1), torch.ones(12))
+    assert (moco.queue_codes[:, SAMPLE] == -1).all()
+    assert int(moco.queue_pointer) == 0
+
+
+def test_an_entry_of_the_same_sample_counts_neither_way(
+    moco: MoCo, make_batch: Callable[..., Batch]
+) -> None:
+    """The loss with such entries is the loss of a queue that never had them."""
+    moco.eval().temperature = 1.0
+    batch = make_batch(PLAN, [0, 1])
+    values, codes = batch.modalities["image"]
+    is_query = codes[:, VIEW] == 0
+    queries = moco.embed("image", values[is_query])
+    keys = moco.momentum_towers.embed("image", values[~is_query])
+    moco.queue_codes.copy_(codes_of([0, 1, *range(2, 12)]))
+
+    expected = 0.0
+    for i in (0, 1):
+        negatives = moco.queue[[row for row in range(12) if row != i]]  # its own sample left out
+        logits = torch.cat([(queries[i] @ keys[i])[None], negatives @ queries[i]])
+        expected -= float(logits.log_softmax(0)[0]) / 2
+    assert float(moco(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_other_keys_of_the_batch_are_no_negatives(
+    moco: MoCo, make_batch: Callable[..., Batch]
+) -> None:
+    """As in algorithm 1: the loss of a batch is the mean of its samples' losses alone."""
+    moco.eval().temperature = 1.0
+    batch = make_batch(PLAN, [0, 1, 2])
+    values, codes = batch.modalities["image"]
+    alone = []
+    for sample in (0, 1, 2):
+        rows = codes[:, SAMPLE] == sample
+        alone.append(moco(Batch({"image": Modality(values[rows], codes[rows])}, 0, 0)))
+    torch.testing.assert_close(moco(batch), torch.stack(alone).mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_changes_nothing(moco: MoCo, make_batch: Callable[..., Batch]) -> None:
+    before = copy.deepcopy(moco.state_dict())
+    moco.eval()
+    moco(make_batch(PLAN, [0, 1, 2]))
+    assert all(torch.equal(before[key], value) for key, value in moco.state_dict().items())
+
+
+def test_state_dict_round_trip_continues_bit_for_bit(
+    moco: MoCo, make_batch: Callable[..., Batch], small_options: dict[str, ModelOptions]
+) -> None:
+    batches = [make_batch(PLAN, range(5 * step, 5 * step + 5)) for step in range(4)]
+    for batch in batches[:2]:
+        moco(batch)
+    state = copy.deepcopy(moco.state_dict())
+    assert {"queue", "queue_codes", "queue_pointer"} < set(state)
+    assert any(key.startswith("momentum_towers.") for key in state)
+    torch.manual_seed(99)
+    resumed = build_method(small_options["moco"], PLAN)
+    assert isinstance(resumed, MoCo)
+    resumed.load_state_dict(state)
+    for batch in batches[2:]:
+        assert torch.equal(resumed(batch), moco(batch))
+    assert torch.equal(resumed.queue, moco.queue)
+    assert torch.equal(resumed.queue_codes, moco.queue_codes)
+
+
+def test_views_may_come_in_any_order(moco: MoCo, make_batch: Callable[..., Batch]) -> None:
+    moco.eval().temperature = 1.0
+    batch = make_batch(PLAN, [5, 2, 9])
+    values, codes = batch.modalities["image"]
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    shuffled = Batch({"image": Modality(values[order], codes[order])}, 0, 0)
+    torch.testing.assert_close(moco(shuffled), moco(batch), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,100 @@
+"""Encoders: shapes, sizes, gradients, memory formats, and the names that are allowed."""
+
+import pytest
+import torch
+
+from models.audio import AUDIO_ENCODERS
+from models.encoder import EncoderTable
+from models.image import IMAGE_ENCODERS
+from models.video import VIDEO_ENCODERS
+
+# table, name, one small batch, features, weights (the papers' and torchvision's numbers)
+CASES = [
+    (VIDEO_ENCODERS, "r2plus1d_18", (2, 3, 4, 32, 32), 512, 31_300_125),
+    (VIDEO_ENCODERS, "r2plus1d_small", (2, 3, 8, 64, 64), 256, 3_124_492),
+    (AUDIO_ENCODERS, "resnet9", (2, 1, 40, 99), 512, 4_899_520),
+    (AUDIO_ENCODERS, "resnet9_small", (2, 1, 40, 99), 256, 1_227_104),
+    (IMAGE_ENCODERS, "resnet18", (2, 3, 64, 64), 512, 11_176_512),
+    (IMAGE_ENCODERS, "resnet_small", (2, 3, 64, 64), 256, 1_226_400),
+]
+IDS = [name for _, name, *_ in CASES]
+
+
+@pytest.mark.parametrize(("table", "name", "shape", "features", "weights"), CASES, ids=IDS)
+def test_shape_size_and_gradient(
+    table: EncoderTable, name: str, shape: tuple[int, ...], features: int, weights: int
+) -> None:
+    torch.manual_seed(0)
+    encoder = table.build(name)
+    assert encoder.embedding_dim == features
+    assert sum(p.numel() for p in encoder.parameters()) == weights
+    out = encoder(torch.randn(shape))
+    assert out.shape == (shape[0], features)
+    (out * torch.randn_like(out)).sum().backward()  # not out.sum(): batch norm would cancel it
+    for parameter_name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+def test_every_table_entry_is_tested() -> None:
+    tables = (VIDEO_ENCODERS, AUDIO_ENCODERS, IMAGE_ENCODERS)
+    assert sorted(IDS) == sorted(name for table in tables for name in table.constructors)
+
+
+@pytest.mark.parametrize("name", ["r2plus1d_small", "r2plus1d_18"])
+def test_r2plus1d_splits_each_convolution_over_space_and_time(name: str) -> None:
+    kernels = {
+        tuple(module.kernel_size)
+        for module in VIDEO_ENCODERS.build(name).modules()
+        if isinstance(module, torch.nn.Conv3d)
+    }
+    assert kernels == {(1, 7, 7), (3, 1, 1), (1, 3, 3), (1, 1, 1)}
+
+
+def test_video_encoders_take_other_lengths_and_sizes() -> None:
+    encoder = VIDEO_ENCODERS.build("r2plus1d_small").eval()
+    with torch.no_grad():
+        for frames, height, width in [(16, 112, 112), (8, 64, 112), (30, 56, 56), (1, 64, 64)]:
+            assert encoder(torch.randn(1, 3, frames, height, width)).shape == (1, 256)
+
+
+def test_small_video_encoder_sees_the_direction_of_time() -> None:
+    torch.manual_seed(0)
+    encoder = VIDEO_ENCODERS.build("r2plus1d_small").eval()
+    video = torch.randn(2, 3, 8, 64, 64)
+    with torch.no_grad():
+        assert not torch.allclose(encoder(video), encoder(video.flip(2)), atol=1e-3)
+
+
+def test_channels_last_3d_gives_the_same_features() -> None:
+    torch.manual_seed(0)
+    encoder = VIDEO_ENCODERS.build("r2plus1d_small").eval()
+    video = torch.randn(2, 3, 8, 64, 64)
+    with torch.no_grad():
+        expected = encoder(video)
+        encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        got = encoder(video.to(memory_format=torch.channels_last_3d))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_same_seed_same_weights() -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        states.append(VIDEO_ENCODERS.build("r2plus1d_small").state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_wrong_shape_says_what_is_taken() -> None:
+    encoder = VIDEO_ENCODERS.build("r2plus1d_small")
+    with pytest.raises(ValueError, match=r"shape \[B, 3, T, H, W\], got \[2, 8, 3, 64, 64\]"):
+        encoder(torch.zeros(2, 8, 3, 64, 64))
+    with pytest.raises(ValueError, match=r"shape \[B, 1, F, L\], got \[2, 40, 99\]"):
+        AUDIO_ENCODERS.build("resnet9_small")(torch.zeros(2, 40, 99))
+
+
+def test_unknown_name_lists_what_is_allowed() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown audio encoder 'resnet8'; allowed: resnet9, resnet9_small"
+    ):
+        AUDIO_ENCODERS.build("resnet8")
