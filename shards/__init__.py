@@ -1,1 +1,34 @@
-"""Bytes on disk: samples, tar shards, their index, and how they are built and verified. No torch."""
+"""Bytes on disk: samples, tar shards, their index; how they are built and verified. No torch."""
+
+from shards.dataset import DataSet
+from shards.errors import (
+    BuildError,
+    ChecksumError,
+    IndexFormatError,
+    ShardError,
+    SourceError,
+)
+from shards.index import IndexedSample, Member, Packets, ShardIndex, Track
+from shards.manifest import Manifest, read_manifest
+from shards.options import BuildOptions
+from shards.sample import SampleInfo, check_key, key_from_source
+
+__all__ = [
+    "BuildError",
+    "BuildOptions",
+    "ChecksumError",
+    "DataSet",
+    "IndexFormatError",
+    "IndexedSample",
+    "Manifest",
+    "Member",
+    "Packets",
+    "SampleInfo",
+    "ShardError",
+    "ShardIndex",
+    "SourceError",
+    "Track",
+    "check_key",
+    "key_from_source",
+    "read_manifest",
+]

@@ -1,0 +1,106 @@
+"""Cut sources into clips, and runs of clips into units and shards. Plain arithmetic, no files.
+
+The clips of all sources, in order, fill shard after shard; a unit is the part of one source that
+goes into one shard, not longer than `seconds_per_unit`, and is what a worker does at a time. All of
+it depends on the sources and options alone, so any number of workers builds the same shards.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from shards.options import BuildOptions
+from shards.transcode import Unit
+
+WHOLE, TRAIN, HELD_OUT = "", "train", "val"
+
+
+@dataclass(frozen=True)
+class PlannedSource:
+    """A probed source that will be cut: times in seconds of its own clock."""
+
+    number: int
+    name: str
+    path: str
+    size: int
+    mtime_ns: int
+    origin: Fraction
+    duration_seconds: Fraction
+    has_audio: bool
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+def parts(options: BuildOptions) -> tuple[str, ...]:
+    """The data sets a build makes: one, or train and val."""
+    return (TRAIN, HELD_OUT) if options.holdout else (WHOLE,)
+
+
+def ranges(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[Fraction, Fraction]]:
+    """The time range of a source that each part gets; parts that get nothing are left out."""
+    whole = (Fraction(0), source.duration_seconds)
+    if not options.holdout:
+        return {WHOLE: whole}
+    if options.split_by == "source":
+        digest = hashlib.sha256(b"holdout\0" + source.name.encode("utf-8", "surrogateescape"))
+        held_out = int.from_bytes(digest.digest()[:8], "big") < options.holdout * 2**64
+        return {HELD_OUT if held_out else TRAIN: whole}
+    rate = options.frame_rate
+    split = source.duration_seconds * (1 - Fraction(options.holdout))
+    split = Fraction(math.ceil(split * rate)) / rate
+    stop = max(Fraction(0), split - Fraction(options.gap_seconds))
+    return {TRAIN: (Fraction(0), stop), HELD_OUT: (split, source.duration_seconds)}
+
+
+def clip_counts(source: PlannedSource, options: BuildOptions) -> dict[str, int]:
+    """How many whole clips each part gets of a source."""
+    # a declared length may miss the last frame's own time; half a frame is within "on screen"
+    slack = 1 / (2 * options.frame_rate)
+    found = {}
+    for part, (start, stop) in ranges(source, options).items():
+        found[part] = max(0, int((stop - start + slack) / options.clip_length))
+    return found
+
+
+def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:
+    """The shards of one part, each as its units in order."""
+    longest = max(1, int(Fraction(options.seconds_per_unit) / options.clip_length))
+    shard: list[Unit] = []
+    room = options.clips_per_shard
+    for source in sources:
+        counts = clip_counts(source, options)
+        if not counts.get(part):
+            continue
+        # held-out clips are numbered on from the training clips, so a key is used once
+        number = counts.get(TRAIN, 0) if part == HELD_OUT else 0
+        start = ranges(source, options)[part][0]
+        left = counts[part]
+        while left:
+            take = min(left, room, longest)
+            shard.append(_unit(source, part, number, take, start))
+            number, left, room = number + take, left - take, room - take
+            start += take * options.clip_length
+            if not room:
+                yield shard
+                shard, room = [], options.clips_per_shard
+    if shard:
+        yield shard
+
+
+def _unit(s: PlannedSource, part: str, first_clip: int, count: int, start: Fraction) -> Unit:
+    return Unit(
+        number=s.number,
+        name=s.name,
+        path=s.path,
+        size=s.size,
+        mtime_ns=s.mtime_ns,
+        origin=s.origin,
+        part=part,
+        first_clip=first_clip,
+        num_clips=count,
+        start_seconds=start,
+        has_audio=s.has_audio,
+        row=s.row,
+    )

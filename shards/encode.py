@@ -1,0 +1,95 @@
+"""Write one clip's members: H.264 in mp4 and FLAC, laid out to be read a million times.
+
+Closed GOPs of a fixed length, no B-frames, `tune fastdecode`, one thread: the decoder starts at any
+keyframe, returns a frame for every packet, and the same pictures give the same bytes on every
+machine with the same libraries. The mp4's header comes first (`faststart`), times count from zero
+at a constant rate, and nothing in the file depends on the clock or the host.
+"""
+
+import io
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.codec.context import Flags
+
+from shards.options import BuildOptions
+from shards.picture import Color
+
+
+class _Memory(io.BytesIO):
+    """A file in memory that outlives the muxer's close."""
+
+    def close(self) -> None:
+        pass
+
+
+class VideoEncoder:
+    """Encodes the frames of one clip; `finish` gives the mp4's bytes."""
+
+    def __init__(self, options: BuildOptions, color: Color) -> None:
+        self._file = _Memory()
+        # the muxer reads its own output once more, to move the header to the front
+        self._container = av.open(
+            self._file,
+            mode="w",
+            format="mp4",
+            options={"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"},
+            io_open=lambda _url, _flags, _options: io.BytesIO(self._file.getvalue()),
+        )
+        gop = options.gop_frames
+        settings = (
+            f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0"
+            ":threads=1:lookahead-threads=1:sliced-threads=0"
+        )
+        stream: Any = self._container.add_stream(
+            "libx264",
+            rate=options.frame_rate,
+            options={
+                "preset": options.preset,
+                "tune": "fastdecode",
+                "crf": str(options.crf),
+                "x264-params": settings,
+            },
+        )
+        stream.width, stream.height, stream.pix_fmt = options.width, options.height, "yuv420p"
+        codec = stream.codec_context
+        codec.thread_count = 1
+        codec.flags |= Flags.bitexact
+        codec.colorspace = color.matrix_number
+        codec.color_primaries = codec.color_trc = color.matrix_number
+        codec.color_range = color.range_number
+        self._stream = stream
+        self._time_base = 1 / options.frame_rate
+        self.color = color
+        self.num_frames = 0
+
+    def push(self, frame: Any) -> None:
+        """Encode a yuv420p frame of the coded size as the clip's next frame."""
+        frame.pts = self.num_frames
+        frame.time_base = self._time_base
+        frame.pict_type = 0  # the source's own keyframes mean nothing here
+        self.num_frames += 1
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> bytes:
+        """Close the clip and return the mp4."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._file.getvalue()
+
+
+def encode_flac(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
+    """FLAC bytes of mono 16-bit samples [S]."""
+    file = _Memory()
+    with av.open(file, mode="w", format="flac", options={"fflags": "+bitexact"}) as container:
+        stream: Any = container.add_stream("flac", rate=sample_rate_hz, layout="mono", format="s16")
+        stream.codec_context.thread_count = 1
+        stream.codec_context.flags |= Flags.bitexact
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate = sample_rate_hz
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()

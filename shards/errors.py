@@ -1,0 +1,34 @@
+"""This room's errors: a source that is skipped, a shard that is wrong, a build that must stop."""
+
+
+class ShardError(Exception):
+    """Something on disk is not what it should be; the text says what, where, and what to do."""
+
+
+class IndexFormatError(ShardError):
+    """An index or manifest is damaged, is of another version, or does not fit its shard."""
+
+
+class ChecksumError(ShardError):
+    """Bytes of a shard differ from what its index recorded."""
+
+
+class BuildError(ShardError):
+    """A build cannot start or cannot go on: a target, an option or a source list is wrong."""
+
+
+class SourceError(ShardError):
+    """One source, or a part of it, cannot become clips: counted and named, never fatal.
+
+    `stage` is where it stopped ("list", "open", "probe", "decode", "cut", "worker"); `cause` is the
+    short phrase the summary counts by; `detail` holds the numbers of this one case.
+    """
+
+    def __init__(self, stage: str, cause: str, detail: str = "") -> None:
+        super().__init__(stage, cause, detail)
+        self.stage = stage
+        self.cause = cause
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.cause}" + (f" ({self.detail})" if self.detail else "")

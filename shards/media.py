@@ -1,0 +1,221 @@
+"""Open a source as media: by its first bytes, within limits, and without touching any other file.
+
+A file is media because of what it begins with. The demuxer is named from those bytes, so a playlist
+or a concat script is never parsed; the container reads from one already opened Python file, and any
+request of FFmpeg's to open a second one is refused.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+
+from shards.errors import SourceError
+
+MAX_PIXELS = 8192 * 4608  # larger pictures are refused from the header, before anything is decoded
+MAX_SIDE = 16384
+SNIFF_BYTES = 1024
+
+_QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
+_MAGIC = (
+    (b"\x1aE\xdf\xa3", "matroska"),
+    (b"\x00\x00\x01\xba", "mpeg"),
+    (b"OggS", "ogg"),
+    (b"fLaC", "flac"),
+    (b"FLV\x01", "flv"),
+    (b"0&\xb2u\x8ef\xcf\x11", "asf"),
+    (b"\x06\x0e+4\x02\x05\x01\x01", "mxf"),
+)
+
+
+def sniff(head: bytes) -> str:
+    """Name FFmpeg's demuxer for a file that begins with `head` (1,024 bytes are enough).
+
+    Raises:
+        SourceError: the bytes are no known media; the cause says what they look like.
+    """
+    if not head:
+        raise SourceError("open", "an empty file", "0 bytes")
+    if head[4:8] in _QUICKTIME_BOXES:
+        return "mov"
+    for magic, demuxer in _MAGIC:
+        if head.startswith(magic):
+            return demuxer
+    if head[:4] == b"RIFF":
+        kinds = {b"AVI ": "avi", b"WAVE": "wav"}
+        if head[8:12] in kinds:
+            return kinds[head[8:12]]
+    for first, step in ((0, 188), (4, 192)):
+        marks = head[first::step]
+        if len(marks) >= 3 and marks[: len(marks)].count(0x47) == len(marks):
+            return "mpegts"
+    raise SourceError("open", *_not_media(head))
+
+
+def _not_media(head: bytes) -> tuple[str, str]:
+    shown = f"begins with {head[:16]!r}"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
+        return "not media: a web page or XML", shown
+    if text.startswith((b"#EXTM3U", b"ffconcat", b"[playlist]")):
+        return "not media: a playlist, which is never followed", shown
+    try:
+        head[:-4].decode("utf-8")
+    except UnicodeDecodeError:
+        return "not media: unknown first bytes", shown
+    if b"\x00" in head:
+        return "not media: unknown first bytes", shown
+    return "not media: a text file", shown
+
+
+class _Nameless:
+    """A binary file as FFmpeg may see it: readable, seekable, and without a path."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+def _refuse(url: str, _flags: int, _options: dict[str, str]) -> Any:
+    raise SourceError("open", "the file asks for another file", repr(url)[:120])
+
+
+@contextmanager
+def open_container(file: BinaryIO) -> Iterator[Any]:
+    """Open media from a binary file; yields the PyAV input container.
+
+    Raises:
+        SourceError: no media, or a header that FFmpeg cannot read.
+    """
+    file.seek(0)
+    demuxer = sniff(file.read(SNIFF_BYTES))
+    file.seek(0)
+    limits: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
+    try:
+        container = av.open(
+            _Nameless(file),
+            mode="r",
+            format=demuxer,
+            container_options={"protocol_whitelist": "file", "format_whitelist": demuxer},
+            stream_options=[limits] * 16,
+            buffer_size=1 << 16,
+            io_open=_refuse,
+        )
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise SourceError("open", "the header cannot be read", describe(error)) from error
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def describe(error: BaseException) -> str:
+    """One short line for an FFmpeg error."""
+    text = str(error).split(": '")[0]
+    return f"{type(error).__name__}: {text}"[:200]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a source's header says, after its first picture was decoded.
+
+    origin: presentation time of the first picture, in seconds of the container's clock; all
+    times of the source count from it. duration_seconds: declared, from the first picture on.
+    """
+
+    width: int
+    height: int
+    origin: Fraction
+    duration_seconds: Fraction
+    has_audio: bool
+    size: int
+    mtime_ns: int
+
+
+def probe(path: Path) -> Probe:
+    """Read a source's header and its first picture.
+
+    Raises:
+        SourceError: the source cannot become clips, and why.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise SourceError("open", "cannot be opened", error.strerror or str(error)) from error
+    with file:
+        status = os.fstat(file.fileno())
+        with open_container(file) as container:
+            video = video_stream(container)
+            first = first_frame(container, video)
+            origin = first.pts * first.time_base
+            return Probe(
+                width=first.width,
+                height=first.height,
+                origin=origin,
+                duration_seconds=_declared_duration(container, video, origin),
+                has_audio=audio_stream(container) is not None,
+                size=status.st_size,
+                mtime_ns=status.st_mtime_ns,
+            )
+
+
+def video_stream(container: Any) -> Any:
+    """The best video stream (no cover pictures), its limits set; raises `SourceError` if none."""
+    streams = [s for s in container.streams.video if not _is_cover(s)]
+    if not streams:
+        raise SourceError("probe", "no video stream")
+    stream = max(
+        streams, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0)
+    )
+    codec = stream.codec_context
+    width, height = codec.width, codec.height
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise SourceError("probe", "the picture is too large", f"{width}×{height} pixels")
+    codec.thread_count = 1
+    codec.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & stream.disposition.__class__.attached_pic)
+
+
+def audio_stream(container: Any) -> Any | None:
+    """The first audio stream with samples and a known decoder, or None."""
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and stream.codec_context.sample_rate:
+            stream.codec_context.thread_count = 1
+            return stream
+    return None
+
+
+def first_frame(container: Any, stream: Any) -> Any:
+    """Decode up to the first picture with a time; the container is left where that took it."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                if frame.pts is not None:
+                    return frame
+    except av.FFmpegError as error:
+        raise SourceError("probe", "no picture can be decoded", describe(error)) from error
+    raise SourceError("probe", "no picture can be decoded")
+
+
+def _declared_duration(container: Any, stream: Any, origin: Fraction) -> Fraction:
+    if stream.duration:
+        start = stream.start_time or 0
+        return Fraction((start + stream.duration) * stream.time_base) - origin
+    if container.duration:
+        start = container.start_time or 0
+        return Fraction(start + container.duration, 1_000_000) - origin
+    raise SourceError("probe", "the length is unknown", "the header declares none")

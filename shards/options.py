@@ -1,0 +1,120 @@
+"""The choices of a build, in one frozen table that checks itself."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from shards.errors import BuildError
+
+FITS = ("crop", "pad")
+SPLITS = ("time", "source")
+REQUIREMENTS = ("audio",)
+_NTSC = {23.976: Fraction(24000, 1001), 29.97: Fraction(30000, 1001), 59.94: Fraction(60000, 1001)}
+
+
+def _must(condition: bool, name: str, got: object, allowed: str) -> None:
+    if not condition:
+        raise BuildError(f"Build option {name} is {got!r}; allowed: {allowed}.")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How sources become clips; everything here changes the bytes that are made.
+
+    clip_seconds is rounded to whole frames. `size` (width, height) overrides the size that
+    `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
+    `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
+    between the parts) or holds out whole sources (`split_by="source"`).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    clip_seconds: float = 10.0
+    short_side: int = 128
+    size: tuple[int, int] | None = None
+    fit: str = "crop"
+    fps: float = 30.0
+    gop_seconds: float = 0.5
+    crf: int = 20
+    preset: str = "veryfast"
+    sample_rate_hz: int = 24000
+    require: tuple[str, ...] = ("audio",)
+    holdout: float = 0.0
+    gap_seconds: float = 10.0
+    split_by: str = "time"
+    clips_per_shard: int = 256
+    seconds_per_unit: float = 60.0
+
+    def __post_init__(self) -> None:
+        finite = math.isfinite(self.clip_seconds) and math.isfinite(self.fps)
+        _must(
+            finite and 0.5 <= self.clip_seconds <= 600, "clip_seconds", self.clip_seconds, "0.5–600"
+        )
+        _must(finite and 1 <= self.fps <= 240, "fps", self.fps, "1–240 frames a second")
+        _must(0 < self.gop_seconds <= 10, "gop_seconds", self.gop_seconds, "above 0, at most 10")
+        _must(16 <= self.short_side <= 2160, "short_side", self.short_side, "16–2160 pixels")
+        if self.size is not None:
+            ok = all(16 <= s <= 4096 and s % 16 == 0 for s in self.size)
+            _must(ok, "size", self.size, "width and height multiples of 16, 16–4096")
+        _must(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
+        _must(self.split_by in SPLITS, "split_by", self.split_by, " or ".join(SPLITS))
+        _must(0 <= self.crf <= 51, "crf", self.crf, "0–51 (lower is better and larger)")
+        _must(
+            self.sample_rate_hz in (16000, 24000, 48000),
+            "sample_rate_hz",
+            self.sample_rate_hz,
+            "16000, 24000 or 48000",
+        )
+        unknown = [r for r in self.require if r not in REQUIREMENTS]
+        _must(not unknown, "require", self.require, "any of " + ", ".join(REQUIREMENTS))
+        _must(0 <= self.holdout < 1, "holdout", self.holdout, "a fraction, 0 up to 1 (excluded)")
+        _must(self.gap_seconds >= 0, "gap_seconds", self.gap_seconds, "0 or more")
+        _must(self.clips_per_shard >= 1, "clips_per_shard", self.clips_per_shard, "1 or more")
+
+    @property
+    def width(self) -> int:
+        """Coded width in pixels, the same for the whole data set."""
+        return self.size[0] if self.size else _round16(self.height * 16 / 9)
+
+    @property
+    def height(self) -> int:
+        """Coded height in pixels."""
+        return self.size[1] if self.size else _round16(self.short_side)
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second, exactly; 29.97 and its like mean the 1001 fractions."""
+        for shown, exact in _NTSC.items():
+            if abs(self.fps - shown) < 5e-4:
+                return exact
+        return Fraction(self.fps).limit_denominator(1001)
+
+    @property
+    def frames_per_clip(self) -> int:
+        """Whole frames in a clip."""
+        return max(1, round(Fraction(self.clip_seconds) * self.frame_rate))
+
+    @property
+    def clip_length(self) -> Fraction:
+        """Exact length of a clip in seconds: a whole number of frames."""
+        return self.frames_per_clip / self.frame_rate
+
+    @property
+    def gop_frames(self) -> int:
+        """Frames from one keyframe to the next."""
+        return max(1, round(Fraction(self.gop_seconds) * self.frame_rate))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for json."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def fingerprint(self) -> str:
+        """Hex digest of every choice."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _round16(pixels: float) -> int:
+    return max(16, 16 * math.floor(pixels / 16 + 0.5))

@@ -1,0 +1,194 @@
+"""Bring any source's pictures to the one coded size: upright, square pixels, 8-bit 4:2:0.
+
+One FFmpeg filter chain per kind of frame: crop in the source's own pixels, one scale to the final
+size, then turn and pad, where the picture is small. Matrix and range stay the source's, where they
+are BT.601 or BT.709; everything else becomes BT.709, limited range.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import av.filter
+
+from shards.errors import SourceError
+from shards.options import BuildOptions
+
+# AVColorSpace and AVColorRange numbers (ITU-T H.273 matrix coefficients)
+_MATRIX_OF_NUMBER = {1: "bt709", 5: "bt601", 6: "bt601"}
+_NUMBER_OF_MATRIX = {"bt709": 1, "bt601": 6}
+_FILTER_MATRIX = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m"}
+_FILTER_MATRIX |= {9: "bt2020nc", 10: "bt2020c"}
+_UNSPECIFIED, _FULL = 2, 2
+_HIGH_DEFINITION_LINES = 720  # unlabelled pictures this tall are taken as BT.709, as players do
+
+
+@dataclass(frozen=True)
+class Color:
+    """The matrix ("bt601" or "bt709") and range ("limited" or "full") of coded pictures."""
+
+    matrix: str
+    range: str
+
+    @property
+    def matrix_number(self) -> int:
+        """The number a stream writes for the matrix."""
+        return _NUMBER_OF_MATRIX[self.matrix]
+
+    @property
+    def range_number(self) -> int:
+        """The number a stream writes for the range."""
+        return 2 if self.range == "full" else 1
+
+
+def matrix_name(number: int, height: int) -> str:
+    """Name a stream's matrix; unlabelled or unknown ones are guessed by height, as players do."""
+    guess = "bt709" if height >= _HIGH_DEFINITION_LINES else "bt601"
+    return _MATRIX_OF_NUMBER.get(number, guess)
+
+
+def coded_color(frame: Any) -> Color:
+    """The colour that pictures made from `frame` are coded in."""
+    name = frame.format.name
+    if frame.format.is_rgb or frame.colorspace not in (_UNSPECIFIED, *_MATRIX_OF_NUMBER):
+        return Color("bt709", "limited")
+    full = frame.color_range == _FULL or name.startswith("yuvj")
+    return Color(matrix_name(frame.colorspace, frame.height), "full" if full else "limited")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What decides the filter chain: frames of one kind share one."""
+
+    width: int
+    height: int
+    format: str
+    aspect: tuple[int, int]
+    colorspace: int
+    full_range: bool
+    orientation: tuple[int, int, int, int]
+
+
+class PictureFitter:
+    """Fits decoded frames to the coded size of `options`; keeps one filter chain per kind."""
+
+    def __init__(self, options: BuildOptions, sample_aspect_ratio: Any) -> None:
+        self._options = options
+        aspect = sample_aspect_ratio
+        usable = aspect is not None and 0.05 < aspect < 20
+        self._aspect = (aspect.numerator, aspect.denominator) if usable else (1, 1)
+        self._kind: _Kind | None = None
+        self._chain: Any = None
+
+    def fit(self, frame: Any) -> Any:
+        """A yuv420p frame of the coded size, made from a decoded frame of any kind."""
+        kind = _Kind(
+            frame.width,
+            frame.height,
+            frame.format.name,
+            self._aspect,
+            frame.colorspace,
+            frame.color_range == _FULL,
+            _orientation(frame),
+        )
+        if kind != self._kind:
+            self._chain = _build_chain(kind, coded_color(frame), self._options)
+            self._kind = kind
+        try:
+            self._chain.vpush(frame)
+            return self._chain.vpull()
+        except av.FFmpegError as error:
+            raise SourceError("decode", "a picture cannot be scaled", f"{kind}: {error}") from error
+
+
+def _orientation(frame: Any) -> tuple[int, int, int, int]:
+    """Signs (a, b, c, d) of the display matrix; (1, 0, 0, 1) is upright."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None or data.buffer_size < 36:
+        return (1, 0, 0, 1)
+    m = struct.unpack("<9i", bytes(data)[:36])
+    a, b, c, d = m[0], m[1], m[3], m[4]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
+    return (0, -1 if b < 0 else 1, -1 if c < 0 else 1, 0)
+
+
+_TURN = {
+    (1, 0, 0, 1): (),
+    (-1, 0, 0, -1): ("hflip", "vflip"),
+    (-1, 0, 0, 1): ("hflip",),
+    (1, 0, 0, -1): ("vflip",),
+    (0, 1, -1, 0): ("transpose=clock",),
+    (0, -1, 1, 0): ("transpose=cclock",),
+    (0, 1, 1, 0): ("transpose=cclock_flip",),
+    (0, -1, -1, 0): ("transpose=clock_flip",),
+}
+
+
+def _build_chain(kind: _Kind, color: Color, options: BuildOptions) -> Any:
+    sideways = kind.orientation[0] == 0
+    out_w, out_h = options.width, options.height
+    box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
+    steps: list[str] = []
+    if options.fit == "crop":
+        crop_w, crop_h = _covering_crop(kind, box)
+        if (crop_w, crop_h) != (kind.width, kind.height):
+            steps.append(f"crop={crop_w}:{crop_h}")
+        inner = box
+    else:
+        inner = _fitting_size(kind, box)
+    matrix_in = _FILTER_MATRIX.get(kind.colorspace)
+    full_in = kind.full_range or kind.format.startswith("yuvj")
+    matrix_out = "bt709" if color.matrix == "bt709" else "smpte170m"
+    range_out = "full" if color.range == "full" else "limited"
+    scale = f"scale={inner[0]}:{inner[1]}:flags=bicubic:out_range={range_out}"
+    if _needs_matrix(kind, color):
+        scale += f":out_color_matrix={matrix_out}"
+    steps += [scale, "format=yuv420p", *_TURN[kind.orientation]]
+    if inner != box:
+        steps.append(f"pad={out_w}:{out_h}:-1:-1")
+    graph = av.filter.Graph()
+    graph.threads = 1
+    source = (
+        f"video_size={kind.width}x{kind.height}:pix_fmt={kind.format}:time_base=1/1000"
+        f":pixel_aspect={kind.aspect[0]}/{kind.aspect[1]}"
+    )
+    if matrix_in is not None:
+        source += f":colorspace={matrix_in}"
+    source += f":range={'full' if full_in else 'limited'}"
+    nodes = [graph.add("buffer", source)]
+    for step in steps:
+        name, _, arguments = step.partition("=")
+        nodes.append(graph.add(name, arguments or None))
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes)
+    graph.configure()
+    return graph
+
+
+def _needs_matrix(kind: _Kind, color: Color) -> bool:
+    own = _MATRIX_OF_NUMBER.get(kind.colorspace)
+    return own != color.matrix and kind.colorspace != _UNSPECIFIED
+
+
+def _covering_crop(kind: _Kind, box: tuple[int, int]) -> tuple[int, int]:
+    """The largest centred part of the source that has the box's shape, in source pixels."""
+    aspect = kind.aspect[0] / kind.aspect[1]
+    wanted = box[0] / box[1] / aspect  # width over height, counted in source pixels
+    if kind.width / kind.height > wanted:
+        return _even(kind.height * wanted, kind.width), kind.height
+    return kind.width, _even(kind.width / wanted, kind.height)
+
+
+def _fitting_size(kind: _Kind, box: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the source's shape that fits in the box, in coded pixels."""
+    aspect = kind.aspect[0] / kind.aspect[1]
+    shape = kind.width * aspect / kind.height
+    if shape > box[0] / box[1]:
+        return box[0], _even(box[0] / shape, box[1])
+    return _even(box[1] * shape, box[0]), box[1]
+
+
+def _even(pixels: float, most: int) -> int:
+    return min(most, max(2, 2 * round(pixels / 2)))

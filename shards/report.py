@@ -1,0 +1,112 @@
+"""Account for every source: `report.jsonl` has one line for each, the summary counts by cause.
+
+While a build runs, each shard leaves the lines of its units under `.build/`; they are in source
+order, so the report is their merge, and memory does not grow with the number of sources.
+"""
+
+import heapq
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class BuildSummary:
+    """What came of a build.
+
+    sources = made + skipped: `made` became at least one clip, `skipped_sources` counts the others
+    by cause; `skipped_clips` counts, by cause, clips that sources of both kinds did not give.
+    """
+
+    sources: int = 0
+    made: int = 0
+    clips: int = 0
+    clips_by_part: Counter[str] = field(default_factory=Counter)
+    skipped_sources: Counter[str] = field(default_factory=Counter)
+    skipped_clips: Counter[str] = field(default_factory=Counter)
+    already_built: bool = False
+
+    def __str__(self) -> str:
+        lost = sum(self.skipped_sources.values())
+        return (
+            f"{self.clips} clips of {self.made} sources; {lost} of {self.sources} sources skipped"
+        )
+
+
+def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
+    """Lines of json, keys sorted."""
+    text = "".join(json.dumps(x, sort_keys=True, ensure_ascii=False) + "\n" for x in lines)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that `jsonl` made."""
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def unit_line(
+    number: int, name: str, part: str, clips: int, skipped: dict[str, int], details: Iterable[str]
+) -> dict[str, Any]:
+    """What one unit adds to its source's account."""
+    line = {"number": number, "name": name, "part": part, "clips": clips, "skipped": skipped}
+    return line | {"details": list(details)}
+
+
+def source_lines(plan: Path, shard_reports: Iterable[Iterable[Path]]) -> Iterator[dict[str, Any]]:
+    """One line per source: the plan's, with what its units made (paths: per part, shard order)."""
+    streams = [
+        itertools.chain.from_iterable(read_jsonl(path) for path in part) for part in shard_reports
+    ]
+    units = heapq.merge(*streams, key=lambda line: int(line["number"]))
+    groups = itertools.groupby(units, key=lambda line: line["number"])
+    group = next(groups, None)
+    for planned in read_jsonl(plan):
+        own: list[dict[str, Any]] = []
+        if group is not None and group[0] == planned["number"]:
+            own = list(group[1])
+            group = next(groups, None)
+        yield _source_line(planned, own)
+
+
+def _source_line(planned: dict[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
+    clips: Counter[str] = Counter()
+    skipped: Counter[str] = Counter(planned.get("skipped_clips", {}))
+    details: list[str] = []
+    for unit in units:
+        clips[unit["part"] or "all"] += unit["clips"]
+        skipped.update(unit["skipped"])
+        details += unit["details"]
+    line: dict[str, Any] = {"source": planned["name"], "clips": sum(clips.values())}
+    if any(part != "all" for part in clips):
+        line["clips_by_part"] = dict(clips)
+    if skipped:
+        line["skipped_clips"] = dict(skipped)
+    if details:
+        line["details"] = details[:20]
+    if line["clips"]:
+        return line | {"outcome": "made"}
+    if "skip" in planned:
+        stage, cause, detail = planned["skip"]
+        return line | {"outcome": "skipped", "stage": stage, "cause": cause, "detail": detail}
+    cause = skipped.most_common(1)[0][0] if skipped else "no clip fits"
+    return line | {"outcome": "skipped", "stage": "decode" if units else "cut", "cause": cause}
+
+
+def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[dict[str, Any]]:
+    """Pass report lines through, adding them to the summary."""
+    for line in lines:
+        summary.sources += 1
+        summary.clips += line["clips"]
+        summary.clips_by_part.update(line.get("clips_by_part", {"all": line["clips"]}))
+        summary.skipped_clips.update(line.get("skipped_clips", {}))
+        if line["outcome"] == "made":
+            summary.made += 1
+        else:
+            summary.skipped_sources[line["cause"]] += 1
+        yield line
