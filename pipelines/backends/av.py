@@ -1,0 +1,200 @@
+"""The default backend: indexed packets fed to one reused PyAV codec context, planes copied once.
+
+No container is opened. A thread keeps one context for each codec header it has met; seeking is a
+flush. Decoding releases the GIL, so threads decode beside each other; a context has one thread.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, Final
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.backends import MediaError, Read
+from pipelines.backends.packets import read_packets, runs_of
+from shards import Track
+
+__all__ = ["PacketDecoder"]
+
+_MAX_CONTEXTS = 16  # a thread: clips of one data set share one or two headers
+_PLANAR_420: Final = ("yuv420p", "yuvj420p")  # the same bytes; the range is in the index
+
+#: Codec → seconds to decode ahead of the first wanted sample, for what overlaps between packets.
+_PREROLL_SECONDS: Final = {"aac": 0.1, "mp3": 0.3, "opus": 0.08, "vorbis": 0.2, "ac3": 0.1}
+#: Sample format → (dtype, the value of full scale, the value of silence).
+_SAMPLE_FORMATS: Final = {
+    "u8": (np.uint8, 2.0**7, 2.0**7),
+    "s16": (np.int16, 2.0**15, 0.0),
+    "s32": (np.int32, 2.0**31, 0.0),
+    "flt": (np.float32, 1.0, 0.0),
+    "dbl": (np.float64, 1.0, 0.0),
+}
+#: Channels → layout, for codecs whose header does not say (PCM).
+_LAYOUTS: Final = {1: "mono", 2: "stereo", 6: "5.1"}
+_CLOCK_ERROR_SECONDS = 0.001  # container clocks round; a greater jump is a hole
+
+
+class PacketDecoder:
+    """Decodes by feeding packets; see `Backend`."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def __reduce__(self) -> Any:
+        return (PacketDecoder, ())
+
+    def frames(
+        self,
+        read: Read,
+        track: Track,
+        wanted: NDArray[np.int64],
+        height: int,
+        width: int,
+        out: NDArray[np.uint8],
+    ) -> None:
+        """See `Backend.frames`."""
+        luma, half = height * width, (height // 2, width // 2)
+        places: dict[int, list[int]] = {}
+        for row, packet in enumerate(wanted.tolist()):
+            places.setdefault(packet, []).append(row)
+        planes = (
+            out[:, :luma].reshape(-1, height, width),
+            out[:, luma : luma * 5 // 4].reshape(-1, *half),
+            out[:, luma * 5 // 4 :].reshape(-1, *half),
+        )
+        pts = track.packets.pts
+        with _Decoding(self._contexts(), track) as context:
+            for number, run in enumerate(runs_of(track.packets, wanted)):
+                missing = {int(pts[packet]): places[packet] for packet in run.wanted}
+                if number:
+                    context.flush_buffers()
+                for frame in _decode(context, read, track, run.first, run.stop):
+                    rows = missing.pop(frame.pts, None)
+                    if rows is None:
+                        continue
+                    if frame.is_corrupt:
+                        raise MediaError("decode", f"the frame at tick {frame.pts} is damaged")
+                    if frame.format.name not in _PLANAR_420 or (
+                        (frame.height, frame.width) != (height, width)
+                    ):
+                        frame = frame.reformat(width, height, "yuv420p")
+                    for to, plane in zip(planes, frame.planes, strict=True):
+                        pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+                        to[rows[0]] = pixels[: to.shape[1], : to.shape[2]]
+                    for row in rows[1:]:
+                        out[row] = out[rows[0]]
+                    if not missing:
+                        break
+                if missing:
+                    raise MediaError(
+                        "decode",
+                        f"{len(missing)} of {len(run.wanted)} frames did not come out of packets "
+                        f"{run.first} to {run.stop - 1}, first the one at tick {min(missing)}",
+                    )
+
+    def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
+        """See `Backend.samples`."""
+        rate, packets = track.sample_rate_hz, track.packets
+        rate_per_tick = float(track.time_base * rate)
+        zero = int(packets.pts.min())
+        starts = np.rint((packets.pts - zero) * rate_per_tick).astype(np.int64)
+        stop = first + len(out)
+        preroll = round(_PREROLL_SECONDS.get(track.codec, 0.0) * rate)
+        begin = max(0, int(np.searchsorted(starts, first - preroll, side="right")) - 1)
+        end = int(np.searchsorted(starts, stop, side="left"))
+        filled, cursor = first, None
+        with _Decoding(self._contexts(), track) as context:
+            for frame in _decode(context, read, track, begin, end):
+                sound = _mono(frame)
+                start = round((frame.pts - zero) * rate_per_tick)
+                if cursor is None or abs(start - cursor) > _CLOCK_ERROR_SECONDS * rate:
+                    cursor = start
+                a, b = max(filled, cursor), min(stop, cursor + len(sound))
+                if a == filled and a < b:
+                    out[a - first : b - first] = sound[a - cursor : b - cursor]
+                    filled = b
+                cursor += len(sound)
+        if filled < stop:
+            raise MediaError(
+                "cover",
+                f"samples {first} to {stop - 1} were asked for, and after {filled - 1} there is "
+                f"no more sound (track of {track.stop_seconds - track.start_seconds:.3f} s)",
+            )
+
+    def _contexts(self) -> "OrderedDict[tuple[Any, ...], Any]":
+        found: OrderedDict[tuple[Any, ...], Any] | None
+        found = getattr(self._of_thread, "contexts", None)
+        if found is None:
+            found = self._of_thread.contexts = OrderedDict()
+        return found
+
+
+class _Decoding:
+    """A context of this thread for a track, flushed; forgotten when decoding with it fails."""
+
+    def __init__(self, contexts: "OrderedDict[tuple[Any, ...], Any]", track: Track) -> None:
+        self._contexts, self._track = contexts, track
+        self._key = (track.codec, track.extradata, track.sample_rate_hz, track.num_channels)
+
+    def __enter__(self) -> Any:
+        context = self._contexts.get(self._key)
+        if context is None:
+            context = self._contexts[self._key] = _open_context(self._track)
+            if len(self._contexts) > _MAX_CONTEXTS:
+                self._contexts.popitem(last=False)
+        else:
+            self._contexts.move_to_end(self._key)
+            context.flush_buffers()
+        return context
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            self._contexts.pop(self._key, None)
+        if isinstance(error, av.FFmpegError):
+            raise MediaError("decode", f"{self._track.codec}: {error}") from error
+
+
+def _open_context(track: Track) -> Any:
+    try:
+        context: Any = av.CodecContext.create(track.codec, "r")
+    except (av.codec.codec.UnknownCodecError, ValueError) as error:
+        raise MediaError("decode", f"this PyAV has no decoder for {track.codec!r}") from error
+    if track.extradata:
+        context.extradata = track.extradata
+    if track.kind == "audio":
+        context.sample_rate = track.sample_rate_hz
+        context.layout = _LAYOUTS.get(track.num_channels, f"{track.num_channels}c")
+    context.thread_type = "NONE"
+    context.thread_count = 1
+    context.open()
+    return context
+
+
+def _decode(context: Any, read: Read, track: Track, first: int, stop: int) -> Iterator[Any]:
+    """Frames of packets [first, stop) in presentation order, each stamped with its packet's pts."""
+    bodies: list[Any] = read_packets(read, track.packets, first, stop)
+    for body, pts in zip(bodies, track.packets.pts[first:stop].tolist(), strict=True):
+        packet = av.Packet(body)
+        packet.pts = pts
+        yield from context.decode(packet)
+    yield from context.decode(None)
+
+
+def _mono(frame: Any) -> NDArray[np.float32]:
+    """A decoded frame's samples, float32 [n], channels averaged."""
+    name = frame.format.name
+    planar, name = name.endswith("p"), name.removesuffix("p")
+    if name not in _SAMPLE_FORMATS:
+        raise MediaError("decode", f"sample format {frame.format.name} is not supported")
+    dtype, full_scale, silence = _SAMPLE_FORMATS[name]
+    num_channels = frame.layout.nb_channels
+    count = frame.samples * (1 if planar else num_channels)
+    planes = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
+    channels = planes if planar else list(planes[0].reshape(-1, num_channels).T)
+    total = channels[0].astype(np.float32)
+    for channel in channels[1:]:
+        total += channel
+    return np.asarray((total / len(channels) - silence) / full_scale, dtype=np.float32)

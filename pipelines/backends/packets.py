@@ -1,0 +1,86 @@
+"""Which packets a decoder must be fed, and their bytes: read by range, verified by checksum."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.backends import MediaError, Read
+from shards import Packets
+
+__all__ = ["Run", "read_packets", "runs_of"]
+
+_MERGE_BYTES = 1 << 16  # a gap smaller than this is read over rather than read around
+
+
+@dataclass(frozen=True)
+class Run:
+    """Packets [first, stop) to feed after a seek, and those among them whose frames are wanted."""
+
+    first: int
+    stop: int
+    wanted: tuple[int, ...]
+
+
+def runs_of(packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
+    """The fewest packets that give the `wanted` frames.
+
+    Only their groups of pictures, and of each only what comes before its last wanted frame.
+
+    Args:
+        packets: of a video track, in file order.
+        wanted: packet numbers.
+
+    Raises:
+        MediaError: no keyframe comes before a wanted frame.
+    """
+    positions = np.unique(wanted)
+    keyframes = np.flatnonzero(packets.keyframe)
+    group = np.searchsorted(keyframes, positions, side="right") - 1
+    pts = packets.pts
+    # A frame shown before its keyframe (open group of pictures) needs the group before it too.
+    while len(late := np.flatnonzero((group >= 0) & (pts[keyframes[group]] > pts[positions]))):
+        group[late] -= 1
+    if (group < 0).any():
+        number = int(positions[group < 0][0])
+        raise MediaError("index", f"no keyframe comes before packet {number} of {len(packets)}")
+    runs: list[Run] = []
+    for position, keyframe in zip(positions.tolist(), keyframes[group].tolist(), strict=True):
+        if runs and keyframe <= runs[-1].stop:
+            runs[-1] = Run(runs[-1].first, position + 1, (*runs[-1].wanted, position))
+        else:
+            runs.append(Run(keyframe, position + 1, (position,)))
+    return runs
+
+
+def read_packets(read: Read, packets: Packets, first: int, stop: int) -> list[memoryview]:
+    """The bytes of packets [first, stop), with as few reads as their places allow.
+
+    Raises:
+        MediaError: a packet's bytes are not those that were indexed.
+    """
+    offsets = packets.offset[first:stop].tolist()
+    sizes = packets.size[first:stop].tolist()
+    bodies: list[memoryview] = []
+    begin = 0
+    for end in range(1, len(offsets) + 1):
+        if end < len(offsets):
+            gap = offsets[end] - (offsets[end - 1] + sizes[end - 1])
+            if 0 <= gap <= _MERGE_BYTES:
+                continue
+        start = offsets[begin]
+        data = memoryview(read(start, offsets[end - 1] + sizes[end - 1] - start))
+        bodies.extend(
+            data[offset - start : offset - start + size]
+            for offset, size in zip(offsets[begin:end], sizes[begin:end], strict=True)
+        )
+        begin = end
+    checksums = packets.crc32[first:stop].tolist()
+    for number, (body, expected) in enumerate(zip(bodies, checksums, strict=True), start=first):
+        if zlib.crc32(body) != expected:
+            raise MediaError(
+                "checksum",
+                f"packet {number} has crc32 {zlib.crc32(body):08x}, the index says {expected:08x}",
+            )
+    return bodies

@@ -1,0 +1,172 @@
+"""Planar YUV 4:2:0 to RGB, and colour jitter: all of it affine, so all of it is one small matrix.
+
+A frame is one flat row of H·W·3/2 bytes (I420: Y, then U, then V at half the height and width), as
+decoders leave it. Conversion and jitter are composed on 3×4 matrices first and applied to the
+pixels once, by whoever holds the pixels.
+
+Legend: N rows, T frames, H W luma size.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "COLOR_MATRICES",
+    "COLOR_RANGES",
+    "JITTERS",
+    "compose",
+    "i420_planes",
+    "i420_to_rgb",
+    "rgb_from_yuv",
+]
+
+#: Matrix → (K_r, K_b): the luma weights of red and blue (ITU-T H.273, table 4).
+COLOR_MATRICES: Final[Mapping[str, tuple[float, float]]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "smpte240m": (0.212, 0.087),
+}
+#: Range → (luma of black, luma steps to white, chroma steps to ±½), in 8 bits.
+COLOR_RANGES: Final[Mapping[str, tuple[float, float, float]]] = {
+    "limited": (16.0, 219.0, 224.0),
+    "full": (0.0, 255.0, 255.0),
+}
+#: Luma as torchvision's rgb_to_grayscale and the reference GDT code weigh it.
+_GRAY: Final = np.array([0.299, 0.587, 0.114])
+
+Affine = NDArray[np.float64]
+
+
+def rgb_from_yuv(color_matrix: str, color_range: str) -> Affine:
+    """The affine map from 8-bit Y, U, V to R, G, B in [0, 1]: float64 [3, 4], last column added.
+
+    Raises:
+        ValueError: an unknown matrix or range.
+    """
+    if color_matrix not in COLOR_MATRICES:
+        raise ValueError(
+            f"color matrix {color_matrix!r} is unknown; known are {', '.join(COLOR_MATRICES)}"
+        )
+    if color_range not in COLOR_RANGES:
+        raise ValueError(
+            f"color range {color_range!r} is unknown; known are {', '.join(COLOR_RANGES)}"
+        )
+    k_r, k_b = COLOR_MATRICES[color_matrix]
+    k_g = 1 - k_r - k_b
+    black, luma_steps, chroma_steps = COLOR_RANGES[color_range]
+    u_b, v_r = 2 * (1 - k_b), 2 * (1 - k_r)
+    linear = np.array(
+        [[1, 0, v_r], [1, -u_b * k_b / k_g, -v_r * k_r / k_g], [1, u_b, 0]]
+    ) / np.array([luma_steps, chroma_steps, chroma_steps])
+    return np.column_stack([linear, -linear @ np.array([black, 128, 128])])
+
+
+def compose(second: Affine, first: Affine) -> Affine:
+    """The affine map that applies `first`, then `second`; both [..., 3, 4]."""
+    linear = second[..., :3] @ first[..., :3]
+    shift = second[..., :3] @ first[..., 3:] + second[..., 3:]
+    return np.concatenate([linear, shift], axis=-1)
+
+
+def _blend(factor: NDArray[np.float64], towards: Affine) -> Affine:
+    """Each row's factor · identity + (1 − factor) · towards: float64 [N, 3, 4]."""
+    identity = np.eye(3, 4)
+    f = factor[:, None, None]
+    return np.asarray(f * identity + (1 - f) * towards)
+
+
+def _brightness(factor: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
+    return _blend(factor, np.zeros((3, 4)))
+
+
+def _contrast(factor: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
+    towards = np.zeros((len(factor), 3, 4))
+    towards[:, :, 3] = (mean_rgb @ _GRAY)[:, None]
+    return _blend(factor, towards)
+
+
+def _saturation(factor: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
+    return _blend(factor, np.column_stack([np.tile(_GRAY, (3, 1)), np.zeros(3)]))
+
+
+def _hue(turns: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
+    """A rotation of the chroma plane (YIQ), as DALI's color_twist has it, not a shift in HSV."""
+    to_yiq = np.array([_GRAY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+    cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
+    rotation = np.zeros((len(turns), 3, 3))
+    rotation[:, 0, 0] = 1
+    rotation[:, 1, 1] = rotation[:, 2, 2] = cos
+    rotation[:, 1, 2], rotation[:, 2, 1] = sin, -sin
+    return np.concatenate(
+        [np.linalg.inv(to_yiq) @ rotation @ to_yiq, np.zeros((len(turns), 3, 1))], axis=-1
+    )
+
+
+#: Name → (factors [N], the rows' mean colours [N, 3]) → float64 [N, 3, 4] on RGB in [0, 1]. A
+#: factor of 1 changes nothing (0 for hue, which is in turns). Brightness, contrast and saturation
+#: blend with black, the mean gray and the pixel's gray, as torchvision's do.
+JITTERS: Final[Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], Affine]]] = {
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "saturation": _saturation,
+    "hue": _hue,
+}
+
+
+def i420_planes(frames: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Views of the planes: Y [..., H, W], U and V [..., H/2, W/2] of frames [..., H·W·3/2]."""
+    luma, quarter = height * width, height * width // 4
+    if frames.shape[-1] != luma + 2 * quarter:
+        raise ValueError(
+            f"frames of {frames.shape[-1]} bytes are not I420 of {width}×{height}, "
+            f"which takes {luma + 2 * quarter}"
+        )
+    half = (height // 2, width // 2)
+    return (
+        frames[..., :luma].unflatten(-1, (height, width)),
+        frames[..., luma : luma + quarter].unflatten(-1, half),
+        frames[..., luma + quarter :].unflatten(-1, half),
+    )
+
+
+def i420_to_rgb(
+    frames: Tensor,
+    height: int,
+    width: int,
+    color_matrix: str,
+    color_range: str,
+    chroma: str = "nearest",
+) -> Tensor:
+    """Whole frames as RGB, for pictures and comparisons (training crops first: see crop.py).
+
+    Args:
+        frames: uint8 [..., H·W·3/2].
+        height: H, even.
+        width: W, even.
+        color_matrix: of `COLOR_MATRICES`.
+        color_range: of `COLOR_RANGES`.
+        chroma: "nearest" (as swscale's fast path) or "bilinear" upsampling.
+
+    Returns:
+        float32 [..., 3, H, W] in [0, 1].
+    """
+    y, u, v = (plane.float() for plane in i420_planes(frames, height, width))
+    uv = torch.stack([u, v], dim=-3)  # [..., 2, H/2, W/2]
+    flat = uv.reshape(-1, 2, height // 2, width // 2)
+    if chroma == "nearest":
+        flat = F.interpolate(flat, scale_factor=2, mode="nearest")
+    elif chroma == "bilinear":
+        flat = F.interpolate(flat, scale_factor=2, mode="bilinear", align_corners=False)
+    else:
+        raise ValueError(f"chroma = {chroma!r}, must be 'nearest' or 'bilinear'")
+    yuv = torch.cat([y.unsqueeze(-3), flat.reshape(*y.shape[:-2], 2, height, width)], dim=-3)
+    affine = torch.from_numpy(rgb_from_yuv(color_matrix, color_range)).to(yuv)
+    rgb = torch.einsum("cd,...dhw->...chw", affine[:, :3], yuv) + affine[:, 3, None, None]
+    return rgb.clamp_(0, 1)

@@ -1,0 +1,200 @@
+"""Raw batch to training batch, on whatever device its pixels are: augment, log-mel, codes.
+
+    RawBatch: rows of (sample, time shift)
+      × time_reversal × augmentation → rows of one modality, each with its own draws
+      → Batch{modality: values + codes}
+
+Random numbers are hashed on the CPU for all rows at once and reach the device as a handful of small
+matrices; so a CPU and a GPU make the same crop, and so does a resumed run.
+
+Reversed means played backwards: frames last to first, and the spectrogram mirrored in time, as the
+reference GDT code does it (reversing the waveform would also turn every attack inside a window).
+Augmentation is drawn anew for each row, reversed or not (as in the reference code for video).
+
+Legend: R raw rows, N = R · reversals · augmentations rows of a modality, M factors.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gdt.batch import Batch, Modality
+from gdt.plan import Plan
+from pipelines.augment import (
+    AudioAugment,
+    ImageAugment,
+    VideoAugment,
+    augment_pictures,
+    gain_of,
+    mask_spectrogram,
+)
+from pipelines.color import rgb_from_yuv
+from pipelines.crop import Uniform
+from pipelines.draws import uniform
+from pipelines.log_mel import LogMel, LogMelSpectrogram
+from pipelines.raw_batch import RawBatch
+
+__all__ = ["DeviceOptions", "DeviceTransform"]
+
+#: Pixels of one pass, in bytes of planes: small passes stay in a CPU's cache, big ones fill a GPU.
+_BYTES_A_PASS = {"cpu": 2 << 20, "cuda": 512 << 20}
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """The tables [video_augment], [audio_augment], [image_augment] and [log_mel] of a config."""
+
+    video_augment: VideoAugment = field(default_factory=VideoAugment)
+    audio_augment: AudioAugment = field(default_factory=AudioAugment)
+    image_augment: ImageAugment = field(default_factory=ImageAugment)
+    log_mel: LogMel = field(default_factory=LogMel)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One (time_reversal, augmentation) of every raw row, and its random numbers."""
+
+    seed: int
+    epoch: int
+    sample: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    reversal: int
+    augmentation: int
+
+    def draw(self, modality: str) -> Uniform:
+        """Uniform numbers by name: float64 [R], or [R, count] of a name with a count."""
+
+        @cache
+        def uniforms(name: str, count: int = 0) -> NDArray[np.float64]:
+            counters = np.arange(max(1, count))
+            codes = (self.shift[:, None], self.reversal, self.augmentation, counters)
+            stream = f"{modality}.{name}"
+            table = uniform(self.seed, self.epoch, self.sample[:, None], stream, *codes)
+            return table if count else table[:, 0]
+
+        return uniforms
+
+
+class DeviceTransform:
+    """Turns raw batches into batches of a plan.
+
+    Args:
+        plan: which modalities, reversals and augmentations there are.
+        options: how to augment, and the spectrogram.
+        seed: of the run.
+        training: False takes the middle crop and leaves out every random step; reversal and
+            augmentation then have the single code 0.
+    """
+
+    def __init__(
+        self, plan: Plan, options: DeviceOptions, seed: int = 0, *, training: bool = True
+    ) -> None:
+        self.plan, self.options, self.seed, self.training = plan, options, seed, training
+        self.num_reversals = plan.draws("time_reversal") if training else 1
+        self.num_augmentations = plan.draws("augmentation") if training else 1
+        if self.num_reversals > 2:
+            raise ValueError(
+                f"[plan.time_reversal]: draws = {self.num_reversals}; a segment plays forwards "
+                "or backwards, so at most 2"
+            )
+        self.log_mel = LogMelSpectrogram(options.log_mel)
+
+    @torch.no_grad()
+    def __call__(self, raw: RawBatch) -> Batch:
+        """One batch, its values on the device of `raw`.
+
+        Raises:
+            ValueError: the raw batch lacks what a modality of the plan needs, or its sample rate
+                is not the spectrogram's.
+        """
+        versions = [
+            _Version(self.seed, raw.epoch, raw.sample.numpy(), raw.shift.numpy(), reversal, g)
+            for reversal in range(self.num_reversals)
+            for g in range(self.num_augmentations)
+        ]
+        modalities = {}
+        for code, name in enumerate(self.plan.modalities):
+            values = self._audio(raw, versions) if name == "audio" else None
+            if values is None:
+                values = self._pictures(raw, versions, name)
+            codes = self._codes(raw, versions, code).to(values.device, non_blocking=True)
+            modalities[name] = Modality(values, codes)
+        return Batch(modalities, raw.epoch, raw.step)
+
+    def _codes(self, raw: RawBatch, versions: list[_Version], modality: int) -> Tensor:
+        columns = {
+            "sample": raw.sample[:, None],
+            "time_shift": raw.shift[:, None],
+            "modality": torch.tensor([modality]),
+            "time_reversal": torch.tensor([version.reversal for version in versions]),
+            "augmentation": torch.tensor([version.augmentation for version in versions]),
+        }
+        shape = (len(raw), len(versions))
+        return torch.stack([columns[name].expand(shape) for name in self.plan.names], -1).flatten(
+            0, 1
+        )
+
+    def _pictures(self, raw: RawBatch, versions: list[_Version], name: str) -> Tensor:
+        """Video float32 [N, 3, T, S, S], or image float32 [N, 3, S, S]."""
+        if raw.frames is None:
+            raise ValueError(f"the plan has the modality {name!r}, but the batch has no frames")
+        is_image = name == "image"
+        if is_image and raw.frames.shape[1] != 1:
+            raise ValueError(
+                f"images are single frames, got {raw.frames.shape[1]}: set segment.num_frames = 1"
+            )
+        options = self.options.image_augment if is_image else self.options.video_augment
+        rgb = rgb_from_yuv(raw.color_matrix, raw.color_range)
+        rows_a_pass = _BYTES_A_PASS[raw.frames.device.type] // max(1, raw.frames[:1].numel())
+        shape = (len(raw), len(versions), 3, raw.frames.shape[1], options.size, options.size)
+        out = raw.frames.new_empty(shape, dtype=torch.float32)
+        for number, version in enumerate(versions):
+            draw = version.draw(name) if self.training else None
+            for start in range(0, len(raw), max(1, rows_a_pass)):
+                rows = slice(start, start + max(1, rows_a_pass))
+                frames = raw.frames[rows]
+                augment_pictures(
+                    frames.flip(1) if version.reversal else frames,
+                    raw.height,
+                    raw.width,
+                    rgb,
+                    options,
+                    None if draw is None else _rows_of(draw, rows),
+                    out[rows, number],
+                )
+        pictures = out.flatten(0, 1)
+        return pictures[:, :, 0] if is_image else pictures
+
+    def _audio(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
+        """Log-mel float32 [N, 1, F, L]; mel power is taken once for all versions of a row."""
+        if raw.audio is None:
+            raise ValueError("the plan has the modality 'audio', but the batch has no audio")
+        if raw.sample_rate_hz != self.options.log_mel.sample_rate_hz:
+            raise ValueError(
+                f"the batch's audio has {raw.sample_rate_hz} Hz and log_mel.sample_rate_hz is "
+                f"{self.options.log_mel.sample_rate_hz}: set both alike"
+            )
+        self.log_mel.to(raw.audio.device)
+        power = self.log_mel.power(raw.audio)  # [R, F, L]
+        rows = []
+        for version in versions:
+            louder = power
+            if self.training:
+                gain = gain_of(self.options.audio_augment, version.draw("audio"))
+                louder = power * torch.from_numpy(gain**2).to(power)[:, None, None]
+            log_mel = self.log_mel.log(louder)[:, None]
+            if version.reversal:
+                log_mel = log_mel.flip(-1)
+            if self.training:
+                draw = version.draw("audio")
+                log_mel = mask_spectrogram(log_mel, self.options.audio_augment, draw)
+            rows.append(log_mel)
+        return torch.stack(rows, dim=1).flatten(0, 1)
+
+
+def _rows_of(draw: Uniform, rows: slice) -> Uniform:
+    return lambda name, count=0: draw(name, count)[rows]

@@ -1,0 +1,173 @@
+"""Decodes ahead of the consumer on threads, and hands batches over in the order asked for.
+
+Each sample is one task that writes into its own rows of the batch's arrays, so putting a batch
+together copies nothing. A skipped sample leaves its place empty: the batch is smaller, nothing else
+moves. Any other error stops the consumer, with a note that names the sample.
+
+Legend: n samples of a batch, K segments of a sample, T frames, S audio samples.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.faults import SkipError
+from pipelines.raw_batch import RawBatch
+from pipelines.segment import SegmentReader
+
+__all__ = ["Delivery", "Loader", "Request"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One batch that is wanted.
+
+    Attributes:
+        epoch, step: where it stands in the run.
+        samples: int64 [n], indices in the data set.
+        places: float64 [n, K] in [0, 1]: where in what the clip allows each segment starts.
+    """
+
+    epoch: int
+    step: int
+    samples: NDArray[np.int64]
+    places: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One batch as it came, and for each of its n samples None, or why it was skipped."""
+
+    batch: RawBatch
+    outcomes: tuple[SkipError | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Underway:
+    request: Request
+    frames: NDArray[np.uint8] | None  # [n, K, T, H·W·3/2]
+    audio: NDArray[np.float32] | None  # [n, K, S]
+    tasks: list["Future[tuple[str, NDArray[np.float64]]]"]
+
+
+class Loader:
+    """Threads that decode, `ahead` batches beyond the one the consumer holds.
+
+    Args:
+        reader: cuts the segments.
+        threads: how many decode at a time.
+        ahead: batches decoded in advance; memory is (ahead + 1) batches of raw frames.
+    """
+
+    def __init__(self, reader: SegmentReader, threads: int, ahead: int) -> None:
+        self._reader, self._ahead = reader, ahead
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
+        """The batches of `requests`, in their order.
+
+        Raises:
+            Exception: whatever a task raised other than SkipError, with the sample named in a note.
+        """
+        underway: deque[_Underway] = deque()
+        try:
+            for request in requests:
+                underway.append(self._start(request))
+                if len(underway) > self._ahead:
+                    yield self._finish(underway.popleft())
+            while underway:
+                yield self._finish(underway.popleft())
+        finally:
+            for batch in underway:
+                for task in batch.tasks:
+                    task.cancel()
+
+    def close(self) -> None:
+        """Let the threads go; tasks that have not begun are dropped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self, request: Request) -> _Underway:
+        reader, options = self._reader, self._reader.options
+        shape = request.places.shape
+        frames = audio = None
+        if reader.video:
+            frames = np.empty((*shape, options.num_frames, reader.frame_bytes), np.uint8)
+        if reader.audio:
+            audio = np.empty((*shape, options.num_samples), np.float32)
+        tasks = [
+            self._pool.submit(
+                self._decode,
+                index,
+                request.places[i],
+                None if frames is None else frames[i],
+                None if audio is None else audio[i],
+            )
+            for i, index in enumerate(request.samples.tolist())
+        ]
+        return _Underway(request, frames, audio, tasks)
+
+    def _decode(
+        self,
+        index: int,
+        places: NDArray[np.float64],
+        frames: NDArray[np.uint8] | None,
+        audio: NDArray[np.float32] | None,
+    ) -> tuple[str, NDArray[np.float64]]:
+        key, shard = "?", "?"
+        try:
+            sample = self._reader.dataset.sample(index)
+            key, shard = sample.key, sample.shard
+            starts = self._reader.starts(sample, places)
+            self._reader.fill(sample, starts, frames, audio)
+        except SkipError:
+            raise
+        except Exception as error:
+            error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
+            raise
+        return key, starts
+
+    def _finish(self, underway: _Underway) -> Delivery:
+        request, reader = underway.request, self._reader
+        outcomes: list[SkipError | None] = []
+        keys: list[str] = []
+        starts: list[NDArray[np.float64]] = []
+        for task in underway.tasks:
+            try:
+                key, starts_of_sample = task.result()
+            except SkipError as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(None)
+            keys += [key] * len(starts_of_sample)
+            starts.append(starts_of_sample)
+        kept = [i for i, outcome in enumerate(outcomes) if outcome is None]
+        num_shifts = request.places.shape[1]
+
+        def rows(array: NDArray[Any] | None) -> torch.Tensor | None:
+            if array is None:
+                return None
+            whole = array if len(kept) == len(array) else array[kept]
+            return torch.from_numpy(whole.reshape(len(kept) * num_shifts, *array.shape[2:]))
+
+        batch = RawBatch(
+            frames=rows(underway.frames),
+            audio=rows(underway.audio),
+            sample=torch.from_numpy(request.samples[kept].repeat(num_shifts)),
+            shift=torch.arange(num_shifts).repeat(len(kept)),
+            start_seconds=torch.from_numpy(np.array(starts, np.float64).reshape(-1)),
+            keys=tuple(keys),
+            height=reader.height,
+            width=reader.width,
+            color_matrix=reader.color_matrix,
+            color_range=reader.color_range,
+            sample_rate_hz=reader.options.sample_rate_hz,
+            epoch=request.epoch,
+            step=request.step,
+        )
+        return Delivery(batch, tuple(outcomes))

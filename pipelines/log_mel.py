@@ -1,0 +1,94 @@
+"""Log-mel spectrograms, in batches, on the device.
+
+The audio encoder's picture of one second: 24,000 samples at 24 kHz in 20 ms windows every 10 ms
+give 40 mel bins × 99 frames (Patrick et al., section 4; no padding at the ends).
+
+Legend: B rows, S audio samples, F mel bins, L spectrogram frames.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["LogMel", "LogMelSpectrogram"]
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """How a waveform becomes a log-mel spectrogram.
+
+    Attributes:
+        sample_rate_hz: of the waveform.
+        num_mels: F.
+        window_samples: length of the Hann window, and of the Fourier transform.
+        hop_samples: from one frame to the next.
+        floor: added to the power before the logarithm; 1e-6 lies just above 16-bit rounding noise.
+        mean, std: of natural log-mel over a corpus, for normalisation.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    sample_rate_hz: int = 24_000
+    num_mels: int = 40
+    window_samples: int = 480
+    hop_samples: int = 240
+    floor: float = 1e-6
+    mean: float = -5.0
+    std: float = 4.0
+
+    def __post_init__(self) -> None:
+        for key in ("sample_rate_hz", "num_mels", "window_samples", "hop_samples", "floor", "std"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"LogMel: {key} = {getattr(self, key)}, must be positive")
+        if self.num_mels > self.window_samples // 4:
+            raise ValueError(
+                f"LogMel: num_mels = {self.num_mels} is too many for a window of "
+                f"{self.window_samples} samples; at most {self.window_samples // 4}"
+            )
+
+    def num_frames(self, num_samples: int) -> int:
+        """L of a waveform of S samples; less than 1 where it is shorter than a window."""
+        return 1 + (num_samples - self.window_samples) // self.hop_samples
+
+
+class LogMelSpectrogram(nn.Module):
+    """Waveform to mel power to log-mel: torchaudio's MelSpectrogram with HTK mels."""
+
+    def __init__(self, options: LogMel) -> None:
+        from torchaudio.transforms import MelSpectrogram
+
+        super().__init__()
+        self.options = options
+        self.mel = MelSpectrogram(
+            sample_rate=options.sample_rate_hz,
+            n_fft=options.window_samples,
+            win_length=options.window_samples,
+            hop_length=options.hop_samples,
+            n_mels=options.num_mels,
+            center=False,
+            power=2.0,
+        )
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Mel power, float [B, F, L], of waveforms [B, S]. A gain g of the waveform is g² here.
+
+        Raises:
+            ValueError: a waveform shorter than one window.
+        """
+        if self.options.num_frames(waveform.shape[-1]) < 1:
+            raise ValueError(
+                f"LogMel: a waveform of {waveform.shape[-1]} samples is shorter than one window "
+                f"of {self.options.window_samples}; make the segment longer"
+            )
+        power: Tensor = self.mel(waveform)
+        return power
+
+    def log(self, power: Tensor) -> Tensor:
+        """Normalised natural logarithm of mel power, any shape."""
+        return (torch.log(power + self.options.floor) - self.options.mean) / self.options.std
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Log-mel, float [B, 1, F, L], of waveforms [B, S]."""
+        return self.log(self.power(waveform)).unsqueeze(1)

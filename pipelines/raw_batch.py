@@ -1,0 +1,78 @@
+"""What leaves the decoder: planar frames and waveforms, not yet augmented.
+
+Legend: R rows (samples × time shifts), T frames, H W luma size, S audio samples.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["RawBatch"]
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """The segments of one step, sample by sample and in each sample shift by shift.
+
+    Attributes:
+        frames: uint8 [R, T, H·W·3/2], I420 planes one after another; None without pictures.
+        audio: float32 [R, S] in [-1, 1]; None without sound.
+        sample: int64 [R], index in the data set.
+        shift: int64 [R], the time_shift code (in evaluation: the number of the segment).
+        start_seconds: float64 [R], where the segment starts on the clip's clock.
+        keys: of the samples, one a row.
+        height, width: H and W.
+        color_matrix, color_range: of all rows, see color.py.
+        sample_rate_hz: of the audio.
+        epoch, step: where in the run the batch stands, zero-based.
+    """
+
+    frames: Tensor | None
+    audio: Tensor | None
+    sample: Tensor
+    shift: Tensor
+    start_seconds: Tensor
+    keys: tuple[str, ...]
+    height: int
+    width: int
+    color_matrix: str
+    color_range: str
+    sample_rate_hz: int
+    epoch: int
+    step: int
+
+    def __post_init__(self) -> None:
+        num_rows = len(self.keys)
+        for name in ("frames", "audio", "sample", "shift", "start_seconds"):
+            tensor = getattr(self, name)
+            if tensor is not None and len(tensor) != num_rows:
+                raise ValueError(f"raw batch: {name} has {len(tensor)} rows for {num_rows} keys")
+
+    def __len__(self) -> int:
+        """R."""
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(
+            f"{name}: {list(tensor.shape)}"
+            for name in ("frames", "audio")
+            if (tensor := getattr(self, name)) is not None
+        )
+        return f"RawBatch(epoch={self.epoch}, step={self.step}, rows={len(self)}, {shapes})"
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "RawBatch":
+        """The same with frames and audio on `device`; the rows' names stay where draws are made."""
+        return self._with_pixels(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "RawBatch":
+        """The same in page-locked memory, from where copies to a GPU run beside its work."""
+        return self._with_pixels(Tensor.pin_memory)
+
+    def _with_pixels(self, change: Callable[[Tensor], Tensor]) -> "RawBatch":
+        return replace(
+            self,
+            frames=None if self.frames is None else change(self.frames),
+            audio=None if self.audio is None else change(self.audio),
+        )

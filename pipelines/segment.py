@@ -1,0 +1,274 @@
+"""One second of picture and sound, cut from a clip by one clock.
+
+Frame i of T is the frame on screen at the middle of its interval, start + (i + ½)·seconds / T,
+found by presentation time; sample j is the one at start + j / rate. Both start at the same `start`,
+and the range is half-open. So variable frame rates, B-frames and late sound need no special case.
+All segments of one clip are decoded in one visit.
+
+Legend: K segments, T frames, H W luma size, S audio samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.backends import Backend, MediaError, make_backend
+from pipelines.faults import SkipError
+from pipelines.resample import read_sound
+from shards import DataSet, IndexedSample, ShardError, Track
+
+__all__ = ["Segment", "SegmentOptions", "SegmentReader"]
+
+_TICK_TOLERANCE = 1e-6  # a time this close below a frame's own counts as the frame's
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What a segment holds.
+
+    Attributes:
+        seconds: its length.
+        num_frames: T.
+        sample_rate_hz: of its sound; clips of another rate are resampled.
+        frame_size: (width, height) to scale frames to, both even; by default the data set's own,
+            which must then be one size.
+        decoder: name of the backend.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    seconds: float = 1.0
+    num_frames: int = 30
+    sample_rate_hz: int = 24_000
+    frame_size: tuple[int, int] | None = None
+    decoder: str = "av"
+
+    def __post_init__(self) -> None:
+        for key in ("seconds", "num_frames", "sample_rate_hz"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"SegmentOptions: {key} = {getattr(self, key)}, must be positive")
+        if self.frame_size is not None and any(x < 2 or x % 2 for x in self.frame_size):
+            raise ValueError(
+                f"SegmentOptions: frame_size = {list(self.frame_size)}, must be an even width and "
+                "height (chroma has half of each)"
+            )
+
+    @property
+    def num_samples(self) -> int:
+        """S."""
+        return round(self.seconds * self.sample_rate_hz)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A run of video and audio with one start.
+
+    Attributes:
+        video: uint8 [T, H·W·3/2], I420; None where no pictures were asked for.
+        audio: float32 [S] in [-1, 1], mono; None where no sound was asked for.
+        start_seconds, stop_seconds: on the clip's clock, stop excluded.
+        height, width: H and W.
+        color_matrix, color_range: what turns `video` into RGB, see color.py.
+        sample_rate_hz: of `audio`.
+    """
+
+    video: NDArray[np.uint8] | None
+    audio: NDArray[np.float32] | None
+    start_seconds: float
+    stop_seconds: float
+    height: int
+    width: int
+    color_matrix: str
+    color_range: str
+    sample_rate_hz: int
+
+    def __repr__(self) -> str:
+        video = "none" if self.video is None else f"{list(self.video.shape)}"
+        audio = "none" if self.audio is None else f"{list(self.audio.shape)}"
+        return (
+            f"Segment([{self.start_seconds:.3f}, {self.stop_seconds:.3f}) s, video {video} of "
+            f"{self.width}×{self.height}, audio {audio})"
+        )
+
+
+class SegmentReader:
+    """Cuts segments out of the clips of a data set. Safe to use from several threads.
+
+    Args:
+        dataset: indexed shards.
+        options: length, frames, rate.
+        video: whether pictures are wanted.
+        audio: whether sound is wanted.
+
+    Raises:
+        ValueError: neither is wanted, or the data set's first sample has no picture to take the
+            frame size from.
+    """
+
+    def __init__(
+        self, dataset: DataSet, options: SegmentOptions, *, video: bool = True, audio: bool = True
+    ) -> None:
+        if not (video or audio):
+            raise ValueError("a segment without video and without audio holds nothing")
+        self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
+        self.backend: Backend = make_backend(options.decoder)
+        self.width, self.height = options.frame_size or (0, 0)
+        self.color_matrix, self.color_range = "bt709", "limited"
+        if video:
+            track = _track(dataset.sample(0), "video")
+            if options.frame_size is None:
+                self.width, self.height = track.width, track.height
+            self.color_matrix = track.color_matrix or self.color_matrix
+            self.color_range = track.color_range or self.color_range
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame, H·W·3/2."""
+        return self.height * self.width * 3 // 2
+
+    def span(self, sample: IndexedSample) -> tuple[float, float]:
+        """[start, stop) seconds that every wanted track of the sample covers.
+
+        Raises:
+            SkipError: a track is missing, or the span is shorter than a segment.
+        """
+        tracks = [_track(sample, kind) for kind in ("video", "audio") if getattr(self, kind)]
+        start = max(track.start_seconds for track in tracks)
+        stop = min(track.stop_seconds for track in tracks)
+        # Half an audio sample short is not short: clocks of the two tracks round differently.
+        if stop - start < self.options.seconds - 0.5 / self.options.sample_rate_hz:
+            ranges = " and ".join(
+                f"{track.kind} [{track.start_seconds:.3f}, {track.stop_seconds:.3f}) s"
+                for track in tracks
+            )
+            raise _skip(
+                sample,
+                "cover",
+                f"{ranges} have {max(0.0, stop - start):.3f} s in common, and a segment needs "
+                f"{self.options.seconds:.3f} s",
+            )
+        return start, stop
+
+    def starts(self, sample: IndexedSample, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Start times [K] for `places` in [0, 1] of all the starts that the sample allows."""
+        start, stop = self.span(sample)
+        return np.asarray(start + places * max(0.0, stop - start - self.options.seconds))
+
+    def fill(
+        self,
+        sample: IndexedSample,
+        starts: NDArray[np.float64],
+        frames: NDArray[np.uint8] | None,
+        audio: NDArray[np.float32] | None,
+    ) -> None:
+        """Decode the segments at `starts` [K] into frames [K, T, H·W·3/2] and audio [K, S].
+
+        Raises:
+            SkipError: this sample cannot be had; names shard, key, stage and cause.
+        """
+        read = partial(self.dataset.read, sample)
+        try:
+            if frames is not None:
+                track = _track(sample, "video")
+                self._check_size(sample, track)
+                wanted = frames_on_screen(track, starts, self.options)
+                out = frames.reshape(-1, self.frame_bytes)
+                self.backend.frames(read, track, wanted.ravel(), self.height, self.width, out)
+            if audio is not None:
+                track = _track(sample, "audio")
+                for start, out_of_segment in zip(starts.tolist(), audio, strict=True):
+                    read_sound(
+                        self.backend,
+                        read,
+                        track,
+                        start,
+                        self.options.sample_rate_hz,
+                        out_of_segment,
+                    )
+        except MediaError as error:
+            raise _skip(sample, error.stage, error.cause) from error
+        except ShardError as error:
+            raise _skip(sample, "read", str(error)) from error
+
+    def segments(self, index: int, starts: Sequence[float]) -> list[Segment]:
+        """The segments of sample `index` that start at `starts` seconds.
+
+        Raises:
+            SkipError: this sample cannot be had.
+        """
+        sample, options = self.dataset.sample(index), self.options
+        first, stop = self.span(sample)
+        outside = [s for s in starts if not first <= s <= max(first, stop - options.seconds) + 1e-9]
+        if outside:
+            raise _skip(
+                sample,
+                "cover",
+                f"a segment of {options.seconds:.3f} s from {outside[0]:.3f} s lies outside "
+                f"[{first:.3f}, {stop:.3f}) s",
+            )
+        shape = (len(starts), options.num_frames, self.frame_bytes)
+        frames = np.empty(shape, np.uint8) if self.video else None
+        audio = np.empty((len(starts), options.num_samples), np.float32) if self.audio else None
+        self.fill(sample, np.array(starts, dtype=np.float64), frames, audio)
+        return [
+            Segment(
+                video=None if frames is None else frames[k],
+                audio=None if audio is None else audio[k],
+                start_seconds=float(start),
+                stop_seconds=float(start) + options.seconds,
+                height=self.height,
+                width=self.width,
+                color_matrix=self.color_matrix,
+                color_range=self.color_range,
+                sample_rate_hz=options.sample_rate_hz,
+            )
+            for k, start in enumerate(starts)
+        ]
+
+    def _check_size(self, sample: IndexedSample, track: Track) -> None:
+        if self.options.frame_size is None and (
+            (track.width, track.height) != (self.width, self.height)
+        ):
+            raise ValueError(
+                f"{sample.shard}: sample {sample.key!r} is {track.width}×{track.height}, and the "
+                f"first of the data set is {self.width}×{self.height}: set segment.frame_size, "
+                "or build the shards with one size"
+            )
+        if (track.color_matrix, track.color_range) != (self.color_matrix, self.color_range):
+            raise _skip(
+                sample,
+                "index",
+                f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
+                f"{self.color_matrix} {self.color_range}",
+            )
+
+
+def frames_on_screen(
+    track: Track, starts: NDArray[np.float64], options: SegmentOptions
+) -> NDArray[np.int64]:
+    """Which packets hold the frames of the segments at `starts` [K]: packet numbers [K, T].
+
+    A frame is on screen from its presentation time until the next frame's.
+    """
+    pts = track.packets.pts
+    shown = np.argsort(pts, kind="stable")  # presentation order → file order
+    middles = (np.arange(options.num_frames) + 0.5) * (options.seconds / options.num_frames)
+    ticks = (starts[:, None] + middles) / float(track.time_base)
+    place = np.searchsorted(pts[shown], np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
+    return np.asarray(shown[np.maximum(place, 0)])
+
+
+def _track(sample: IndexedSample, kind: str) -> Track:
+    track: Track | None = getattr(sample, kind)
+    if track is None:
+        has = ", ".join(f".{extension}" for extension in sample.members)
+        raise _skip(sample, "cover", f"it has no {kind} track (members: {has})")
+    return track
+
+
+def _skip(sample: IndexedSample, stage: str, cause: str) -> SkipError:
+    return SkipError(shard=sample.shard, key=sample.key, stage=stage, cause=cause)

@@ -1,0 +1,311 @@
+"""The stream: a data set under a plan as an endless, resumable row of raw batches.
+
+    Order(seed)            (epoch, n) → sample                     int64 [n]
+    uniform(…, "time_shift", k)  → place in the clip               float64 [n, K]
+    Loader                 → RawBatch, decoded on threads          R = n · K rows
+
+The position is (epoch, step), and everything else follows from it: the global batch of a step is
+places [step · B, (step + 1) · B) of the epoch's order, and a rank takes its contiguous share. So
+state is two numbers and what must not have changed; a resumed run is bit for bit the unbroken one,
+and the same global batches come out for any number of ranks and threads.
+
+Time shifts are drawn independently and uniformly over what the clip allows: two shifts of one clip
+may overlap, as they may in the paper (section 4).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gdt.plan import Plan
+from pipelines.draws import uniform
+from pipelines.faults import Account, Ledger, TooManySkipsError
+from pipelines.loader import Delivery, Loader, Request
+from pipelines.order import Order
+from pipelines.raw_batch import RawBatch
+from pipelines.segment import SegmentOptions, SegmentReader
+from shards import DataSet
+
+__all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "evaluation_batches"]
+
+_STATE_VERSION = 1
+
+
+class StateError(ValueError):
+    """A saved position belongs to another stream."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a data set is read.
+
+    Attributes:
+        batch_size: samples of a global batch, all ranks together.
+        threads: that decode, in each rank.
+        prefetch: batches decoded ahead.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    batch_size: int = 16
+    threads: int = 2
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        for key, least in (("batch_size", 1), ("threads", 1), ("prefetch", 0)):
+            if getattr(self, key) < least:
+                raise ValueError(
+                    f"StreamOptions: {key} = {getattr(self, key)}, must be at least {least}"
+                )
+
+
+class Stream:
+    """Iterating gives the rest of the current epoch; iterating again, the next one.
+
+    The threads work across the epoch's end. An iterator that is dropped loses nothing: the position
+    is the one after the last batch handed out. A last batch that would not be full is left out.
+
+    Args:
+        dataset: indexed shards.
+        plan: its modalities say what is decoded, its `time_shift` how many segments of a clip.
+        segment_options: what a segment holds.
+        stream_options: batch size, threads.
+        seed: of the run.
+        rank: of this process.
+        num_ranks: of all processes.
+        ledger: where skips go; by default they are counted only.
+
+    Raises:
+        ValueError: fewer samples than a batch, fewer than one sample a rank, or no such rank.
+    """
+
+    def __init__(
+        self,
+        dataset: DataSet,
+        plan: Plan,
+        segment_options: SegmentOptions,
+        stream_options: StreamOptions,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        ledger: Ledger | None = None,
+    ) -> None:
+        batch_size = stream_options.batch_size
+        if not 0 <= rank < num_ranks:
+            raise ValueError(f"rank {rank} of {num_ranks} ranks: a rank lies in [0, {num_ranks})")
+        if batch_size < num_ranks:
+            raise ValueError(
+                f"data.batch_size = {batch_size} is shared by {num_ranks} ranks, and each needs "
+                "at least one sample: make it greater"
+            )
+        if len(dataset) < batch_size:
+            raise ValueError(
+                f"{dataset.path} has {len(dataset)} samples and data.batch_size is {batch_size}: "
+                "an epoch would have no batch; make it smaller or build more shards"
+            )
+        self.dataset, self.plan, self.seed = dataset, plan, seed
+        self.options, self.segment_options = stream_options, segment_options
+        self.rank, self.num_ranks = rank, num_ranks
+        self.ledger = ledger or Ledger()
+        self.order = Order(seed, len(dataset))
+        self._reader = reader_for(dataset, plan.modalities, segment_options)
+        self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
+        self.finished_epoch: Account | None = None
+        self._loader: Loader | None = None
+        self._deliveries: Iterator[Delivery] | None = None
+        self.seek(0, 0)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self.dataset) // self.options.batch_size
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream({self.dataset.path}, {len(self)} steps of {self.options.batch_size} samples, "
+            f"at epoch {self.epoch} step {self.step}, rank {self.rank} of {self.num_ranks})"
+        )
+
+    @property
+    def left_out(self) -> int:
+        """Samples of an epoch that do not fill a last batch; other ones in every epoch."""
+        return len(self.dataset) - len(self) * self.options.batch_size
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        """The batches from the current position to the end of its epoch.
+
+        Raises:
+            TooManySkipsError: see `Ledger`; or a batch of which nothing is left.
+        """
+        epoch = self.epoch
+        while self.epoch == epoch:
+            yield self._next()
+
+    def seek(self, epoch: int, step: int) -> None:
+        """Go to a step; what was decoded ahead is dropped. Takes the same time for every step.
+
+        Raises:
+            ValueError: there is no such step.
+        """
+        if epoch < 0 or not 0 <= step <= len(self):
+            raise ValueError(f"epoch {epoch} step {step}: an epoch has steps 0 to {len(self) - 1}")
+        if step == len(self):
+            epoch, step = epoch + 1, 0
+        self.close()
+        self.epoch, self.step = epoch, step
+        self.account = Account()
+        self._account_from = step
+
+    def state_dict(self) -> dict[str, int | str]:
+        """The position after the last batch handed out, and what it is a position in."""
+        return {
+            "version": _STATE_VERSION,
+            **self._identity(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position; the number of ranks and threads may be another.
+
+        Raises:
+            StateError: a version, data set, plan, seed or batch size other than this stream's.
+        """
+        for field, mine in {"version": _STATE_VERSION, **self._identity()}.items():
+            if state.get(field) != mine:
+                raise StateError(
+                    f"the saved stream has {field} {state.get(field)!r} and this one {mine!r}: a "
+                    "run goes on only with what it was started with; start a new run instead"
+                )
+        self.seek(int(state["epoch"]), int(state["step"]))
+
+    def close(self) -> None:
+        """Stop the threads. The position stays; iterating again starts them anew."""
+        if self._loader is not None:
+            self._loader.close()
+        self._loader = self._deliveries = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loader": None, "_deliveries": None}
+
+    def _identity(self) -> dict[str, int | str]:
+        return {
+            "dataset": self.dataset.fingerprint,
+            "plan": self.plan.fingerprint(),
+            "seed": self.seed,
+            "batch_size": self.options.batch_size,
+        }
+
+    def _requests(self, epoch: int, step: int) -> Iterator[Request]:
+        """What this rank asks for, from a position to the end of time."""
+        draws = np.arange(self.plan.draws("time_shift"))
+        while True:
+            places = step * self.options.batch_size + np.arange(*self._share)
+            samples = self.order.samples(epoch, places)
+            shifts = uniform(self.seed, epoch, samples[:, None], "time_shift", draws)
+            yield Request(epoch, step, samples, shifts)
+            step += 1
+            if step == len(self):
+                epoch, step = epoch + 1, 0
+
+    def _next(self) -> RawBatch:
+        if self._deliveries is None:
+            self._loader = Loader(self._reader, self.options.threads, self.options.prefetch)
+            self._deliveries = self._loader.deliveries(self._requests(self.epoch, self.step))
+        try:
+            delivery = next(self._deliveries)
+            self._judge(delivery)
+        except BaseException:
+            self.close()
+            raise
+        self.step += 1
+        if self.step == len(self):
+            self._end_epoch()
+        return delivery.batch
+
+    def _judge(self, delivery: Delivery) -> None:
+        for outcome in delivery.outcomes:
+            if outcome is None:
+                self.ledger.deliver(self.account)
+            else:
+                self.ledger.skip(self.account, outcome, epoch=self.epoch, step=self.step)
+        if not len(delivery.batch):
+            raise TooManySkipsError(
+                f"every sample of epoch {self.epoch} step {self.step} was skipped, the last one as "
+                f"{delivery.outcomes[-1]}"
+            ) from delivery.outcomes[-1]
+
+    def _end_epoch(self) -> None:
+        asked = (len(self) - self._account_from) * (self._share[1] - self._share[0])
+        if self.account.total != asked:
+            raise AssertionError(
+                f"epoch {self.epoch}: {self.account.delivered} delivered + {self.account.skipped} "
+                f"skipped samples are not the {asked} asked for; this is a bug of the stream"
+            )
+        self.finished_epoch = self.account
+        self.epoch, self.step = self.epoch + 1, 0
+        self.account, self._account_from = Account(), 0
+
+
+def reader_for(
+    dataset: DataSet, modalities: Sequence[str], options: SegmentOptions
+) -> SegmentReader:
+    """A reader of what the modalities are made of: frames for video and image, sound for audio."""
+    video = "video" in modalities or "image" in modalities
+    return SegmentReader(dataset, options, video=video, audio="audio" in modalities)
+
+
+def evaluation_batches(
+    dataset: DataSet,
+    modalities: Sequence[str],
+    segment_options: SegmentOptions,
+    segments_per_clip: int = 1,
+    batch_size: int = 16,
+    threads: int = 2,
+    ledger: Ledger | None = None,
+) -> Iterator[RawBatch]:
+    """Every sample once, in the order of the data set, each with evenly spaced segments.
+
+    Segment s of n starts at (s + ½) / n of what the clip allows: one segment is the middle one.
+
+    Args:
+        dataset: indexed shards.
+        modalities: of a plan: what is decoded.
+        segment_options: what a segment holds.
+        segments_per_clip: n; the number of a row's segment is its `shift`.
+        batch_size: samples of a batch; the last one may be smaller.
+        threads: that decode.
+        ledger: where skips go; by default they are counted only.
+
+    Yields:
+        Raw batches of epoch 0; a skipped sample is missing.
+
+    Raises:
+        TooManySkipsError: see `Ledger`.
+    """
+    if segments_per_clip < 1 or batch_size < 1:
+        raise ValueError(
+            f"segments_per_clip = {segments_per_clip} and batch_size = {batch_size} must be "
+            "at least 1"
+        )
+    ledger, account = ledger or Ledger(), Account()
+    even = (np.arange(segments_per_clip) + 0.5) / segments_per_clip
+    requests = (
+        Request(0, step, samples, np.tile(even, (len(samples), 1)))
+        for step, first in enumerate(range(0, len(dataset), batch_size))
+        for samples in [np.arange(first, min(first + batch_size, len(dataset)))]
+    )
+    loader = Loader(reader_for(dataset, modalities, segment_options), threads, ahead=2)
+    try:
+        for delivery in loader.deliveries(requests):
+            for outcome in delivery.outcomes:
+                if outcome is None:
+                    ledger.deliver(account)
+                else:
+                    ledger.skip(account, outcome, epoch=0, step=delivery.batch.step)
+            if len(delivery.batch):
+                yield delivery.batch
+    finally:
+        loader.close()
+    assert account.total == len(dataset)
