@@ -1,0 +1,65 @@
+"""Small pictures and sounds of a segment, as bytes for the retrieval page.
+
+Legend: T frames, H height, W width, S audio samples, F mel bins, L log-mel columns.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_STRIP_FRAMES = 4
+_MEL_PIXELS = 2
+
+
+def frames_picture(frames: npt.NDArray[np.uint8], quality: int = 78) -> bytes:
+    """The middle frame over a strip of four evenly spaced ones, as JPEG bytes.
+
+    Args:
+        frames: uint8 [T, H, W, 3] RGB.
+        quality: of the JPEG, 1 to 100.
+    """
+    import torch
+    from torchvision.io import encode_jpeg
+
+    total, height, width, _ = frames.shape
+    chosen = frames[((np.arange(_STRIP_FRAMES) + 0.5) * total / _STRIP_FRAMES).astype(int)]
+    height, width = height - height % _STRIP_FRAMES, width - width % _STRIP_FRAMES
+    small = chosen[:, :height, :width].reshape(
+        _STRIP_FRAMES, height // _STRIP_FRAMES, _STRIP_FRAMES, width // _STRIP_FRAMES, -1, 3
+    )
+    strip = np.concatenate(list(small.mean(axis=(2, 4))), axis=1).astype(np.uint8)
+    picture = np.concatenate([frames[total // 2, :height, :width], strip])
+    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    return bytes(encode_jpeg(pixels.contiguous(), quality=quality).numpy().tobytes())
+
+
+def log_mel_picture(log_mel: npt.NDArray[np.floating[Any]]) -> bytes:
+    """A log-mel spectrogram [F, L], low frequencies at the bottom, as PNG bytes."""
+    import torch
+    from matplotlib import colormaps
+    from torchvision.io import encode_png
+
+    low, high = float(log_mel.min()), float(log_mel.max())
+    level = (log_mel[::-1] - low) / max(high - low, 1e-6)
+    level = level.repeat(_MEL_PIXELS, axis=0).repeat(_MEL_PIXELS, axis=1)
+    pixels = (np.asarray(colormaps["magma"](level))[..., :3] * 255).astype(np.uint8)
+    return bytes(encode_png(torch.from_numpy(pixels).permute(2, 0, 1).contiguous()).numpy())
+
+
+def mp3_sound(audio: npt.NDArray[np.float32], sample_rate_hz: int) -> bytes:
+    """A waveform [S] in -1…1 as MP3 bytes, which every browser plays."""
+    import av
+
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=sample_rate_hz, layout="mono")
+        stream.bit_rate = 48_000
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(np.clip(audio, -1, 1)[None]), format="fltp", layout="mono"
+        )
+        frame.sample_rate = sample_rate_hz
+        for piece in (frame, None):
+            container.mux(stream.encode(piece))
+    return target.getvalue()
