@@ -9,7 +9,7 @@ Legend: N clips, D embedding.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,7 @@ def embed_clips(
     batch_size: int = 16,
     threads: int = 2,
     device: str = "cpu",
+    layer: Literal["embedding", "features"] = "embedding",
     ledger: "Ledger | None" = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> ClipEmbeddings:
@@ -118,6 +119,8 @@ def embed_clips(
         batch_size: Clips decoded and embedded together.
         threads: Decoding threads.
         device: "cpu", "cuda", …
+        layer: What is averaged: the embedding that the loss compares, or the encoder's features
+            before the projection head, scaled to length 1.
         ledger: Where skipped clips go; they have no embedding.
         report: Gets (clips done, clips in all).
 
@@ -126,6 +129,7 @@ def embed_clips(
         ValueError: Not one clip could be embedded.
     """
     import torch
+    import torch.nn.functional as F
 
     from pipelines.stream import evaluation_batches
     from tools.retrieval import average_segments
@@ -147,7 +151,11 @@ def embed_clips(
         for raw in batches:
             batch = run.device_transform(raw.to(device))
             for name, (values, _) in batch.modalities.items():
-                found[name].append(method.embed(name, values).cpu().numpy())
+                if layer == "embedding":
+                    rows_found = method.embed(name, values)
+                else:
+                    rows_found = F.normalize(method.features(name, values), dim=1)
+                found[name].append(rows_found.cpu().numpy())
             rows.append(raw.sample.numpy())
             keys.update(zip(raw.sample.tolist(), raw.keys, strict=True))
             report(int(raw.sample.max()) + 1, len(dataset))

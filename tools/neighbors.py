@@ -4,16 +4,13 @@ The protocol of Wu et al., "Unsupervised Feature Learning via Non-Parametric Ins
 Discrimination", CVPR 2018, §3.4: each of the k training clips whose features are nearest to a test
 clip's, by cosine s, votes for its own label with weight exp(s / 0.07); nothing is trained.
 
-    segments of a clip ─ encoder ─► features [R, E] ─ mean over a clip, re-normalised ─► [N, E]
-
-Legend: R segments, N training clips, Q test clips, E features, K classes.
+Legend: N training clips, Q test clips, E features, K classes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 VOTE_TEMPERATURE = 0.07
@@ -40,22 +37,6 @@ class LabelledFeatures:
 
     def __repr__(self) -> str:
         return f"LabelledFeatures({list(self.features.shape)}, {len(set(self.labels))} labels)"
-
-
-def mean_over_clips(features: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
-    """Average the segments of each clip.
-
-    Args:
-        features: float [R, E], of any length.
-        clips: int64 [R], the clip that each segment is of.
-
-    Returns:
-        float [N, E], rows of length 1, and int64 [N], the clips in rising order.
-    """
-    numbers, row = clips.unique(return_inverse=True)  # N, R
-    sums = features.new_zeros(len(numbers), features.shape[1])
-    sums.index_add_(0, row, F.normalize(features, dim=1))
-    return F.normalize(sums, dim=1), numbers
 
 
 def predict(

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.neighbors import LabelledFeatures, accuracies, chance, mean_over_clips, predict
+from tools.neighbors import LabelledFeatures, accuracies, chance, predict
 
 
 def unit(*degrees: float) -> torch.Tensor:
@@ -68,14 +68,6 @@ def test_constant_features_score_one_label() -> None:
 
 def test_chance_always_answers_the_most_frequent_label() -> None:
     assert chance(("a", "b", "b"), ("a", "b", "a", "a")) == 0.25
-
-
-def test_mean_over_clips_weighs_segments_alike_and_sorts() -> None:
-    features = torch.tensor([[0.0, 5.0], [3.0, 0.0], [0.0, 0.1], [1.0, 0.0]])
-    means, clips = mean_over_clips(features, torch.tensor([7, 2, 7, 7]))
-    assert clips.tolist() == [2, 7]
-    torch.testing.assert_close(means[0], torch.tensor([1.0, 0.0]))
-    torch.testing.assert_close(means[1], F.normalize(torch.tensor([1.0, 2.0]), dim=0))
 
 
 def test_errors_say_what_does_not_fit() -> None:

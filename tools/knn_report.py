@@ -1,0 +1,152 @@
+"""kNN accuracy of a run's features beside the same encoder before its first step, and chance.
+
+    clips of both data sets ─► evenly spaced segments ─► encoder, without its head ─► mean over a
+    clip ─► the training clips vote (tools/neighbors.py) ─► accuracy
+
+Every modality of the run's plan is evaluated on its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from models import build_method
+from shards import DataSet
+from tools.embeddings import embed_clips
+from tools.neighbors import LabelledFeatures, accuracies, chance
+from tools.run import Run, load_run
+
+
+class KnnError(Exception):
+    """Labels that are missing or do not fit; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class KnnResult:
+    """Accuracies, as shares of the test clips.
+
+    Attributes:
+        accuracies: (modality, "trained" or "untrained") → k → accuracy.
+        chance: of always answering the most frequent label of the training clips.
+        num_train, num_test, num_labels: clips that voted, clips asked for, different labels.
+        segments_per_clip: segments averaged.
+        step: optimizer steps behind the trained weights.
+    """
+
+    accuracies: Mapping[tuple[str, str], Mapping[int, float]]
+    chance: float
+    num_train: int
+    num_test: int
+    num_labels: int
+    segments_per_clip: int
+    step: int
+
+
+def evaluate_knn(
+    run_path: Path,
+    train: Path,
+    test: Path,
+    *,
+    ks: Sequence[int] = (1, 5, 20),
+    segments_per_clip: int = 4,
+    batch_size: int = 32,
+    threads: int = 2,
+    device: str = "auto",
+) -> KnnResult:
+    """Classify the test clips by the votes of the training clips, with both encoders.
+
+    Raises:
+        KnnError: a clip without a label, or a test label that no training clip has.
+        RunError: no run, or one without a checkpoint.
+        ShardError: no data set.
+        TooManySkipsError: too many clips cannot be decoded.
+    """
+    trained = load_run(run_path)
+    torch.manual_seed(trained.config.seed)  # as the run began
+    untrained = replace(trained, method=build_method(trained.config.model, trained.plan))
+    voting_set, asking_set = DataSet.open(train), DataSet.open(test)
+    voting_labels, asking_labels = labels_of(voting_set), labels_of(asking_set)
+    unknown = sorted(set(asking_labels) - set(voting_labels))
+    if unknown:
+        raise KnnError(
+            f"{test} has labels that {train} has not: {', '.join(unknown[:5])}; "
+            f"there are {', '.join(sorted(set(voting_labels))[:20])}"
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def features(run: Run, dataset: DataSet, labels: Sequence[str]) -> dict[str, LabelledFeatures]:
+        clips = embed_clips(
+            run,
+            dataset,
+            segments_per_clip=segments_per_clip,
+            batch_size=batch_size,
+            threads=threads,
+            device=device,
+            layer="features",
+        )
+        names = tuple(labels[number] for number in clips.samples.tolist())
+        return {
+            modality: LabelledFeatures(torch.from_numpy(rows), names)
+            for modality, rows in clips.modalities.items()
+        }
+
+    found = {}
+    for name, run in (("trained", trained), ("untrained", untrained)):
+        voting = features(run, voting_set, voting_labels)
+        asking = features(run, asking_set, asking_labels)
+        for modality in voting:
+            found[modality, name] = accuracies(voting[modality], asking[modality], ks)
+    return KnnResult(
+        accuracies=dict(sorted(found.items())),
+        chance=chance(voting_labels, asking_labels),
+        num_train=len(voting_set),
+        num_test=len(asking_set),
+        num_labels=len(set(voting_labels)),
+        segments_per_clip=segments_per_clip,
+        step=trained.step,
+    )
+
+
+def labels_of(dataset: DataSet) -> list[str]:
+    """Return the label of every sample, from its metadata.
+
+    Raises:
+        KnnError: a sample has none.
+    """
+    labels = []
+    for number in range(len(dataset)):
+        label = dataset.metadata(number).get("label")
+        if label is None:
+            raise KnnError(
+                f"sample {dataset.sample(number).key!r} of {dataset.path} has no label: build the "
+                "shards with `gdt shards build … --labels FILE.csv` (columns file,label)"
+            )
+        labels.append(str(label))
+    return labels
+
+
+def print_report(result: KnnResult) -> None:
+    """Print the table beside the untrained encoder and chance."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, title="kNN accuracy of frozen features", title_justify="left")
+    table.add_column("")
+    ks = list(next(iter(result.accuracies.values())))
+    for k in ks:
+        table.add_column(f"k = {k}", justify="right")
+    for (modality, name), by_k in result.accuracies.items():
+        steps = f"after {result.step} steps" if name == "trained" else "before the first step"
+        table.add_row(f"{modality}, {steps}", *(f"{100 * by_k[k]:.1f} %" for k in ks))
+    table.add_row("chance", *(f"{100 * result.chance:.1f} %" for _ in ks), style="dim")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{result.num_test} clips by the votes of {result.num_train}, {result.num_labels} labels, "
+        f"{result.segments_per_clip} segments a clip",
+        highlight=False,
+    )
