@@ -157,10 +157,11 @@ def augment_pictures(
     """Crop, resize, flip, jitter, blur and normalise; only crop, resize, normalise without draws.
 
     Args:
-        frames: uint8 [N, T, H·W·3/2], I420.
+        frames: uint8 [N, T, H·W·3/2], I420, or [N, T, H, W, 3], packed.
         height: H.
         width: W.
-        rgb: the affine map from Y, U, V to R, G, B, float64 [3, 4] (color.rgb_from_yuv).
+        rgb: the affine map from what frames hold to R, G, B, float64 [3, 4]
+            (color.rgb_from_pixels).
         options: how much of each.
         draw: uniform numbers [N] by name; None for evaluation.
         out: float32 [N, 3, T, S, S], each row contiguous; receives normalised R, G, B.
@@ -187,7 +188,18 @@ def augment_pictures(
 def jittered(
     affine: NDArray[np.float64], mean_yuv: Floats, options: VideoAugment, draw: Uniform
 ) -> NDArray[np.float64]:
-    """Compose the jitters in each row's own random order (as torchvision's ColorJitter)."""
+    """Compose the jitters in each row's own random order (as torchvision's ColorJitter).
+
+    Args:
+        affine: float64 [N, 3, 4], colours in [0, 1] from Y, U, V, 1; changed in place.
+        mean_yuv: float64 [N, 4], the mean of Y, U, V, 1 over a row, which contrast blends with. The
+            result is affine in it.
+        options: how much of each.
+        draw: uniform numbers [N] by name.
+
+    Returns:
+        float64 [N, 3, 4].
+    """
     ranks = draw("jitter_order", len(JITTERS))  # [N, 4]
     order = ranks.argsort(axis=1)
     on = draw("jitter") < options.jitter

@@ -20,9 +20,11 @@ __all__ = [
     "COLOR_MATRICES",
     "COLOR_RANGES",
     "JITTERS",
+    "PIXELS",
     "compose",
     "i420_planes",
     "i420_to_rgb",
+    "rgb_from_pixels",
     "rgb_from_yuv",
 ]
 
@@ -38,6 +40,9 @@ COLOR_RANGES: Final[Mapping[str, tuple[float, float, float]]] = {
     "limited": (16.0, 219.0, 224.0),
     "full": (0.0, 255.0, 255.0),
 }
+#: What frames may hold: planes as they were coded, or RGB that a decoder made with BT.601's matrix
+#: whatever the stream says, as DALI does (with the range of the stream; rounded, clipped).
+PIXELS: Final = ("i420", "rgb_bt601")
 #: Luma as torchvision's rgb_to_grayscale and the reference GDT code weigh it.
 _GRAY: Final = np.array([0.299, 0.587, 0.114])
 
@@ -66,6 +71,28 @@ def rgb_from_yuv(color_matrix: str, color_range: str) -> Affine:
         [[1, 0, v_r], [1, -u_b * k_b / k_g, -v_r * k_r / k_g], [1, u_b, 0]]
     ) / np.array([luma_steps, chroma_steps, chroma_steps])
     return np.column_stack([linear, -linear @ np.array([black, 128, 128])])
+
+
+def rgb_from_pixels(pixels: str, color_matrix: str, color_range: str) -> Affine:
+    """The affine map from what frames hold to R, G, B in [0, 1]: float64 [3, 4].
+
+    Args:
+        pixels: of `PIXELS`.
+        color_matrix: the stream's, of `COLOR_MATRICES`.
+        color_range: the stream's, of `COLOR_RANGES`.
+
+    Raises:
+        ValueError: an unknown kind of pixels, matrix or range.
+    """
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels = {pixels!r}, must be one of {', '.join(PIXELS)}")
+    from_yuv = rgb_from_yuv(color_matrix, color_range)
+    if pixels == "i420":
+        return from_yuv
+    wrong = rgb_from_yuv("bt601", color_range)
+    back = np.linalg.inv(wrong[:, :3])
+    to_yuv = np.column_stack([back / 255, -back @ wrong[:, 3]])
+    return compose(from_yuv, to_yuv)
 
 
 def compose(second: Affine, first: Affine) -> Affine:

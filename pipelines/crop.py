@@ -92,7 +92,8 @@ def resample(
     """Cut each row's box out of its planes, mirror it where `flip` says so, and resize it to S×S.
 
     Args:
-        frames: uint8 [N, T, H·W·3/2], I420 with chroma sited left, as H.264 and VP9 have it.
+        frames: uint8 [N, T, H·W·3/2], I420 with chroma sited left, as H.264 and VP9 have it; or
+            [N, T, H, W, 3], packed.
         height: H.
         width: W.
         boxes: float64 [N, 4].
@@ -100,8 +101,8 @@ def resample(
         size: S.
 
     Returns:
-        float32 [N, 4, T, S, S]: Y, U, V in 8-bit steps, bilinear, the frame's edge repeated; and a
-        1 for the affine maps of color.py.
+        float32 [N, 4, T, S, S]: the three components in 8-bit steps, bilinear, the frame's edge
+        repeated; and a 1 for the affine maps of color.py.
     """
     num_rows, num_frames = frames.shape[:2]
     top, left, box_height, box_width = boxes.T
@@ -110,13 +111,17 @@ def resample(
     centers = (np.arange(size) + 0.5) / size
     ys = top[:, None] + box_height[:, None] * centers  # [N, S], in luma pixels
     xs = left[:, None] + box_width[:, None] * centers
-    y, u, v = i420_planes(frames, height, width)
     out = frames.new_empty((num_rows, 4, num_frames, size, size), dtype=torch.float32)
+    out[:, 3] = 1
+    if frames.dim() == 5:
+        packed = frames.permute(0, 4, 1, 2, 3).flatten(1, 2)  # [N, 3·T, H, W]
+        out[:, :3] = _sample(packed, ys / height, xs / width).unflatten(1, (3, num_frames))
+        return out
+    y, u, v = i420_planes(frames, height, width)
     out[:, 0] = _sample(y, ys / height, xs / width)
     chroma_ys, chroma_xs = ys / height, (xs + 0.5) / width  # chroma lies ¼ of its pixel to the left
     out[:, 1] = _sample(u, chroma_ys, chroma_xs)
     out[:, 2] = _sample(v, chroma_ys, chroma_xs)
-    out[:, 3] = 1
     return out
 
 

@@ -14,8 +14,10 @@ Augmentation is drawn anew for each row, reversed or not (as in the reference co
 Legend: R raw rows, N = R · reversals · augmentations rows of a modality, M factors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ from pipelines.augment import (
     gain_of,
     mask_spectrogram,
 )
-from pipelines.color import rgb_from_yuv
+from pipelines.color import rgb_from_pixels
 from pipelines.crop import Uniform
 from pipelines.draws import uniform
 from pipelines.log_mel import LogMel, LogMelSpectrogram
@@ -148,7 +150,8 @@ class DeviceTransform:
                 f"images are single frames, got {raw.frames.shape[1]}: set segment.num_frames = 1"
             )
         options = self.options.image_augment if is_image else self.options.video_augment
-        rgb = rgb_from_yuv(raw.color_matrix, raw.color_range)
+        rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
+        augment = _augmenter(raw.frames.device, options, self.training)
         rows_a_pass = _BYTES_A_PASS[raw.frames.device.type] // max(1, raw.frames[:1].numel())
         shape = (len(raw), len(versions), 3, raw.frames.shape[1], options.size, options.size)
         out = raw.frames.new_empty(shape, dtype=torch.float32)
@@ -157,7 +160,7 @@ class DeviceTransform:
             for start in range(0, len(raw), max(1, rows_a_pass)):
                 rows = slice(start, start + max(1, rows_a_pass))
                 frames = raw.frames[rows]
-                augment_pictures(
+                augment(
                     frames.flip(1) if version.reversal else frames,
                     raw.height,
                     raw.width,
@@ -194,6 +197,15 @@ class DeviceTransform:
                 log_mel = mask_spectrogram(log_mel, self.options.audio_augment, draw)
             rows.append(log_mel)
         return torch.stack(rows, dim=1).flatten(0, 1)
+
+
+def _augmenter(device: torch.device, options: VideoAugment, training: bool) -> Callable[..., None]:
+    """On a GPU the fused kernel, unless there is a blur to make; else augment.py."""
+    if device.type == "cuda" and find_spec("triton") and not (training and options.blur > 0):
+        from pipelines.fused_clip import fused_clip
+
+        return fused_clip
+    return augment_pictures
 
 
 def _rows_of(draw: Uniform, rows: slice) -> Uniform:

@@ -17,7 +17,8 @@ class RawBatch:
     """The segments of one step, sample by sample and in each sample shift by shift.
 
     Attributes:
-        frames: uint8 [R, T, H·W·3/2], I420 planes one after another; None without pictures.
+        frames: uint8 [R, T, H·W·3/2], I420 planes one after another, or [R, T, H, W, 3] where
+            `pixels` says so; None without pictures.
         audio: float32 [R, S] in [-1, 1]; None without sound.
         sample: int64 [R], index in the data set.
         shift: int64 [R], the time_shift code (in evaluation: the number of the segment).
@@ -27,6 +28,7 @@ class RawBatch:
         color_matrix, color_range: of all rows, see color.py.
         sample_rate_hz: of the audio.
         epoch, step: where in the run the batch stands, zero-based.
+        pixels: what frames hold, see color.PIXELS.
     """
 
     frames: Tensor | None
@@ -42,6 +44,7 @@ class RawBatch:
     sample_rate_hz: int
     epoch: int
     step: int
+    pixels: str = "i420"
 
     def __post_init__(self) -> None:
         num_rows = len(self.keys)

@@ -8,7 +8,8 @@ All segments of one clip are decoded in one visit.
 Legend: K segments, T frames, H W luma size, S audio samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.backends import Backend, MediaError, make_backend
+from pipelines.backends.feed import Feed, feed_of
 from pipelines.faults import SkipError
 from pipelines.resample import read_sound
 from shards import DataSet, IndexedSample, ShardError, Track
@@ -171,7 +173,7 @@ class SegmentReader:
             SkipError: this sample cannot be had; names shard, key, stage and cause.
         """
         read = partial(self.dataset.read, sample)
-        try:
+        with _naming(sample):
             if frames is not None:
                 track = _track(sample, "video")
                 self._check_size(sample, track)
@@ -189,10 +191,18 @@ class SegmentReader:
                         self.options.sample_rate_hz,
                         out_of_segment,
                     )
-        except MediaError as error:
-            raise _skip(sample, error.stage, error.cause) from error
-        except ShardError as error:
-            raise _skip(sample, "read", str(error)) from error
+
+    def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
+        """The pictures of the segments at `starts` [K], still coded, for a decoder of batches.
+
+        Raises:
+            SkipError: this sample cannot be had.
+        """
+        with _naming(sample):
+            track = _track(sample, "video")
+            self._check_size(sample, track)
+            wanted = frames_on_screen(track, starts, self.options)
+            return feed_of(partial(self.dataset.read, sample), track, wanted.ravel())
 
     def segments(self, index: int, starts: Sequence[float]) -> list[Segment]:
         """The segments of sample `index` that start at `starts` seconds.
@@ -260,6 +270,17 @@ def frames_on_screen(
     ticks = (starts[:, None] + middles) / float(track.time_base)
     place = np.searchsorted(pts[shown], np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
     return np.asarray(shown[np.maximum(place, 0)])
+
+
+@contextmanager
+def _naming(sample: IndexedSample) -> Iterator[None]:
+    """Turns faults of a sample's bytes into skips that name the sample."""
+    try:
+        yield
+    except MediaError as error:
+        raise _skip(sample, error.stage, error.cause) from error
+    except ShardError as error:
+        raise _skip(sample, "read", str(error)) from error
 
 
 def _track(sample: IndexedSample, kind: str) -> Track:

@@ -1,0 +1,224 @@
+"""YUV planes to a normalised clip in one pass over the GPU's memory: a Triton kernel.
+
+Does what `augment.augment_pictures` does without a blur: crop, resize, flip, YUV → RGB, colour
+jitter, normalise. There each step is a tensor of its own, some 40 bytes of traffic a pixel that
+comes out; here a program reads the planes' bytes, mixes them in registers and writes each pixel
+once, in the type and memory format that the encoder wants.
+
+Contrast blends with the mean colour of the crop, which is not known before the crop is read. What
+it does is affine in that mean, so the matrices are composed on the CPU as always, for four means
+that span all, and the kernel puts the measured one in: no step waits for the GPU.
+
+Legend: N rows, T frames, H W luma size, S output size.
+"""
+
+# mypy: disable-error-code="import-untyped,no-untyped-def,untyped-decorator"
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.augment import VideoAugment, jittered
+from pipelines.crop import CROPS, Floats, Uniform, center_boxes
+
+__all__ = ["fused_clip"]
+
+_BLOCK = 512  # pixels of one program
+_ROW = 4 + 12 + 9  # numbers of a row: box, colour map, what the mean adds to the map's shift
+
+
+def fused_clip(
+    frames: Tensor,
+    height: int,
+    width: int,
+    rgb: NDArray[np.float64],
+    options: VideoAugment,
+    draw: Uniform | None,
+    out: Tensor,
+) -> None:
+    """Crop, resize, flip, jitter and normalise; arguments as for `augment_pictures`.
+
+    Args:
+        frames: uint8 [N, T, H·W·3/2] (I420) or [N, T, H, W, 3] (packed), contiguous.
+        height: H.
+        width: W.
+        rgb: the affine map from what the frames hold to R, G, B in [0, 1], float64 [3, 4].
+        options: how much of each; a blur is left out.
+        draw: uniform numbers [N] by name; None for evaluation.
+        out: float32, bfloat16 or float16 [N, 3, T, S, S] of any strides (channels-last, say).
+    """
+    num_rows, num_frames = frames.shape[:2]
+    if num_rows == 0:
+        return
+    frames = frames.contiguous()
+    color, by_mean = _color_maps(rgb, options, draw, num_rows)
+    table = np.concatenate(
+        [
+            _boxes(options, draw, num_rows, height, width),
+            color.reshape(num_rows, 12),
+            by_mean.reshape(num_rows, 9),
+        ],
+        axis=1,
+    )
+    on_host = torch.from_numpy(table.astype(np.float32))
+    on_device = (on_host.pin_memory() if frames.is_cuda else on_host).to(
+        frames.device, non_blocking=True
+    )
+    num_pixels = options.size**2
+    num_blocks = triton.cdiv(num_pixels, _BLOCK)
+    grid = (num_blocks, num_frames, num_rows)
+    constants = (height, width, options.size, frames.dim() == 5, _ROW, _BLOCK)
+    means = frames.new_zeros((num_rows, 3), dtype=torch.float32)
+    if by_mean.any():
+        parts = frames.new_empty((num_rows, num_frames * num_blocks, 3), dtype=torch.float32)
+        sum_kernel[grid](frames, on_device, parts, num_frames, *constants)
+        means = parts.sum(dim=1) / (num_frames * num_pixels)
+    mean, std = np.array(options.mean), np.array(options.std)
+    limits = ((0 - mean) / std).tolist() + ((1 - mean) / std).tolist()
+    clip_kernel[grid](frames, on_device, means, out, num_frames, *out.stride(), *limits, *constants)
+
+
+def _boxes(
+    options: VideoAugment, draw: Uniform | None, num_rows: int, height: int, width: int
+) -> Floats:
+    """Boxes [N, 4]; a flipped one starts at its right edge and has a negative width."""
+    if draw is None:
+        return center_boxes(num_rows, height, width, options.center_scale)
+    boxes = CROPS[options.crop](draw, height, width, options.scales, options.aspects)
+    flip = draw("flip") < options.flip
+    boxes[:, 1] += np.where(flip, boxes[:, 3], 0)
+    boxes[:, 3] *= np.where(flip, -1, 1)
+    return boxes
+
+
+def _color_maps(
+    rgb: NDArray[np.float64], options: VideoAugment, draw: Uniform | None, num_rows: int
+) -> tuple[Floats, Floats]:
+    """The normalised colour map [N, 3, 4] at mean 0, and what a unit of mean adds to its shift.
+
+    Returns:
+        float64 [N, 3, 4] and [N, 3, 3]: the map for the mean m is the first with the second · m
+        added to the last column.
+    """
+    mean, std = np.array(options.mean), np.array(options.std)
+    maps = []
+    for place in (None, 0, 1, 2):
+        probe = np.zeros((num_rows, 4))
+        probe[:, 3] = 1
+        if place is not None:
+            probe[:, place] = 1
+        affine = np.tile(rgb, (num_rows, 1, 1))
+        if draw is not None:
+            affine = jittered(affine, probe, options, draw)
+        maps.append((affine - np.column_stack([np.zeros((3, 3)), mean])) / std[:, None])
+    at_zero = maps[0]
+    by_mean = np.stack([(m - at_zero)[:, :, 3] for m in maps[1:]], axis=-1)
+    return at_zero, by_mean
+
+
+@triton.jit
+def _bilinear(plane, y, x, rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr, live):
+    """Bilinear samples at pixel centres (y, x), the edge repeated; `step` bytes between pixels."""
+    y = tl.minimum(tl.maximum(y, 0.0), rows - 1.0)
+    x = tl.minimum(tl.maximum(x, 0.0), columns - 1.0)
+    whole_y = tl.floor(y)
+    whole_x = tl.floor(x)
+    part_y = y - whole_y
+    part_x = x - whole_x
+    top = whole_y.to(tl.int32)
+    left = whole_x.to(tl.int32)
+    bottom = tl.minimum(top + 1, rows - 1)
+    right = tl.minimum(left + 1, columns - 1)
+    upper = plane + top * columns * step
+    lower = plane + bottom * columns * step
+    upper_left = tl.load(upper + left * step, mask=live, other=0).to(tl.float32)
+    upper_right = tl.load(upper + right * step, mask=live, other=0).to(tl.float32)
+    lower_left = tl.load(lower + left * step, mask=live, other=0).to(tl.float32)
+    lower_right = tl.load(lower + right * step, mask=live, other=0).to(tl.float32)
+    above = upper_left + (upper_right - upper_left) * part_x
+    below = lower_left + (lower_right - lower_left) * part_x
+    return above + (below - above) * part_y
+
+
+@triton.jit
+def _read_pixels(
+    frames, box, frame, i, j, live,
+    height: tl.constexpr, width: tl.constexpr, size: tl.constexpr, packed: tl.constexpr,
+):  # fmt: skip
+    """The three components at output pixels (i, j) of a frame, in 8-bit steps."""
+    y = tl.load(box) + tl.load(box + 2) * ((i + 0.5) / size) - 0.5
+    x = tl.load(box + 1) + tl.load(box + 3) * ((j + 0.5) / size) - 0.5
+    if packed:
+        image = frames + frame * (height * width * 3)
+        first = _bilinear(image, y, x, height, width, 3, live)
+        second = _bilinear(image + 1, y, x, height, width, 3, live)
+        third = _bilinear(image + 2, y, x, height, width, 3, live)
+    else:
+        image = frames + frame * (height * width * 3 // 2)
+        u_plane = image + height * width
+        v_plane = u_plane + height * width // 4
+        # A chroma sample lies halfway between two luma rows, and right on a luma column.
+        chroma_y = y * 0.5 - 0.25
+        chroma_x = x * 0.5
+        first = _bilinear(image, y, x, height, width, 1, live)
+        second = _bilinear(u_plane, chroma_y, chroma_x, height // 2, width // 2, 1, live)
+        third = _bilinear(v_plane, chroma_y, chroma_x, height // 2, width // 2, 1, live)
+    return first, second, third
+
+
+@triton.jit
+def sum_kernel(
+    frames, table, parts, num_frames,
+    height: tl.constexpr, width: tl.constexpr, size: tl.constexpr, packed: tl.constexpr,
+    row_numbers: tl.constexpr, block_pixels: tl.constexpr,
+):  # fmt: skip
+    """Sums of a block's components, each block in a place of its own: one order of adding."""
+    block, t, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    pixel = block * block_pixels + tl.arange(0, block_pixels)
+    live = pixel < size * size
+    frame = n.to(tl.int64) * num_frames + t
+    first, second, third = _read_pixels(
+        frames, table + n * row_numbers, frame, pixel // size, pixel % size, live,
+        height, width, size, packed,
+    )  # fmt: skip
+    place = parts + (frame * tl.num_programs(0) + block) * 3
+    tl.store(place, tl.sum(tl.where(live, first, 0.0), 0))
+    tl.store(place + 1, tl.sum(tl.where(live, second, 0.0), 0))
+    tl.store(place + 2, tl.sum(tl.where(live, third, 0.0), 0))
+
+
+@triton.jit
+def clip_kernel(
+    frames, table, means, out, num_frames,
+    stride_n, stride_c, stride_t, stride_i, stride_j,
+    low_r, low_g, low_b, high_r, high_g, high_b,
+    height: tl.constexpr, width: tl.constexpr, size: tl.constexpr, packed: tl.constexpr,
+    row_numbers: tl.constexpr, block_pixels: tl.constexpr,
+):  # fmt: skip
+    """A block of output pixels of one frame: read, mix, clamp, write."""
+    block, t, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    pixel = block * block_pixels + tl.arange(0, block_pixels)
+    live = pixel < size * size
+    i, j = pixel // size, pixel % size
+    box = table + n * row_numbers
+    frame = n.to(tl.int64) * num_frames + t
+    first, second, third = _read_pixels(frames, box, frame, i, j, live, height, width, size, packed)
+    mean_1 = tl.load(means + n * 3)
+    mean_2 = tl.load(means + n * 3 + 1)
+    mean_3 = tl.load(means + n * 3 + 2)
+    place = (
+        out + n.to(tl.int64) * stride_n + t.to(tl.int64) * stride_t + i * stride_i + j * stride_j
+    )
+    for channel in tl.static_range(3):
+        color = box + 4 + channel * 4
+        by_mean = box + 16 + channel * 3
+        value = tl.load(color + 3) + tl.load(by_mean) * mean_1
+        value += tl.load(by_mean + 1) * mean_2 + tl.load(by_mean + 2) * mean_3
+        value += tl.load(color) * first + tl.load(color + 1) * second + tl.load(color + 2) * third
+        low = low_r if channel == 0 else (low_g if channel == 1 else low_b)
+        high = high_r if channel == 0 else (high_g if channel == 1 else high_b)
+        value = tl.minimum(tl.maximum(value, low), high)
+        tl.store(place + channel * stride_c, value.to(out.dtype.element_ty), mask=live)
