@@ -2,12 +2,10 @@
 
     list_sources ─► probe (workers) ─► plan.jsonl ─► cut ─► transcode (workers) ─► ShardWriter
 
-An interrupted build is continued by running it again: shards that have an index are kept. The
-result does not depend on the number of workers, nor on interruptions.
+An interrupted build is continued by running it again: finished shards are kept. The result does not
+depend on the number of workers, nor on interruptions.
 """
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -16,19 +14,19 @@ from typing import Any
 
 from shards import media, report
 from shards.cutting import PlannedSource, clip_counts, cut, parts
-from shards.errors import BuildError
+from shards.errors import BuildError, IndexFormatError
 from shards.index import ShardIndex
-from shards.manifest import MANIFEST_NAME, Manifest
+from shards.manifest import Manifest
 from shards.options import BuildOptions
 from shards.pool import WorkerFailure, WorkerPool
 from shards.report import BuildSummary
 from shards.sources import Labels, Source, list_sources, with_labels
-from shards.target import REPORT_NAME, Target
-from shards.transcode import Unit, machine, transcode
-from shards.writer import INDEX_SUFFIX, ShardEntry, ShardWriter, write_atomically
+from shards.target import BUILD_NAME, REPORT_NAME, Target
+from shards.transcode import Unit, UnitResult, machine, transcode
+from shards.writer import INDEX_SUFFIX, ShardEntry, ShardWriter, file_sha256, write_atomically
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a stage ("probe", "build"), how much is done, and the total where it is known."""
+"""Called with a stage ("probe": sources, "build": clips), how much is done, and of how much."""
 
 
 def build(
@@ -43,18 +41,32 @@ def build(
 ) -> BuildSummary:
     """Build shards from folders and files into `out`; see BuildOptions for the choices.
 
+    Args:
+        sources: folders (with all that is in them) and files.
+        out: a new or empty folder, or one where this very build was interrupted.
+        options: what decides the bytes.
+        num_workers: worker processes; decides nothing but the time.
+        labels: a CSV with the columns file and label; see `shards.sources.Labels`.
+        time_limit_seconds: a minute of a source may take this long before it is given up.
+        progress: called as work is done.
+
     Raises:
         BuildError: nothing can be built, and why; one source's fault is only counted.
     """
     table = Labels(labels) if labels is not None else None
+    apart = [out] + ([labels] if labels is not None else [])
+    listed = list_sources(sources, leave_out=apart)
     with Target(out) as target, WorkerPool(num_workers, time_limit_seconds) as pool:
         try:
-            return _Build(target, options, pool, progress).run(sources, table, labels)
+            summary = _Build(target, options, pool, progress).run(with_labels(listed, table))
         except OSError as error:
             raise BuildError(
-                f"Writing to {out} failed: {error.strerror} ({error.filename}). Finished shards "
-                "are kept: make room, then run the same command again."
+                f"Building in {out} stopped: {error.strerror} ({error.filename or 'writing'}). "
+                "Finished shards are kept: put that right, then run the same command again."
             ) from error
+    if table is not None:
+        summary.labels_without_source = table.unused()
+    return summary
 
 
 class _Build:
@@ -66,93 +78,72 @@ class _Build:
         self._target, self._options, self._pool = target, options, pool
         self._progress = progress
         self._plan = target.state / "plan.jsonl"
+        self._done, self._total = 0, 0
 
-    def run(
-        self, given: Sequence[Path], labels: Labels | None, labels_path: Path | None
-    ) -> BuildSummary:
-        """Plan, build every shard that is not there yet, then write manifests and report."""
-        skip = labels_path.resolve() if labels_path else None
-        listed = (s for s in list_sources(given) if s.path != skip)
-        num_sources, clips = self._write_plan(with_labels(listed, labels))
+    def run(self, sources: Iterator[Source]) -> BuildSummary:
+        """Plan, build every shard that is not there yet, then write report and manifests."""
+        num_sources = self._write_plan(sources)
         if not num_sources:
-            raise BuildError(f"No file in {', '.join(map(str, given))}: there is nothing to build.")
-        self._target.claim(self._options.as_dict(), _sha256(self._plan))
-        names = parts(self._options)
-        finished = (
-            all((self._target.part_folder(p) / MANIFEST_NAME).exists() for p in names)
-            and (self._target.path / REPORT_NAME).exists()
-        )
-        if finished:
+            self._plan.unlink()
+            raise BuildError("The sources hold no file: there is nothing to build. Check the path.")
+        self._target.claim(self._options.as_dict(), file_sha256(self._plan))
+        if (self._target.path / REPORT_NAME).exists():
             return self._summary_of_finished()
-        done, total = 0, sum(clips.values())
-        entries: dict[str, list[ShardEntry]] = {}
-        self._progress("build", 0, total)
-        for part in names:
-            entries[part] = []
-            for entry, planned in self._build_part(part):
-                entries[part] += [entry] if entry is not None else []
-                done += planned
-                self._progress("build", done, total)
-        return self._finish(entries)
+        self._progress("build", 0, self._total)
+        built = {part: self._build_part(part) for part in parts(self._options)}
+        return self._finish(built)
 
-    def _write_plan(self, sources: Iterator[Source]) -> tuple[int, Counter[str]]:
-        """Probe every source; returns how many there are and the clips of each part."""
+    def _write_plan(self, sources: Iterator[Source]) -> int:
+        """Probe every source and write the plan; returns how many sources there are."""
         temporary = self._plan.with_suffix(".tmp")
-        clips: Counter[str] = Counter()
         number = 0
         with temporary.open("wb") as file:
             for number, (source, found) in enumerate(self._pool.map(_probe, sources), start=1):
-                line = _plan_line(number, source, found)
-                if "skip" not in line:
-                    planned = planned_source(line)
-                    counts = clip_counts(planned, self._options)
-                    clips.update(counts)
-                    if not any(counts.values()):
-                        line["skip"] = _too_short(planned, self._options)
-                    if not planned.has_audio and "audio" in self._options.require:
-                        line["skip"] = ["probe", "no audio stream", ""]
-                        clips.subtract(counts)
+                line = _plan_line(number, source, found, self._options)
+                self._total += line.get("clips", 0)
                 file.write(report.jsonl([line]))
                 self._progress("probe", number, None)
         temporary.rename(self._plan)
-        return number, clips
+        return number
+
+    def _build_part(self, part: str) -> list[ShardEntry]:
+        """Build the shards of one part that are not there yet; returns all of them, in order."""
+        self._target.part_folder(part).mkdir(exist_ok=True)
+        entries: list[ShardEntry] = []
+
+        def tasks() -> Iterator[_Task]:
+            for number, shard in enumerate(cut(self._planned(), part, self._options)):
+                if self._kept(part, number, entries):
+                    self._count(sum(unit.num_clips for unit in shard))
+                else:
+                    for i, unit in enumerate(shard):
+                        yield number, unit, i + 1 == len(shard)
+
+        # a shard is written while the units come in, which is in order
+        writer: ShardWriter | None = None
+        lines: list[dict[str, Any]] = []
+        try:
+            for (number, unit, last), result in self._pool.map(_transcode, tasks(), self._options):
+                if writer is None:
+                    writer, lines = ShardWriter(self._shard_path(part, number)), []
+                lines.append(_add(writer, unit, result))
+                self._count(unit.num_clips)
+                if last:
+                    self._finish_shard(part, number, writer, lines, entries)
+                    writer = None
+        finally:
+            if writer is not None:
+                writer.discard()
+        return sorted(entries, key=lambda entry: entry.name)
 
     def _planned(self) -> Iterator[PlannedSource]:
         for line in report.read_jsonl(self._plan):
             if "skip" not in line:
-                yield planned_source(line)
+                yield _planned_source(line)
 
-    def _build_part(self, part: str) -> Iterator[tuple[ShardEntry | None, int]]:
-        """Build the shards of one part; yields each with the number of clips that were planned."""
-        folder = self._target.part_folder(part)
-        folder.mkdir(exist_ok=True)
-        todo: list[tuple[int, list[Unit]]] = []
-
-        def units() -> Iterator[tuple[int, Unit, bool]]:
-            for number, shard in enumerate(cut(self._planned(), part, self._options)):
-                if self._kept(part, number) is None:
-                    for i, unit in enumerate(shard):
-                        yield number, unit, i + 1 == len(shard)
-                else:
-                    todo.append((number, shard))
-
-        # tasks carry their shard's number; a shard is written while its units come in, in order
-        writer: ShardWriter | None = None
-        lines: list[dict[str, Any]] = []
-        planned = 0
-        for (number, unit, is_last), result in self._pool.map(_transcode, units(), self._options):
-            while todo and todo[0][0] < number:
-                yield self._keep(part, *todo.pop(0))
-            if writer is None:
-                writer, lines, planned = ShardWriter(self._shard_path(part, number)), [], 0
-            planned += unit.num_clips
-            lines.append(_add(writer, unit, result))
-            self._progress("clips", unit.num_clips, None)
-            if is_last:
-                yield self._finish_shard(part, number, writer, lines), planned
-                writer = None
-        for number, shard in todo:
-            yield self._keep(part, number, shard)
+    def _count(self, clips: int) -> None:
+        self._done += clips
+        self._progress("build", self._done, self._total)
 
     def _shard_path(self, part: str, number: int) -> Path:
         return self._target.part_folder(part) / f"shard-{number:06d}.tar"
@@ -160,60 +151,79 @@ class _Build:
     def _report_path(self, part: str, number: int) -> Path:
         return self._target.state / f"{part or 'all'}-{number:06d}.jsonl"
 
-    def _kept(self, part: str, number: int) -> Path | None:
-        """The report of a shard that an earlier run finished, or None."""
-        path = self._report_path(part, number)
-        return path if path.exists() else None
-
-    def _keep(self, part: str, number: int, shard: list[Unit]) -> tuple[ShardEntry | None, int]:
-        planned = sum(u.num_clips for u in shard)
+    def _kept(self, part: str, number: int, entries: list[ShardEntry]) -> bool:
+        """Whether an earlier run finished this shard; if so, and it has samples, it is listed."""
+        report_path = self._report_path(part, number)
+        if not report_path.exists():
+            return False
+        expected: int = sum(line["clips"] for line in report.read_jsonl(report_path))
+        if not expected:
+            return True
         path = self._shard_path(part, number)
         index_path = path.with_name(path.name + INDEX_SUFFIX)
-        if not index_path.exists():
-            return None, planned
-        index = ShardIndex(index_path)
-        data = index_path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        return ShardEntry(path.name, index.shard_size, len(index), len(data), digest), planned
+        try:
+            index = ShardIndex(index_path)
+        except (FileNotFoundError, IndexFormatError):
+            return False
+        entry = ShardEntry(
+            name=path.name,
+            size=index.shard_size,
+            sha256=file_sha256(path),
+            num_samples=len(index),
+            index_size=index_path.stat().st_size,
+            index_sha256=file_sha256(index_path),
+        )
+        if len(index) == expected:
+            entries.append(entry)
+        return len(index) == expected
 
     def _finish_shard(
-        self, part: str, number: int, writer: ShardWriter, lines: list[dict[str, Any]]
-    ) -> ShardEntry | None:
-        entry = None
+        self,
+        part: str,
+        number: int,
+        writer: ShardWriter,
+        lines: list[dict[str, Any]],
+        entries: list[ShardEntry],
+    ) -> None:
         if len(writer):
-            entry = writer.finish()
+            entries.append(writer.finish())
         else:
             writer.discard()
         # the report comes after the index: a shard with a report is finished, or empty
         write_atomically(self._report_path(part, number), report.jsonl(lines))
-        return entry
 
-    def _finish(self, entries: dict[str, list[ShardEntry]]) -> BuildSummary:
+    def _finish(self, built: dict[str, list[ShardEntry]]) -> BuildSummary:
         summary = BuildSummary()
         shard_reports = [
-            sorted(self._target.state.glob(f"{part or 'all'}-*.jsonl")) for part in entries
+            sorted(self._target.state.glob(f"{part or 'all'}-*.jsonl")) for part in built
         ]
-        temporary = self._target.path / (REPORT_NAME + ".tmp")
+        final = self._target.path / REPORT_NAME
+        temporary = final.with_name(REPORT_NAME + ".tmp")
         with temporary.open("wb") as file:
             for line in report.count(report.source_lines(self._plan, shard_reports), summary):
                 file.write(report.jsonl([line]))
-        temporary.rename(self._target.path / REPORT_NAME)
+        if summary.clips:
+            about: dict[str, Any] = {"options": self._options.as_dict(), "made_by": machine()}
+            about |= {"sources": summary.sources, "sources_made": summary.made}
+            for part, shards in built.items():
+                Manifest(tuple(shards), about).write(self._target.part_folder(part))
+        temporary.rename(final)
+        self._clear_state()
         if not summary.clips:
+            (self._target.path / BUILD_NAME).unlink()
             raise BuildError(self._nothing_made(summary))
-        about: dict[str, Any] = {"options": self._options.as_dict(), "made_by": machine()}
-        about |= {"sources": summary.sources, "skipped_clips": dict(summary.skipped_clips)}
-        for part, shards in entries.items():
-            Manifest(tuple(shards), about).write(self._target.part_folder(part))
+        return summary
+
+    def _clear_state(self) -> None:
         for path in self._target.state.iterdir():
             if path.name != "lock":
                 path.unlink()
-        return summary
 
     def _summary_of_finished(self) -> BuildSummary:
         summary = BuildSummary(already_built=True)
         for _ in report.count(report.read_jsonl(self._target.path / REPORT_NAME), summary):
             pass
-        self._plan.unlink()
+        self._clear_state()
         return summary
 
     def _nothing_made(self, summary: BuildSummary) -> str:
@@ -224,15 +234,18 @@ class _Build:
         )
 
 
+_Task = tuple[int, Unit, bool]  # shard number, unit, whether it is the shard's last
+
+
 def _probe(source: Source) -> media.Probe:
     return media.probe(source.path)
 
 
-def _transcode(task: tuple[int, Unit, bool], options: BuildOptions) -> Any:
+def _transcode(task: _Task, options: BuildOptions) -> UnitResult:
     return transcode(task[1], options)
 
 
-def _add(writer: ShardWriter, unit: Unit, result: Any) -> dict[str, Any]:
+def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) -> dict[str, Any]:
     """Put a unit's samples in the shard; returns its line for the report."""
     about = (unit.number, unit.name, unit.part)
     if isinstance(result, WorkerFailure):
@@ -244,18 +257,26 @@ def _add(writer: ShardWriter, unit: Unit, result: Any) -> dict[str, Any]:
     return report.unit_line(*about, len(result.samples), result.skipped, result.details)
 
 
-def _plan_line(number: int, source: Source, found: media.Probe | WorkerFailure) -> dict[str, Any]:
+def _plan_line(
+    number: int, source: Source, found: media.Probe | WorkerFailure, options: BuildOptions
+) -> dict[str, Any]:
     line: dict[str, Any] = {"number": number, "name": source.name, "path": str(source.path)}
     if isinstance(found, WorkerFailure):
         error = found.error
         return line | {"skip": [error.stage, error.cause, error.detail]}
     line |= asdict(found) | {"row": source.row}
     line["origin"], line["duration_seconds"] = str(found.origin), str(found.duration_seconds)
-    return line
+    if "audio" in options.require and not found.has_audio:
+        return line | {"skip": ["probe", "no audio stream", "needed: see --require"]}
+    counts = clip_counts(_planned_source(line), options)
+    if not any(counts.values()):
+        has, needs = float(found.duration_seconds), float(options.clip_length)
+        detail = f"{has:.3f} s; a clip is {needs:g} s"
+        return line | {"skip": ["cut", "too short for one clip", detail]}
+    return line | {"clips": sum(counts.values())}
 
 
-def planned_source(line: dict[str, Any]) -> PlannedSource:
-    """A line of the plan as what `cut` takes."""
+def _planned_source(line: dict[str, Any]) -> PlannedSource:
     return PlannedSource(
         number=line["number"],
         name=line["name"],
@@ -267,13 +288,3 @@ def planned_source(line: dict[str, Any]) -> PlannedSource:
         has_audio=line["has_audio"],
         row=line["row"],
     )
-
-
-def _too_short(source: PlannedSource, options: BuildOptions) -> list[str]:
-    has, needs = float(source.duration_seconds), float(options.clip_length)
-    return ["cut", "shorter than a clip", f"{has:.3f} s, and a clip is {needs:g} s"]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from shards.options import BuildOptions
+from shards.options import BuildOptions, exact_seconds
 from shards.transcode import Unit
 
 WHOLE, TRAIN, HELD_OUT = "", "train", "val"
@@ -48,9 +48,9 @@ def ranges(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[Frac
         held_out = int.from_bytes(digest.digest()[:8], "big") < options.holdout * 2**64
         return {HELD_OUT if held_out else TRAIN: whole}
     rate = options.frame_rate
-    split = source.duration_seconds * (1 - Fraction(options.holdout))
+    split = source.duration_seconds * (1 - exact_seconds(options.holdout))
     split = Fraction(math.ceil(split * rate)) / rate
-    stop = max(Fraction(0), split - Fraction(options.gap_seconds))
+    stop = max(Fraction(0), split - exact_seconds(options.gap_seconds))
     return {TRAIN: (Fraction(0), stop), HELD_OUT: (split, source.duration_seconds)}
 
 
@@ -66,7 +66,7 @@ def clip_counts(source: PlannedSource, options: BuildOptions) -> dict[str, int]:
 
 def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:
     """The shards of one part, each as its units in order."""
-    longest = max(1, int(Fraction(options.seconds_per_unit) / options.clip_length))
+    longest = max(1, int(exact_seconds(options.seconds_per_unit) / options.clip_length))
     shard: list[Unit] = []
     room = options.clips_per_shard
     for source in sources:

@@ -5,7 +5,6 @@ first asked for. Shards are kept open up to a limit, so ten thousand need no ten
 """
 
 import bisect
-import hashlib
 import json
 import os
 import resource
@@ -19,7 +18,7 @@ from typing import Any
 from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.index import IndexedSample, Member, ShardIndex
 from shards.manifest import Manifest, read_manifest
-from shards.writer import INDEX_SUFFIX, ShardEntry
+from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256
 
 
 class _OpenShard:
@@ -31,7 +30,7 @@ class _OpenShard:
         self.file = -1
         try:
             self.file = os.open(path, os.O_RDONLY)
-            if verify_index and _sha256(index_path) != entry.index_sha256:
+            if verify_index and file_sha256(index_path) != entry.index_sha256:
                 raise IndexFormatError(
                     f"Index {index_path} is not the one that the manifest lists: it was changed "
                     "or damaged. Build the shard again."
@@ -177,11 +176,6 @@ class DataSet:
             else:
                 self._open.move_to_end(number)
             return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _raise_file_limit(wanted: int) -> int:

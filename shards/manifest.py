@@ -30,8 +30,8 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest over the shards' names, sizes and index checksums, in order."""
-        listed = [[s.name, s.size, s.num_samples, s.index_sha256] for s in self.shards]
+        """Hex digest over the shards' names and checksums, in order."""
+        listed = [[s.name, s.sha256, s.num_samples, s.index_sha256] for s in self.shards]
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
 
     def write(self, folder: Path) -> None:

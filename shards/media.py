@@ -19,8 +19,10 @@ from shards.errors import SourceError
 
 MAX_PIXELS = 8192 * 4608  # larger pictures are refused from the header, before anything is decoded
 MAX_SIDE = 16384
+MAX_STREAMS = 64
 SNIFF_BYTES = 1024
 
+_STREAMS_AFTER_HEADER = ("flv", "mpeg", "mpegts")  # their streams are found packet by packet
 _QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 _MAGIC = (
     (b"\x1aE\xdf\xa3", "matroska"),
@@ -96,23 +98,30 @@ def open_container(file: BinaryIO) -> Iterator[Any]:
     file.seek(0)
     demuxer = sniff(file.read(SNIFF_BYTES))
     file.seek(0)
-    limits: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
     try:
-        container = av.open(
-            _Nameless(file),
-            mode="r",
-            format=demuxer,
-            container_options={"protocol_whitelist": "file", "format_whitelist": demuxer},
-            stream_options=[limits] * 16,
-            buffer_size=1 << 16,
-            io_open=_refuse,
-        )
+        container = _open(file, demuxer)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise SourceError("open", "the header cannot be read", describe(error)) from error
     try:
         yield container
     finally:
         container.close()
+
+
+def _open(file: BinaryIO, demuxer: str) -> Any:
+    # a header is read by decoding a little: no picture over the limit may be decoded even there
+    limits: list[Any] = []
+    if demuxer not in _STREAMS_AFTER_HEADER:
+        limits = [{"max_pixels": str(MAX_PIXELS), "threads": "1"}] * MAX_STREAMS
+    return av.open(
+        _Nameless(file),
+        mode="r",
+        format=demuxer,
+        container_options={"protocol_whitelist": "file", "format_whitelist": demuxer},
+        stream_options=limits,
+        buffer_size=1 << 16,
+        io_open=_refuse,
+    )
 
 
 def describe(error: BaseException) -> str:

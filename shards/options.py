@@ -5,7 +5,8 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any
 
 from shards.errors import BuildError
 
@@ -29,8 +30,6 @@ class BuildOptions:
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
     between the parts) or holds out whole sources (`split_by="source"`).
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     clip_seconds: float = 10.0
     short_side: int = 128
@@ -74,38 +73,38 @@ class BuildOptions:
         _must(self.gap_seconds >= 0, "gap_seconds", self.gap_seconds, "0 or more")
         _must(self.clips_per_shard >= 1, "clips_per_shard", self.clips_per_shard, "1 or more")
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Coded width in pixels, the same for the whole data set."""
         return self.size[0] if self.size else _round16(self.height * 16 / 9)
 
-    @property
+    @cached_property
     def height(self) -> int:
         """Coded height in pixels."""
         return self.size[1] if self.size else _round16(self.short_side)
 
-    @property
+    @cached_property
     def frame_rate(self) -> Fraction:
         """Frames a second, exactly; 29.97 and its like mean the 1001 fractions."""
         for shown, exact in _NTSC.items():
             if abs(self.fps - shown) < 5e-4:
                 return exact
-        return Fraction(self.fps).limit_denominator(1001)
+        return exact_seconds(self.fps)
 
-    @property
+    @cached_property
     def frames_per_clip(self) -> int:
         """Whole frames in a clip."""
-        return max(1, round(Fraction(self.clip_seconds) * self.frame_rate))
+        return max(1, round(exact_seconds(self.clip_seconds) * self.frame_rate))
 
-    @property
+    @cached_property
     def clip_length(self) -> Fraction:
         """Exact length of a clip in seconds: a whole number of frames."""
         return self.frames_per_clip / self.frame_rate
 
-    @property
+    @cached_property
     def gop_frames(self) -> int:
         """Frames from one keyframe to the next."""
-        return max(1, round(Fraction(self.gop_seconds) * self.frame_rate))
+        return max(1, round(exact_seconds(self.gop_seconds) * self.frame_rate))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for json."""
@@ -114,6 +113,11 @@ class BuildOptions:
     def fingerprint(self) -> str:
         """Hex digest of every choice."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def exact_seconds(value: float) -> Fraction:
+    """The simple fraction that a number written in decimals means: 0.1 is 1/10."""
+    return Fraction(value).limit_denominator(100_000)
 
 
 def _round16(pixels: float) -> int:

@@ -29,6 +29,7 @@ class BuildSummary:
     skipped_sources: Counter[str] = field(default_factory=Counter)
     skipped_clips: Counter[str] = field(default_factory=Counter)
     already_built: bool = False
+    labels_without_source: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lost = sum(self.skipped_sources.values())

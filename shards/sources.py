@@ -1,8 +1,10 @@
 """List what a build is made of: folders and files, in one fixed order, with labels where given."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,12 @@ class Source:
     row: dict[str, Any] = field(default_factory=dict)
 
 
-def list_sources(given: Sequence[Path]) -> Iterator[Source]:
+def list_sources(given: Sequence[Path], leave_out: Sequence[Path] = ()) -> Iterator[Source]:
     """Every file under the given folders, and the given files, sorted within each folder.
 
     Hidden files and folders are left out. With one folder given, names are paths within it; with
-    several sources, paths within the folder that holds them all, so that names are unique.
+    several sources, paths within the folder that holds them all, so that names are unique. Folders
+    and files in `leave_out` (the target, the labels file) are no sources.
 
     Raises:
         BuildError: a source does not exist, is given twice, or lies inside another one.
@@ -39,8 +42,9 @@ def list_sources(given: Sequence[Path]) -> Iterator[Source]:
         base = roots[0] if roots[0].is_dir() else roots[0].parent
     else:
         base = Path(os.path.commonpath([str(r.parent) for r in roots]))
+    apart = {path.resolve() for path in leave_out}
     for root in sorted(roots):
-        for path in _walk(root) if root.is_dir() else [root]:
+        for path in _walk(root, apart) if root.is_dir() else [root]:
             yield Source(path.relative_to(base).as_posix(), path)
 
 
@@ -50,13 +54,14 @@ def _existing(path: Path) -> Path:
     return path.resolve()
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    entries = sorted(os.scandir(folder), key=lambda e: e.name)
+def _walk(folder: Path, apart: AbstractSet[Path]) -> Iterator[Path]:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda e: e.name)
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or Path(entry.path) in apart:
             continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path))
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), apart)
         elif entry.is_file():
             yield Path(entry.path)
 
@@ -71,19 +76,22 @@ class Labels:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: dict[str, dict[str, Any]] = {}
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if "file" not in columns or "label" not in columns:
-                raise BuildError(
-                    f"Labels file {path} has the columns {', '.join(columns) or '(none)'}; it "
-                    "needs file and label, and may have caption and any others."
-                )
-            for line in reader:
-                name = line.pop("file")
-                if name in self._rows:
-                    raise BuildError(f"Labels file {path} names {name!r} twice.")
-                self._rows[name] = _row(line)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BuildError(f"Labels file {path} cannot be read: {error}.") from error
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = reader.fieldnames or []
+        if "file" not in columns or "label" not in columns:
+            raise BuildError(
+                f"Labels file {path} has the columns {', '.join(columns) or '(none)'}; it "
+                "needs file and label, and may have caption and any others."
+            )
+        for line in reader:
+            name = line.pop("file")
+            if name in self._rows:
+                raise BuildError(f"Labels file {path} names {name!r} twice.")
+            self._rows[name] = _row(line)
         self._used: set[str] = set()
 
     def of(self, source: Source) -> dict[str, Any]:

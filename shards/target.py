@@ -30,6 +30,7 @@ class Target:
         self.state = path / STATE_NAME
         if path.exists() and not path.is_dir():
             raise BuildError(f"Target {path} is a file; name a folder with --out.")
+        self._made = not path.exists()
         foreign = sorted(p.name for p in path.iterdir())[:3] if path.is_dir() else []
         if foreign and not (self.state.is_dir() or (path / BUILD_NAME).is_file()):
             raise BuildError(
@@ -63,7 +64,15 @@ class Target:
         self.close()
 
     def close(self) -> None:
-        """Let the next builder in."""
+        """Let the next builder in; a folder in which nothing was begun is removed again."""
+        begun = (self.path / BUILD_NAME).exists() or any(
+            p.name != "lock" for p in self.state.iterdir()
+        )
+        if not begun:
+            (self.state / "lock").unlink(missing_ok=True)
+            self.state.rmdir()
+            if self._made:
+                self.path.rmdir()
         os.close(self._lock)
 
     def part_folder(self, part: str) -> Path:

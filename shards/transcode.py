@@ -1,36 +1,41 @@
 """The heart of a build: one unit (a run of clips of one source) → samples and what was skipped.
 
-`transcode(unit, options)` is a pure function of the source's bytes and its arguments. It opens the
-source once, decodes picture and sound side by side, and lays both on one clock: seconds since the
-source's first picture. Output frame n shows what is on screen at the middle of its interval,
-(n + ½) / fps; sound is placed by its own timestamps.
+`transcode(unit, options)` is a pure function of the source's bytes and its arguments. It decodes
+picture and sound side by side, in one pass, and lays both on one clock: seconds since the source's
+first picture. Output frame n shows what is on screen at the middle of its interval, (n + ½) / fps;
+sound is placed by its own timestamps.
 """
 
 import hashlib
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from shards.encode import VideoEncoder, encode_flac
 from shards.errors import SourceError
-from shards.media import audio_stream, describe, open_container, video_stream
+from shards.media import describe
 from shards.options import BuildOptions
 from shards.picture import Color, PictureFitter, coded_color
+from shards.reader import SourceReader
 from shards.sample import SampleInfo, key_from_source
 from shards.sound import SoundTimeline
 from shards.tracks import TrackTable, demux_tracks
 
-SEEK_MARGIN_SECONDS = 2  # sound may lie this much before its picture in a file
-INTERLEAVE_SECONDS = 10  # and at most this much after
-MIN_AUDIO_COVERAGE = 0.5  # less real sound than this, and a clip has none
+MIN_AUDIO_COVERAGE = 0.5  # a clip whose sound covers less than this has none
 MADE_BY = "gdt shards build 1"
+
+ENDS_EARLY = "the picture ends before the declared length"
+DAMAGED = "the decoder met damage"
+NO_SOUND = "no sound in the clip"
+NO_AUDIO = "no audio stream"
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,19 @@ class BuiltSample:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """The samples of a unit in order, and its other clips counted by cause."""
+    """The samples of a unit in order, its other clips counted by cause, and notes on them."""
 
     samples: tuple[BuiltSample, ...]
     skipped: dict[str, int]
     details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A finished picture track and the colour it is coded in."""
+
+    video: bytes
+    color: Color
 
 
 def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
@@ -86,184 +99,150 @@ def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
     with file:
         _check_unchanged(file, unit, "since the build was planned")
         sha256 = _source_sha256(file, unit)
-        with open_container(file) as container:
-            work = _Work(container, unit, options)
-            work.run()
+        stop = unit.start_seconds + unit.num_clips * options.clip_length
+        reader = SourceReader(file, unit.origin, unit.start_seconds, stop, unit.has_audio)
+        pictures = _Pictures(unit, options, reader)
+        sample_stops = _sample_stops(unit, options)
+        sound = SoundTimeline(unit.start_seconds, sample_stops[-1], options.sample_rate_hz)
+        try:
+            for item in reader.frames():
+                if item.is_video:
+                    pictures.show(item.frame, item.time)
+                else:
+                    sound.push(item.frame, item.time)
+        except av.FFmpegError as error:
+            raise SourceError("decode", "a frame cannot be converted", describe(error)) from error
+        pictures.finish()
+        sound.finish()
         _check_unchanged(file, unit, "while it was read")
-    return work.finish(sha256)
+    return _collect(unit, options, reader, pictures.clips, sound, sample_stops, sha256)
 
 
-class _Work:
-    """The state of one unit's only pass over its source."""
+class _Pictures:
+    """Turns decoded pictures into clips of a constant frame rate."""
 
-    def __init__(self, container: Any, unit: Unit, options: BuildOptions) -> None:
-        self._unit, self._options, self._container = unit, options, container
-        self._video = video_stream(container)
-        self._audio = audio_stream(container) if unit.has_audio else None
-        rate = options.sample_rate_hz
-        self._sample_stops = [
-            round(n * options.clip_length * rate) for n in range(unit.num_clips + 1)
-        ]
-        self._stop = unit.start_seconds + unit.num_clips * options.clip_length
-        self._sound = SoundTimeline(unit.start_seconds, self._sample_stops[-1], rate)
-        self._fitter = PictureFitter(options, self._video.sample_aspect_ratio)
-        self._clips: list[tuple[bytes, Color]] = []
-        self._encoder: VideoEncoder | None = None
-        self._next_frame = 0  # of the unit
+    def __init__(self, unit: Unit, options: BuildOptions, reader: SourceReader) -> None:
+        self.clips: list[_Clip] = []
+        self._options, self._reader = options, reader
+        self._start, self._rate = unit.start_seconds, options.frame_rate
         self._num_frames = unit.num_clips * options.frames_per_clip
-        self._shown: Any = None  # the last decoded picture, on screen until the next one's time
-        self._shown_time = Fraction(0)
-        self._fitted: Any = None  # the same, at the coded size, once it was needed
-        self._details: list[str] = []
-        self._damaged: set[int] = set()  # clips in which the decoder met an error
+        self._next = 0  # output frame, counted over the unit
+        self._fitter: PictureFitter | None = None
+        self._encoder: VideoEncoder | None = None
+        self._shown: Any = None  # the last picture, which is on screen until the next one's time
+        self._time = Fraction(0)
+        self._fitted: Any = None  # the same at the coded size, once it was needed
 
-    def run(self) -> None:
-        """Decode until the unit's clips are covered, or the source ends."""
-        self._seek()
-        video_done, audio_done = False, self._audio is None
-        streams = [s for s in (self._video, self._audio) if s is not None]
-        for packet in self._packets(streams):
-            is_video = packet.stream is self._video or packet.stream.index == self._video.index
-            if is_video and not video_done:
-                for frame in self._decode(packet):
-                    self._show(frame)
-                video_done = self._next_frame >= self._num_frames
-            elif is_video and packet.dts is not None:
-                late = packet.dts * packet.time_base - self._unit.origin - self._stop
-                audio_done = audio_done or late > INTERLEAVE_SECONDS
-            elif not is_video and not audio_done:
-                for frame in self._decode(packet):
-                    audio_done = self._hear(frame) >= self._stop
-            if video_done and audio_done:
-                break
-        else:
-            self._show_last()
-        self._sound.finish()
-
-    def _seek(self) -> None:
-        unit = self._unit
-        if unit.start_seconds <= SEEK_MARGIN_SECONDS:
-            return
-        wanted = unit.start_seconds - SEEK_MARGIN_SECONDS + unit.origin
-        try:
-            self._container.seek(int(wanted / self._video.time_base), stream=self._video)
-        except av.FFmpegError:
-            self._container.seek(0)
-
-    def _packets(self, streams: list[Any]) -> Iterator[Any]:
-        """The packets of both streams, then one empty packet for each; a broken file just ends."""
-        try:
-            yield from self._container.demux(streams)
-        except av.FFmpegError as error:
-            self._details.append(f"reading stopped: {describe(error)}")
-
-    def _decode(self, packet: Any) -> list[Any]:
-        try:
-            return list(packet.decode())
-        except av.FFmpegError as error:
-            if packet.pts is not None:
-                time = packet.pts * packet.time_base - self._unit.origin
-                clip = (time - self._unit.start_seconds) // self._options.clip_length
-                self._damaged.add(int(clip))
-                self._details.append(
-                    f"{packet.stream.type} at {float(time):.3f} s: {describe(error)}"
-                )
-            return []
-
-    def _show(self, frame: Any) -> None:
-        if frame.pts is None:
-            return
-        time = frame.pts * frame.time_base - self._unit.origin
+    def show(self, frame: Any, time: Fraction) -> None:
+        """Take the picture that comes on screen at `time`; one from before the last is dropped."""
         if self._shown is not None:
-            self._emit_until(time)
-        self._shown, self._shown_time, self._fitted = frame, time, None
+            if time <= self._time:
+                return
+            self._encode_until(time)
+        self._shown, self._time, self._fitted = frame, time, None
 
-    def _show_last(self) -> None:
+    def finish(self) -> None:
+        """Let the last picture stay for its own duration."""
         if self._shown is not None:
             duration = (self._shown.duration or 0) * self._shown.time_base
-            duration = duration or 1 / Fraction(
-                self._video.average_rate or self._options.frame_rate
-            )
-            self._emit_until(self._shown_time + duration)
+            self._encode_until(self._time + (duration or self._reader.frame_seconds))
 
-    def _emit_until(self, time: Fraction) -> None:
+    def _encode_until(self, time: Fraction) -> None:
         """Encode the picture on screen for every output frame whose middle comes before `time`."""
-        rate = self._options.frame_rate
-        stop = (time - self._unit.start_seconds) * rate - Fraction(1, 2)  # frames n < stop
-        while self._next_frame < self._num_frames and self._next_frame < stop:
-            middle = self._unit.start_seconds + (self._next_frame + Fraction(1, 2)) / rate
-            if middle < self._shown_time:
-                raise SourceError("decode", "seeking missed a picture", f"at {float(middle):.3f} s")
-            self._emit()
+        middle = (time - self._start) * self._rate - Fraction(1, 2)
+        while self._next < self._num_frames and self._next < middle:
+            self._encode()
 
-    def _emit(self) -> None:
+    def _encode(self) -> None:
         if self._encoder is None:
             self._encoder = VideoEncoder(self._options, coded_color(self._shown))
+        if self._fitter is None:
+            self._fitter = PictureFitter(self._options, self._reader.sample_aspect_ratio)
         if self._fitted is None:
             self._fitted = self._fitter.fit(self._shown)
         self._encoder.push(self._fitted)
-        self._next_frame += 1
-        if self._next_frame % self._options.frames_per_clip == 0:
-            self._clips.append((self._encoder.finish(), self._encoder.color))
+        self._next += 1
+        if self._next % self._options.frames_per_clip == 0:
+            self.clips.append(_Clip(self._encoder.finish(), self._encoder.color))
             self._encoder = None
 
-    def _hear(self, frame: Any) -> Fraction:
-        """Lay a decoded sound frame down; returns the time at which it ends."""
-        if frame.pts is None:
-            return Fraction(0)
-        time = Fraction(frame.pts * frame.time_base) - self._unit.origin
-        samples, rate = frame.samples, frame.sample_rate
-        self._sound.push(frame, time)
-        return time + Fraction(samples, rate)
 
-    def finish(self, sha256: str) -> UnitResult:
-        """Encode the sound, index the members, and account for every clip."""
-        unit, options = self._unit, self._options
-        skipped: Counter[str] = Counter()
-        samples = []
-        for n in range(unit.num_clips):
-            first, stop = self._sample_stops[n], self._sample_stops[n + 1]
-            heard = self._audio is not None and (
-                self._sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
-            )
-            if n >= len(self._clips):
-                skipped["the source ends before its declared length"] += 1
-            elif n in self._damaged:
-                skipped["undecodable: the decoder met an error in the clip"] += 1
-            elif "audio" in options.require and not heard:
-                skipped["no sound in the clip" if self._audio else "no audio stream"] += 1
-            else:
-                sound = self._sound.samples[first:stop] if heard else None
-                samples.append(self._sample(n, *self._clips[n], sound, sha256))
-        return UnitResult(tuple(samples), dict(skipped), tuple(self._details[:20]))
+def _sample_stops(unit: Unit, options: BuildOptions) -> list[int]:
+    """Where each clip's samples end in the unit's sound, after a leading 0."""
+    rate = options.sample_rate_hz
+    return [round(n * options.clip_length * rate) for n in range(unit.num_clips + 1)]
 
-    def _sample(self, n: int, video: bytes, color: Color, sound: Any, sha256: str) -> BuiltSample:
-        unit, options = self._unit, self._options
-        key = key_from_source(unit.name, unit.first_clip + n)
-        start = unit.start_seconds + n * options.clip_length
-        info = SampleInfo(
-            key=key,
-            source=unit.name,
-            source_sha256=sha256,
-            start_seconds=round(float(start), 9),
-            stop_seconds=round(float(start + options.clip_length), 9),
-            width=options.width,
-            height=options.height,
-            num_frames=options.frames_per_clip,
-            frame_rate=round(float(options.frame_rate), 9),
-            color_matrix=color.matrix,
-            color_range=color.range,
-            sample_rate_hz=options.sample_rate_hz if sound is not None else None,
-            num_samples=len(sound) if sound is not None else None,
-            made_by=MADE_BY,
-            **unit.row,
-        )
-        members = {"mp4": video}
-        if sound is not None:
-            members["flac"] = encode_flac(sound, options.sample_rate_hz)
-        tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
-        members["json"] = info.to_json()
-        return BuiltSample(key, members, tuple(tracks))
+
+def _collect(
+    unit: Unit,
+    options: BuildOptions,
+    reader: SourceReader,
+    clips: list[_Clip],
+    sound: SoundTimeline,
+    sample_stops: list[int],
+    sha256: str,
+) -> UnitResult:
+    """Account for every clip: a sample, or a cause."""
+    skipped: Counter[str] = Counter()
+    samples = []
+    damaged = _damaged_clips(unit, options, reader)
+    for n in range(unit.num_clips):
+        first, stop = sample_stops[n], sample_stops[n + 1]
+        heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
+        if n >= len(clips):
+            skipped[ENDS_EARLY] += 1
+        elif n in damaged:
+            skipped[DAMAGED] += 1
+        elif "audio" in options.require and not heard:
+            skipped[NO_SOUND if reader.has_audio else NO_AUDIO] += 1
+        else:
+            wave = sound.samples[first:stop] if heard else None
+            samples.append(_sample(unit, options, n, clips[n], wave, sha256))
+    return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes))
+
+
+def _damaged_clips(unit: Unit, options: BuildOptions, reader: SourceReader) -> set[int]:
+    found: set[int] = set()
+    for start, stop in reader.damage:
+        first = (start - unit.start_seconds) / options.clip_length
+        last = (stop - unit.start_seconds) / options.clip_length
+        found.update(n for n in range(unit.num_clips) if n < last and n + 1 > first)
+    return found
+
+
+def _sample(
+    unit: Unit,
+    options: BuildOptions,
+    n: int,
+    clip: _Clip,
+    wave: npt.NDArray[np.int16] | None,
+    sha256: str,
+) -> BuiltSample:
+    key = key_from_source(unit.name, unit.first_clip + n)
+    start = unit.start_seconds + n * options.clip_length
+    info = SampleInfo(
+        key=key,
+        source=unit.name,
+        source_sha256=sha256,
+        start_seconds=round(float(start), 9),
+        stop_seconds=round(float(start + options.clip_length), 9),
+        width=options.width,
+        height=options.height,
+        num_frames=options.frames_per_clip,
+        frame_rate=round(float(options.frame_rate), 9),
+        color_matrix=clip.color.matrix,
+        color_range=clip.color.range,
+        sample_rate_hz=options.sample_rate_hz if wave is not None else None,
+        num_samples=len(wave) if wave is not None else None,
+        made_by=MADE_BY,
+        **unit.row,
+    )
+    members = {"mp4": clip.video}
+    if wave is not None:
+        members["flac"] = encode_flac(wave, options.sample_rate_hz)
+    tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
+    members["json"] = info.to_json()
+    return BuiltSample(key, members, tuple(tracks))
 
 
 def _check_unchanged(file: Any, unit: Unit, when: str) -> None:

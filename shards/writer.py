@@ -34,9 +34,23 @@ class ShardEntry:
 
     name: str
     size: int
+    sha256: str
     num_samples: int
     index_size: int
     index_sha256: str
+
+
+class _Digested:
+    """A file that is written front to back, with the SHA-256 of all that went through."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.tell = file.tell
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return int(self._file.write(data))
 
 
 class IndexColumns:
@@ -120,7 +134,9 @@ class ShardWriter:
         self.path = path
         self._temporary = path.with_name(path.name + ".tmp")
         self._file = self._temporary.open("wb")
-        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._digested = _Digested(self._file)
+        stream: Any = self._digested  # tarfile asks only for write and tell
+        self._tar = tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
         self._index = IndexColumns()
 
     def __enter__(self) -> "ShardWriter":
@@ -155,13 +171,24 @@ class ShardWriter:
         self._temporary.rename(self.path)
         write_atomically(self.path.with_name(self.path.name + INDEX_SUFFIX), index)
         return ShardEntry(
-            self.path.name, size, len(self), len(index), hashlib.sha256(index).hexdigest()
+            name=self.path.name,
+            size=size,
+            sha256=self._digested.sha256.hexdigest(),
+            num_samples=len(self),
+            index_size=len(index),
+            index_sha256=hashlib.sha256(index).hexdigest(),
         )
 
     def discard(self) -> None:
         """Drop what was written."""
         self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
