@@ -79,7 +79,8 @@ def _av() -> Backend:
 
 
 #: Name → constructor; each imports its library itself.
-BACKENDS: Final[Mapping[str, Callable[[], Backend]]] = {"av": _av}
+#: DALI decodes batches (dali_loader.py) and leaves sound to the default.
+BACKENDS: Final[Mapping[str, Callable[[], Backend]]] = {"av": _av, "dali": _av}
 
 
 def make_backend(name: str) -> Backend:
