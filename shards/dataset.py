@@ -11,76 +11,81 @@ import resource
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from shards.errors import ChecksumError, IndexFormatError, ShardError
-from shards.index import IndexedSample, Member, ShardIndex
-from shards.manifest import Manifest, read_manifest
-from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256
-
-
-class _OpenShard:
-    """A shard's index and file; the file closes when the last reader lets go."""
-
-    def __init__(self, folder: Path, entry: ShardEntry, verify_index: bool) -> None:
-        path = folder / entry.name
-        index_path = folder / (entry.name + INDEX_SUFFIX)
-        self.file = -1
-        try:
-            self.file = os.open(path, os.O_RDONLY)
-            if verify_index and file_sha256(index_path) != entry.index_sha256:
-                raise IndexFormatError(
-                    f"Index {index_path} is not the one that the manifest lists: it was changed "
-                    "or damaged. Build the shard again."
-                )
-            self.index = ShardIndex(index_path, os.fstat(self.file).st_size)
-        except FileNotFoundError as error:
-            raise ShardError(
-                f"{error.filename} is in the manifest of {folder} but not on the disk; "
-                "copy it again or build the data set again."
-            ) from error
-        if len(self.index) != entry.num_samples:
-            raise IndexFormatError(
-                f"Index {index_path} has {len(self.index)} samples; the manifest says "
-                f"{entry.num_samples}. Build the shard again."
-            )
-
-    def __del__(self) -> None:
-        if self.file >= 0:
-            os.close(self.file)
+from shards.folder import Folder, OpenShard
+from shards.index import IndexedSample, Member
+from shards.manifest import Manifest
+from shards.ranges import Piece, assemble
+from shards.remote import RemoteStore, is_url
+from shards.transfer import RemoteOptions, Traffic
+from shards.writer import INDEX_SUFFIX
 
 
 class DataSet:
     """The samples of one folder of shards, numbered through.
 
     Use `DataSet.open(path)`. Copies sent to another process open their files anew.
+
+    Attributes:
+        path: the folder, or its URL (without the credentials in it).
+        manifest: what it consists of.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, max_open_shards: int) -> None:
-        self.path = path
+    def __init__(
+        self, store: Folder | RemoteStore, manifest: Manifest, max_open_shards: int
+    ) -> None:
+        self.path: Path | str = store.location
         self.manifest = manifest
+        self._store = store
         self._stops = list(accumulate(s.num_samples for s in manifest.shards))
         self._numbers = {s.name: i for i, s in enumerate(manifest.shards)}
         self._max_open = max_open_shards
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self._opening: dict[int, threading.Lock] = {}
         self._verified: set[int] = set()
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], max_open_shards: int = 4096) -> "DataSet":
-        """Open the data set in folder `path`.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        max_open_shards: int = 4096,
+        remote: RemoteOptions | None = None,
+    ) -> "DataSet":
+        """Open the data set in folder `path`, or under a URL (http, https, s3, file, …).
+
+        Args:
+            path: where its manifest lies.
+            max_open_shards: how many indexes are kept mapped at a time.
+            remote: cache, retries and connections, where `path` is a URL.
 
         Raises:
             IndexFormatError: there is no finished data set, or it is damaged.
+            RemoteError: the server does not give it.
         """
-        folder = Path(path)
-        manifest = read_manifest(folder)
-        allowed = _raise_file_limit(2 * min(max_open_shards, len(manifest.shards)) + 64)
-        return cls(folder, manifest, max(8, min(max_open_shards, (allowed - 64) // 2)))
+        text = os.fspath(path)
+        store: Folder | RemoteStore
+        if text.startswith("file://"):
+            store = Folder(Path(unquote(urlsplit(text).path)))
+        elif is_url(text):
+            store = RemoteStore(text, remote or RemoteOptions())
+        else:
+            store = Folder(Path(text))
+        manifest = store.manifest()
+        wanted = min(max_open_shards, store.max_open_shards(manifest))
+        allowed = _raise_file_limit(2 * wanted + 64)
+        return cls(store, manifest, min(wanted, max(8, (allowed - 64) // 2)))
 
     def __reduce__(self) -> Any:
+        if isinstance(self._store, RemoteStore):
+            return (DataSet.open, (self._store.url, self._max_open, self._store.options))
         return (DataSet.open, (self.path, self._max_open))
 
     def __len__(self) -> int:
@@ -108,17 +113,45 @@ class DataSet:
         Raises:
             ShardError: the shard ends before that.
         """
-        shard = self._shard(self._numbers[sample.shard])
-        data = os.pread(shard.file, size, offset)
-        while len(data) < size:
-            more = os.pread(shard.file, size - len(data), offset + len(data))
-            if not more:
-                raise ShardError(
-                    f"Shard {self.path / sample.shard} ends at byte {offset + len(data)}; sample "
-                    f"{sample.key} needs {size} bytes at {offset}. Run `gdt shards verify`."
-                )
-            data += more
-        return data
+        return self._shard(self._numbers[sample.shard]).read(sample, offset, size)
+
+    def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of several (offset, size) ranges, in their order; each as from `read`.
+
+        From afar they are asked for at once, and near ones as one.
+        """
+        return self._shard(self._numbers[sample.shard]).read_many(sample, ranges)
+
+    def reader(
+        self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]
+    ) -> Callable[[int, int], bytes]:
+        """`read` for one sample, (offset, size) → bytes, that will be asked for `ranges`.
+
+        From afar these are fetched here, at once; what else is asked for later costs a request.
+        On this machine nothing is read before it is asked for.
+        """
+        if not self.is_remote:
+            return partial(self.read, sample)
+        bodies = self.read_many(sample, ranges)
+        pieces = sorted(Piece(r[0], body) for r, body in zip(ranges, bodies, strict=True))
+
+        def read(offset: int, size: int) -> bytes:
+            try:
+                return assemble(offset, offset + size, pieces)
+            except ValueError:
+                return self.read(sample, offset, size)
+
+        return read
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its bytes come from a server."""
+        return isinstance(self._store, RemoteStore)
+
+    @property
+    def traffic(self) -> Traffic:
+        """Requests and bytes from afar since it was opened; none on this machine."""
+        return self._store.traffic if isinstance(self._store, RemoteStore) else Traffic()
 
     def read_member(self, sample: IndexedSample, extension: str) -> bytes:
         """A whole member, its checksum verified.
@@ -136,7 +169,7 @@ class DataSet:
         data = self.read(sample, member.offset, member.size)
         if zlib.crc32(data) != member.crc32:
             raise ChecksumError(
-                f"Shard {self.path / sample.shard}: member {sample.key}.{extension} is not what "
+                f"Shard {self.path}/{sample.shard}: member {sample.key}.{extension} is not what "
                 f"was written (crc32 {zlib.crc32(data):08x}, index {member.crc32:08x}). "
                 "Run `gdt shards verify`, and build the shard again."
             )
@@ -163,18 +196,35 @@ class DataSet:
             "build": self.manifest.build,
         }
 
-    def _shard(self, number: int) -> _OpenShard:
+    def _shard(self, number: int) -> OpenShard:
         with self._lock:
             found = self._open.get(number)
-            if found is None:
-                entry = self.manifest.shards[number]
-                found = _OpenShard(self.path, entry, number not in self._verified)
+            if found is not None:
+                self._open.move_to_end(number)
+                return found
+            opening = self._opening.setdefault(number, threading.Lock())
+        with opening:  # the others who want this shard wait here, and nobody else does
+            with self._lock:
+                found = self._open.get(number)
+            if found is not None:
+                return found
+            entry = self.manifest.shards[number]
+            try:
+                found = self._store.shard(entry, number not in self._verified)
+                if len(found.index) != entry.num_samples:
+                    raise IndexFormatError(
+                        f"Index {self.path}/{entry.name}{INDEX_SUFFIX} has {len(found.index)} "
+                        f"samples; the manifest says {entry.num_samples}. Build the shard again."
+                    )
+            except BaseException:
+                self._opening.pop(number, None)
+                raise
+            with self._lock:
+                self._opening.pop(number, None)
                 self._verified.add(number)
                 self._open[number] = found
                 if len(self._open) > self._max_open:
                     self._open.popitem(last=False)
-            else:
-                self._open.move_to_end(number)
             return found
 
 

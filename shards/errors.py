@@ -32,3 +32,7 @@ class SourceError(ShardError):
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.cause}" + (f" ({self.detail})" if self.detail else "")
+
+
+class RemoteError(ShardError):
+    """A server cannot be asked, does not answer rightly, or has another file than was written."""

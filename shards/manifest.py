@@ -56,9 +56,20 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise IndexFormatError(_no_manifest(folder)) from error
+    return parse_manifest(data, str(path))
+
+
+def parse_manifest(data: bytes, path: str) -> Manifest:
+    """A manifest out of the bytes of its file; `path` is for messages.
+
+    Raises:
+        IndexFormatError: it is damaged or of another version.
+    """
+    try:
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise IndexFormatError(
             f"{path} is no manifest ({error}); build the data set again."

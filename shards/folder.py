@@ -1,0 +1,90 @@
+"""A data set's files in a folder of this machine; remote.py is the same for a URL."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from shards.errors import IndexFormatError, ShardError
+from shards.index import IndexedSample, ShardIndex
+from shards.manifest import Manifest, read_manifest
+from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256
+
+
+class OpenShard(Protocol):
+    """A shard whose samples can be read, here or afar; see `DataSet` for the methods."""
+
+    index: ShardIndex
+
+    def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
+        """See `DataSet.read`."""
+
+    def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See `DataSet.read_many`."""
+
+
+class ShardFile:
+    """A shard's index and file; the file closes when the last reader lets go."""
+
+    def __init__(self, folder: Path, entry: ShardEntry, verify_index: bool) -> None:
+        path = self.path = folder / entry.name
+        index_path = folder / (entry.name + INDEX_SUFFIX)
+        self.file = -1
+        try:
+            self.file = os.open(path, os.O_RDONLY)
+            if verify_index and file_sha256(index_path) != entry.index_sha256:
+                raise IndexFormatError(
+                    f"Index {index_path} is not the one that the manifest lists: it was changed "
+                    "or damaged. Build the shard again."
+                )
+            self.index = ShardIndex(index_path, os.fstat(self.file).st_size)
+        except FileNotFoundError as error:
+            raise ShardError(
+                f"{error.filename} is in the manifest of {folder} but not on the disk; "
+                "copy it again or build the data set again."
+            ) from error
+
+    def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
+        """See `DataSet.read`."""
+        data = os.pread(self.file, size, offset)
+        while len(data) < size:
+            more = os.pread(self.file, size - len(data), offset + len(data))
+            if not more:
+                raise ShardError(
+                    f"Shard {self.path} ends at byte {offset + len(data)}; sample {sample.key} "
+                    f"needs {size} bytes at {offset}. Run `gdt shards verify`."
+                )
+            data += more
+        return data
+
+    def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See `DataSet.read_many`."""
+        return [self.read(sample, offset, size) for offset, size in ranges]
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+
+class Folder:
+    """The files of a data set on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = path
+
+    def manifest(self) -> Manifest:
+        """See `read_manifest`."""
+        return read_manifest(self.location)
+
+    def max_open_shards(self, manifest: Manifest) -> int:
+        """How many may be open at a time."""
+        return len(manifest.shards)
+
+    def shard(self, entry: ShardEntry, verify_index: bool) -> OpenShard:
+        """Open a shard; `verify_index` holds its index against the manifest's checksum.
+
+        Raises:
+            ShardError: it is not there.
+            IndexFormatError: its index is damaged, or another.
+        """
+        return ShardFile(self.location, entry, verify_index)
