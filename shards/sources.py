@@ -69,8 +69,9 @@ def _walk(folder: Path, apart: AbstractSet[Path]) -> Iterator[Path]:
 class Labels:
     """What a labels file says: a CSV with the columns file and label, and any others.
 
-    A row's file is a source's name (path within the source folder) or, where no row has that,
-    its file name alone. Other columns go into the sample's metadata; caption is kept as such.
+    A row's file is a source's name (path within the source folder) or, where no row has that, its
+    path from the labels file's own folder, or its file name alone. Other columns go into the
+    sample's metadata; caption is kept as such.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,11 +97,15 @@ class Labels:
 
     def of(self, source: Source) -> dict[str, Any]:
         """The row of a source; empty where there is none."""
-        for name in (source.name, source.path.name):
+        for name in (source.name, self._from_own_folder(source.path), source.path.name):
             if name in self._rows:
                 self._used.add(name)
                 return self._rows[name]
         return {}
+
+    def _from_own_folder(self, path: Path) -> str:
+        folder, path = self._path.resolve().parent, path.resolve()
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
 
     def unused(self) -> list[str]:
         """Rows that no source matched."""
