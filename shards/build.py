@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shards import media, report
-from shards.cutting import PlannedSource, clip_counts, cut, parts
+from shards.cutting import PlannedSource, clip_counts, cut, parts, tails
 from shards.errors import BuildError, IndexFormatError
 from shards.index import ShardIndex
 from shards.manifest import Manifest
@@ -268,11 +268,14 @@ def _plan_line(
     line["origin"], line["duration_seconds"] = str(found.origin), str(found.duration_seconds)
     if "audio" in options.require and not found.has_audio:
         return line | {"skip": ["probe", "no audio stream", "needed: see --require"]}
-    counts = clip_counts(_planned_source(line), options)
+    planned = _planned_source(line)
+    counts = clip_counts(planned, options)
     if not any(counts.values()):
         has, needs = float(found.duration_seconds), float(options.clip_length)
         detail = f"{has:.3f} s; a clip is {needs:g} s"
         return line | {"skip": ["cut", "too short for one clip", detail]}
+    if tails(planned, options):
+        line["skipped_clips"] = {"a tail shorter than a clip": tails(planned, options)}
     return line | {"clips": sum(counts.values())}
 
 

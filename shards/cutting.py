@@ -64,6 +64,17 @@ def clip_counts(source: PlannedSource, options: BuildOptions) -> dict[str, int]:
     return found
 
 
+def tails(source: PlannedSource, options: BuildOptions) -> int:
+    """How many parts of a source end with a rest that is too short for a clip."""
+    counts = clip_counts(source, options)
+    rests = (
+        stop - start - counts[part] * options.clip_length
+        for part, (start, stop) in ranges(source, options).items()
+        if counts[part]
+    )
+    return sum(rest * options.frame_rate > Fraction(1, 2) for rest in rests)
+
+
 def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:
     """The shards of one part, each as its units in order."""
     longest = max(1, int(exact_seconds(options.seconds_per_unit) / options.clip_length))

@@ -107,6 +107,23 @@ class DataSet:
         first = self._stops[number - 1] if number else 0
         return self._shard(number).index.sample(i - first)
 
+    def find(self, key: str) -> int:
+        """The number of the sample with this key; looks through the shards one by one.
+
+        Raises:
+            ShardError: no sample has it.
+        """
+        wanted, first = key.encode(), 0
+        for number, stop in enumerate(self._stops):
+            index = self._shard(number).index
+            if wanted in index.column("key_bytes").tobytes():
+                for i in range(len(index)):
+                    if index.key(i) == key:
+                        return first + i
+            first = stop
+        example = self.sample(0).key if len(self) else "(it has no samples)"
+        raise ShardError(f"{self.path} has no sample with the key {key!r}; its first is {example}.")
+
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the sample's shard (packet offsets are of this kind).
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from av.codec.context import Flags
 
 from shards.options import BuildOptions
-from shards.picture import Color
+from shards.picture import CODED_MATRIX_NUMBER, CODED_RANGE_NUMBER
 
 
 class _Memory(io.BytesIO):
@@ -28,7 +28,7 @@ class _Memory(io.BytesIO):
 class VideoEncoder:
     """Encodes the frames of one clip; `finish` gives the mp4's bytes."""
 
-    def __init__(self, options: BuildOptions, color: Color) -> None:
+    def __init__(self, options: BuildOptions) -> None:
         self._file = _Memory()
         # the muxer reads its own output once more, to move the header to the front
         self._container = av.open(
@@ -57,12 +57,10 @@ class VideoEncoder:
         codec = stream.codec_context
         codec.thread_count = 1
         codec.flags |= Flags.bitexact
-        codec.colorspace = color.matrix_number
-        codec.color_primaries = codec.color_trc = color.matrix_number
-        codec.color_range = color.range_number
+        codec.colorspace = codec.color_primaries = codec.color_trc = CODED_MATRIX_NUMBER
+        codec.color_range = CODED_RANGE_NUMBER
         self._stream = stream
         self._time_base = 1 / options.frame_rate
-        self.color = color
         self.num_frames = 0
 
     def push(self, frame: Any) -> None:

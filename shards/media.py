@@ -7,7 +7,7 @@ request of FFmpeg's to open a second one is refused.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from shards.errors import SourceError
 
 MAX_PIXELS = 8192 * 4608  # larger pictures are refused from the header, before anything is decoded
 MAX_SIDE = 16384
+MAX_HOURS = 168
 MAX_STREAMS = 64
 SNIFF_BYTES = 1024
 
@@ -135,7 +136,8 @@ class Probe:
     """What a source's header says, after its first picture was decoded.
 
     origin: presentation time of the first picture, in seconds of the container's clock; all
-    times of the source count from it. duration_seconds: declared, from the first picture on.
+    times of the source count from it. duration_seconds: declared (or found by reading all packets,
+    where nothing is declared), from the first picture on.
     """
 
     width: int
@@ -167,7 +169,7 @@ def probe(path: Path) -> Probe:
                 width=first.width,
                 height=first.height,
                 origin=origin,
-                duration_seconds=_declared_duration(container, video, origin),
+                duration_seconds=_duration(container, video, origin),
                 has_audio=audio_stream(container) is not None,
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
@@ -220,11 +222,26 @@ def first_frame(container: Any, stream: Any) -> Any:
     raise SourceError("probe", "no picture can be decoded")
 
 
-def _declared_duration(container: Any, stream: Any, origin: Fraction) -> Fraction:
+def _duration(container: Any, stream: Any, origin: Fraction) -> Fraction:
+    """Seconds from the first picture to the declared end, or to the last packet if none is."""
     if stream.duration:
         start = stream.start_time or 0
-        return Fraction((start + stream.duration) * stream.time_base) - origin
-    if container.duration:
-        start = container.start_time or 0
-        return Fraction(start + container.duration, 1_000_000) - origin
-    raise SourceError("probe", "the length is unknown", "the header declares none")
+        end = Fraction((start + stream.duration) * stream.time_base)
+    elif container.duration:
+        end = Fraction((container.start_time or 0) + container.duration, 1_000_000)
+    else:
+        end = _last_packet_end(container, stream)
+    if end - origin > MAX_HOURS * 3600:
+        declared = f"{float(end - origin) / 3600:.0f} h"
+        raise SourceError("probe", f"declares more than {MAX_HOURS} hours", declared)
+    return max(Fraction(0), end - origin)
+
+
+def _last_packet_end(container: Any, stream: Any) -> Fraction:
+    """Where the last packet ends; reads on to the end of the file."""
+    ticks = 0
+    with suppress(av.FFmpegError):  # a broken file ends where it breaks
+        for packet in container.demux(stream):
+            if packet.pts is not None:
+                ticks = max(ticks, packet.pts + (packet.duration or 0))
+    return Fraction(ticks * stream.time_base)

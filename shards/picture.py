@@ -1,8 +1,8 @@
-"""Bring any source's pictures to the one coded size: upright, square pixels, 8-bit 4:2:0.
+"""Bring any source's pictures to one form: coded size, upright, square pixels, 8-bit 4:2:0, BT.709.
 
 One FFmpeg filter chain per kind of frame: crop in the source's own pixels, one scale to the final
-size, then turn and pad, where the picture is small. Matrix and range stay the source's, where they
-are BT.601 or BT.709; everything else becomes BT.709, limited range.
+size (which also brings matrix and range to BT.709, limited), then turn and pad, where the picture
+is small. So a whole data set has one size and one colour, and a batch needs one conversion to RGB.
 """
 
 import struct
@@ -15,46 +15,20 @@ import av.filter
 from shards.errors import SourceError
 from shards.options import BuildOptions
 
-# AVColorSpace and AVColorRange numbers (ITU-T H.273 matrix coefficients)
+CODED_MATRIX, CODED_RANGE = "bt709", "limited"
+CODED_MATRIX_NUMBER, CODED_RANGE_NUMBER = 1, 1  # as streams write them (ITU-T H.273)
+
 _MATRIX_OF_NUMBER = {1: "bt709", 5: "bt601", 6: "bt601"}
-_NUMBER_OF_MATRIX = {"bt709": 1, "bt601": 6}
-_FILTER_MATRIX = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m"}
-_FILTER_MATRIX |= {9: "bt2020nc", 10: "bt2020c"}
-_UNSPECIFIED, _FULL = 2, 2
+_FILTER_MATRIX = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m"}
+_FILTER_MATRIX |= {9: "bt2020", 10: "bt2020"}
+_RGB_MATRIX, _FULL = 0, 2
 _HIGH_DEFINITION_LINES = 720  # unlabelled pictures this tall are taken as BT.709, as players do
-
-
-@dataclass(frozen=True)
-class Color:
-    """The matrix ("bt601" or "bt709") and range ("limited" or "full") of coded pictures."""
-
-    matrix: str
-    range: str
-
-    @property
-    def matrix_number(self) -> int:
-        """The number a stream writes for the matrix."""
-        return _NUMBER_OF_MATRIX[self.matrix]
-
-    @property
-    def range_number(self) -> int:
-        """The number a stream writes for the range."""
-        return 2 if self.range == "full" else 1
 
 
 def matrix_name(number: int, height: int) -> str:
     """Name a stream's matrix; unlabelled or unknown ones are guessed by height, as players do."""
     guess = "bt709" if height >= _HIGH_DEFINITION_LINES else "bt601"
     return _MATRIX_OF_NUMBER.get(number, guess)
-
-
-def coded_color(frame: Any) -> Color:
-    """The colour that pictures made from `frame` are coded in."""
-    name = frame.format.name
-    if frame.format.is_rgb or frame.colorspace not in (_UNSPECIFIED, *_MATRIX_OF_NUMBER):
-        return Color("bt709", "limited")
-    full = frame.color_range == _FULL or name.startswith("yuvj")
-    return Color(matrix_name(frame.colorspace, frame.height), "full" if full else "limited")
 
 
 @dataclass(frozen=True)
@@ -83,17 +57,18 @@ class PictureFitter:
 
     def fit(self, frame: Any) -> Any:
         """A yuv420p frame of the coded size, made from a decoded frame of any kind."""
+        form = frame.format
         kind = _Kind(
             frame.width,
             frame.height,
-            frame.format.name,
+            form.name,
             self._aspect,
-            frame.colorspace,
-            frame.color_range == _FULL,
+            _RGB_MATRIX if form.is_rgb or form.has_palette else frame.colorspace,
+            frame.color_range == _FULL or form.name.startswith("yuvj"),
             _orientation(frame),
         )
         if kind != self._kind:
-            self._chain = _build_chain(kind, coded_color(frame), self._options)
+            self._chain = _build_chain(kind, self._options)
             self._kind = kind
         try:
             self._chain.vpush(frame)
@@ -126,7 +101,7 @@ _TURN = {
 }
 
 
-def _build_chain(kind: _Kind, color: Color, options: BuildOptions) -> Any:
+def _build_chain(kind: _Kind, options: BuildOptions) -> Any:
     sideways = kind.orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
@@ -138,13 +113,11 @@ def _build_chain(kind: _Kind, color: Color, options: BuildOptions) -> Any:
         inner = box
     else:
         inner = _fitting_size(kind, box)
-    matrix_in = _FILTER_MATRIX.get(kind.colorspace)
-    full_in = kind.full_range or kind.format.startswith("yuvj")
-    matrix_out = "bt709" if color.matrix == "bt709" else "smpte170m"
-    range_out = "full" if color.range == "full" else "limited"
-    scale = f"scale={inner[0]}:{inner[1]}:flags=bicubic:out_range={range_out}"
-    if _needs_matrix(kind, color):
-        scale += f":out_color_matrix={matrix_out}"
+    scale = f"scale={inner[0]}:{inner[1]}:flags=bicubic:out_color_matrix=bt709:out_range=limited"
+    if kind.colorspace != _RGB_MATRIX:
+        guess = {"bt709": "bt709", "bt601": "smpte170m"}[matrix_name(kind.colorspace, kind.height)]
+        scale += f":in_color_matrix={_FILTER_MATRIX.get(kind.colorspace, guess)}"
+        scale += f":in_range={'full' if kind.full_range else 'limited'}"
     steps += [scale, "format=yuv420p", *_TURN[kind.orientation]]
     if inner != box:
         steps.append(f"pad={out_w}:{out_h}:-1:-1")
@@ -154,9 +127,6 @@ def _build_chain(kind: _Kind, color: Color, options: BuildOptions) -> Any:
         f"video_size={kind.width}x{kind.height}:pix_fmt={kind.format}:time_base=1/1000"
         f":pixel_aspect={kind.aspect[0]}/{kind.aspect[1]}"
     )
-    if matrix_in is not None:
-        source += f":colorspace={matrix_in}"
-    source += f":range={'full' if full_in else 'limited'}"
     nodes = [graph.add("buffer", source)]
     for step in steps:
         name, _, arguments = step.partition("=")
@@ -165,11 +135,6 @@ def _build_chain(kind: _Kind, color: Color, options: BuildOptions) -> Any:
     graph.link_nodes(*nodes)
     graph.configure()
     return graph
-
-
-def _needs_matrix(kind: _Kind, color: Color) -> bool:
-    own = _MATRIX_OF_NUMBER.get(kind.colorspace)
-    return own != color.matrix and kind.colorspace != _UNSPECIFIED
 
 
 def _covering_crop(kind: _Kind, box: tuple[int, int]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from shards.encode import VideoEncoder, encode_flac
 from shards.errors import SourceError
 from shards.media import describe
 from shards.options import BuildOptions
-from shards.picture import Color, PictureFitter, coded_color
+from shards.picture import CODED_MATRIX, CODED_RANGE, PictureFitter
 from shards.reader import SourceReader
 from shards.sample import SampleInfo, key_from_source
 from shards.sound import SoundTimeline
@@ -78,14 +78,6 @@ class UnitResult:
     details: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Clip:
-    """A finished picture track and the colour it is coded in."""
-
-    video: bytes
-    color: Color
-
-
 def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
     """Make the clips of a unit.
 
@@ -122,7 +114,7 @@ class _Pictures:
     """Turns decoded pictures into clips of a constant frame rate."""
 
     def __init__(self, unit: Unit, options: BuildOptions, reader: SourceReader) -> None:
-        self.clips: list[_Clip] = []
+        self.clips: list[bytes] = []
         self._options, self._reader = options, reader
         self._start, self._rate = unit.start_seconds, options.frame_rate
         self._num_frames = unit.num_clips * options.frames_per_clip
@@ -155,7 +147,7 @@ class _Pictures:
 
     def _encode(self) -> None:
         if self._encoder is None:
-            self._encoder = VideoEncoder(self._options, coded_color(self._shown))
+            self._encoder = VideoEncoder(self._options)
         if self._fitter is None:
             self._fitter = PictureFitter(self._options, self._reader.sample_aspect_ratio)
         if self._fitted is None:
@@ -163,7 +155,7 @@ class _Pictures:
         self._encoder.push(self._fitted)
         self._next += 1
         if self._next % self._options.frames_per_clip == 0:
-            self.clips.append(_Clip(self._encoder.finish(), self._encoder.color))
+            self.clips.append(self._encoder.finish())
             self._encoder = None
 
 
@@ -177,7 +169,7 @@ def _collect(
     unit: Unit,
     options: BuildOptions,
     reader: SourceReader,
-    clips: list[_Clip],
+    clips: list[bytes],
     sound: SoundTimeline,
     sample_stops: list[int],
     sha256: str,
@@ -214,7 +206,7 @@ def _sample(
     unit: Unit,
     options: BuildOptions,
     n: int,
-    clip: _Clip,
+    video: bytes,
     wave: npt.NDArray[np.int16] | None,
     sha256: str,
 ) -> BuiltSample:
@@ -230,14 +222,14 @@ def _sample(
         height=options.height,
         num_frames=options.frames_per_clip,
         frame_rate=round(float(options.frame_rate), 9),
-        color_matrix=clip.color.matrix,
-        color_range=clip.color.range,
+        color_matrix=CODED_MATRIX,
+        color_range=CODED_RANGE,
         sample_rate_hz=options.sample_rate_hz if wave is not None else None,
         num_samples=len(wave) if wave is not None else None,
         made_by=MADE_BY,
         **unit.row,
     )
-    members = {"mp4": clip.video}
+    members = {"mp4": video}
     if wave is not None:
         members["flac"] = encode_flac(wave, options.sample_rate_hz)
     tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
