@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pipelines.backends import Backend, MediaError, make_backend
+from pipelines.backends import Backend, MediaError, choose_decoder, make_backend
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.faults import SkipError
 from pipelines.resample import read_sound
@@ -38,7 +39,8 @@ class SegmentOptions:
         sample_rate_hz: of its sound; clips of another rate are resampled.
         frame_size: (width, height) to scale frames to, both even; by default the data set's own,
             which must then be one size.
-        decoder: name of the backend.
+        decoder: name of the backend, or "auto".
+        fallback: "count" decodes on the CPU what the decoder refuses, "refuse" fails.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -47,7 +49,8 @@ class SegmentOptions:
     num_frames: int = 30
     sample_rate_hz: int = 24_000
     frame_size: tuple[int, int] | None = None
-    decoder: str = "av"
+    decoder: str = "auto"
+    fallback: str = "count"
 
     def __post_init__(self) -> None:
         for key in ("seconds", "num_frames", "sample_rate_hz"):
@@ -106,7 +109,12 @@ class SegmentReader:
         video: whether pictures are wanted.
         audio: whether sound is wanted.
 
+    Attributes:
+        decoder: name of the backend that is used.
+        decoder_reason: why it is that one.
+
     Raises:
+        ImportError: the decoder's library is missing.
         ValueError: neither is wanted, or the data set's first sample has no picture to take the
             frame size from.
     """
@@ -117,7 +125,8 @@ class SegmentReader:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
-        self.backend: Backend = make_backend(options.decoder)
+        self.decoder, self.decoder_reason = choose_decoder(options.decoder)
+        self.backend: Backend = make_backend(self.decoder, options.fallback)
         self.width, self.height = options.frame_size or (0, 0)
         self.color_matrix, self.color_range = "bt709", "limited"
         if video:
@@ -164,10 +173,13 @@ class SegmentReader:
         self,
         sample: IndexedSample,
         starts: NDArray[np.float64],
-        frames: NDArray[np.uint8] | None,
+        frames: Any,
         audio: NDArray[np.float32] | None,
     ) -> None:
         """Decode the segments at `starts` [K] into frames [K, T, H·W·3/2] and audio [K, S].
+
+        Frames are an array of bytes, or a tensor where the backend's device is not the CPU; what is
+        None is not decoded.
 
         Raises:
             SkipError: this sample cannot be had; names shard, key, stage and cause.
@@ -222,8 +234,13 @@ class SegmentReader:
             )
         shape = (len(starts), options.num_frames, self.frame_bytes)
         frames = np.empty(shape, np.uint8) if self.video else None
+        decoded: Any = frames
+        if frames is not None and self.backend.device != "cpu":
+            decoded = torch.empty(shape, dtype=torch.uint8, device=self.backend.device)
         audio = np.empty((len(starts), options.num_samples), np.float32) if self.audio else None
-        self.fill(sample, np.array(starts, dtype=np.float64), frames, audio)
+        self.fill(sample, np.array(starts, dtype=np.float64), decoded, audio)
+        if isinstance(decoded, torch.Tensor):
+            frames = decoded.cpu().numpy()
         return [
             Segment(
                 video=None if frames is None else frames[k],
@@ -266,6 +283,8 @@ def frames_on_screen(
     """
     pts = track.packets.pts
     shown = np.argsort(pts, kind="stable")  # presentation order → file order
+    if track.packets.discard.any():
+        shown = shown[~track.packets.discard[shown]]
     middles = (np.arange(options.num_frames) + 0.5) * (options.seconds / options.num_frames)
     ticks = (starts[:, None] + middles) / float(track.time_base)
     place = np.searchsorted(pts[shown], np.floor(ticks + _TICK_TOLERANCE), side="right") - 1

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import IndexFormatError
-from shards.tracks import KEYFRAME, CodecHeader
+from shards.tracks import DISCARD, KEYFRAME, CodecHeader
+from shards.transport import Transport
 
 FORMAT, VERSION = "gdt-shard-index", 1
 HEADER_KEY = "gdt_shard_index"  # one metadata entry: several would be written in random order
@@ -56,6 +57,7 @@ class Packets:
     """The packets of one track, [P] each, in file (decode) order.
 
     offset counts bytes from the shard's start; pts and duration are ticks of the track's time_base.
+    discard: needed to decode others, never shown (an edit list hides it).
     """
 
     offset: npt.NDArray[np.uint64]
@@ -63,6 +65,7 @@ class Packets:
     pts: npt.NDArray[np.int64]
     duration: npt.NDArray[np.int64]
     keyframe: npt.NDArray[np.bool_]
+    discard: npt.NDArray[np.bool_]
     crc32: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
@@ -74,7 +77,11 @@ class Packets:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One decodable track of a sample: codec header, presentation range, packet table."""
+    """One decodable track of a sample: codec header, presentation range, packet table.
+
+    member_offset, member_size: bytes of the shard that its member takes. transport: how packets lie
+    there in pieces; None where each is one piece.
+    """
 
     kind: str
     member: str
@@ -92,6 +99,9 @@ class Track:
     start_seconds: float
     stop_seconds: float
     packets: Packets
+    member_offset: int
+    member_size: int
+    transport: Transport | None = None
 
     def __repr__(self) -> str:
         shape = (
@@ -207,9 +217,13 @@ class ShardIndex:
         header = self._headers[c["track_header"][t]]
         tick = header["time_base"]
         rows = slice(first, stop)
+        member = int(c["track_member"][t])
+        flags = c["packet_flags"][rows]
         return Track(
             **header,
-            member=self._extensions[c["member_extension"][int(c["track_member"][t])]],
+            member=self._extensions[c["member_extension"][member]],
+            member_offset=int(c["member_offset"][member]),
+            member_size=int(c["member_size"][member]),
             start_seconds=int(c["track_start"][t]) * tick.numerator / tick.denominator,
             stop_seconds=int(c["track_end"][t]) * tick.numerator / tick.denominator,
             packets=Packets(
@@ -217,7 +231,8 @@ class ShardIndex:
                 c["packet_size"][rows],
                 c["packet_pts"][rows],
                 c["packet_duration"][rows],
-                (c["packet_flags"][rows] & KEYFRAME).view(np.bool_),
+                (flags & KEYFRAME).view(np.bool_),
+                (flags & DISCARD) != 0,
                 c["packet_crc32"][rows],
             ),
         )
@@ -342,14 +357,23 @@ def encode_header(header: CodecHeader) -> dict[str, Any]:
     plain["extradata"] = base64.b64encode(header.extradata).decode()
     for name in ("time_base", "frame_rate"):
         plain[name] = str(plain[name]) if plain[name] is not None else None
+    if header.transport is None:
+        del plain["transport"]
+    else:
+        plain["transport"] = [header.transport.pid, header.transport.stride]
     return plain
 
 
 def _header_fields(plain: object, check: _Check) -> dict[str, Any]:
-    check(isinstance(plain, dict) and set(plain) == _HEADER_FIELDS, "a codec header")
+    check(
+        isinstance(plain, dict) and set(plain) | {"transport"} == _HEADER_FIELDS, "a codec header"
+    )
     assert isinstance(plain, dict)
     try:
-        found = dict(plain)
+        found: dict[str, Any] = {"transport": None} | plain
+        if found["transport"] is not None:
+            pid, stride = found["transport"]
+            found["transport"] = Transport(int(pid), int(stride))
         found["extradata"] = base64.b64decode(plain["extradata"], validate=True)
         for name in ("time_base", "frame_rate"):
             found[name] = Fraction(plain[name]) if plain[name] is not None else None

@@ -4,8 +4,9 @@ A member's bytes are demuxed once, here, so that no container is parsed at train
 """
 
 import io
+import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,9 +17,12 @@ import numpy.typing as npt
 from shards.errors import ShardError
 from shards.media import describe, open_container
 from shards.picture import matrix_name
+from shards.sound_clock import counted_out, is_coarse, samples_of
+from shards.transport import Transport, elementary_stream
 
 KEYFRAME, DISCARD = 1, 2  # bits of a packet's flags
 _FLAC_STREAMINFO_BYTES = 34
+_BLOCK_BYTES = 1 << 20  # a packet begins within this many bytes of where its block is said to
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class CodecHeader:
     """What a decoder needs before the first packet; the same for many clips of a data set.
 
     extradata: the codec's own header (avcC for H.264 in mp4, STREAMINFO for FLAC). Fields of the
-    other kind are None or 0.
+    other kind are None or 0. transport: how packets lie in the member in pieces, None where each is
+    one piece.
     """
 
     kind: str
@@ -41,6 +46,7 @@ class CodecHeader:
     frame_rate: Fraction | None = None
     sample_rate_hz: int = 0
     num_channels: int = 0
+    transport: Transport | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +54,8 @@ class TrackTable:
     """One track of one member: its header and its packets [P] in file order.
 
     offset counts from the member's first byte; pts and duration are ticks of header.time_base;
-    start and stop are the presentation range in ticks.
+    start and stop are the presentation range in ticks: without a codec's priming and padding, and
+    without what an edit list hides.
     """
 
     header: CodecHeader
@@ -68,7 +75,7 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
 
     Raises:
         SourceError: the bytes are not media that can be opened.
-        ShardError: a packet's bytes do not lie in the member as one piece.
+        ShardError: a packet's bytes do not lie in the member, or it has no time.
     """
     with open_container(io.BytesIO(data)) as container:
         streams: list[Any] = [*container.streams.video[:1], *container.streams.audio[:1]]
@@ -79,40 +86,104 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
                     packets[packet.stream.index].append(packet)
         except av.FFmpegError as error:
             raise ShardError(f"Member {member}: demuxing stopped: {describe(error)}.") from error
-        return [_table(s, packets[s.index], data, member) for s in streams if packets[s.index]]
+        return [
+            _table(container, s, packets[s.index], data, member)
+            for s in streams
+            if packets[s.index]
+        ]
 
 
-def _table(stream: Any, packets: list[Any], data: bytes, member: str) -> TrackTable:
-    rows = []
+def _table(container: Any, stream: Any, packets: list[Any], data: bytes, member: str) -> TrackTable:
+    bodies = [bytes(packet) for packet in packets]
+    if container.format.name == "mpegts":
+        transport = Transport.of(data, stream.id)
+        offsets = _offsets_in_pieces(bodies, data, transport)
+    else:
+        transport = None
+        offsets = _offsets_in_one_piece(bodies, [packet.pos for packet in packets], data)
+    if None in offsets:
+        raise ShardError(
+            f"Member {member}: packet {offsets.index(None)} of its {stream.type} does not lie in "
+            "the file as it is decoded, so it cannot be indexed; re-encode it with `gdt shards "
+            "build`."
+        )
     for number, packet in enumerate(packets):
-        position, size = packet.pos, packet.size
-        body = bytes(packet)
-        if position is None or data[position : position + size] != body:
-            raise ShardError(
-                f"Member {member}: packet {number} of its {stream.type} does not lie in the file "
-                "as one piece, so it cannot be indexed; re-encode it with `gdt shards build`."
-            )
         if packet.pts is None:
             raise ShardError(f"Member {member}: packet {number} of its {stream.type} has no time.")
-        flags = KEYFRAME * packet.is_keyframe | DISCARD * packet.is_discard
-        rows.append((position, size, packet.pts, packet.duration or 0, zlib.crc32(body), flags))
-    columns = list(zip(*rows, strict=True))
-    pts, duration = np.array(columns[2], np.int64), np.array(columns[3], np.int64)
+    header = _header(stream, transport)
+    pts = np.array([packet.pts for packet in packets], np.int64)
+    duration = np.array([packet.duration or 0 for packet in packets], np.int64)
+    discard = np.array([packet.is_discard for packet in packets], bool)
+    keyframe = np.array([packet.is_keyframe for packet in packets], bool)
+    priming, padding = _trimmed(packets[0])[0], _trimmed(packets[-1])[1]
+    if header.kind == "audio" and is_coarse(header.time_base, header.sample_rate_hz):
+        counts = samples_of(header.codec, header.extradata, bodies)
+        if counts is not None:
+            pts = counted_out(pts, header.time_base, counts, header.sample_rate_hz)
+            duration = counts
+            header = replace(header, time_base=Fraction(1, header.sample_rate_hz))
+    shown = np.ones_like(discard) if discard.all() else ~discard
+    start, stop = int(pts[shown].min()), int((pts + duration)[shown].max())
+    if header.kind == "audio":
+        per_sample = 1 / (header.time_base * header.sample_rate_hz)
+        start = int(pts[0]) + round(priming * per_sample) if priming else start
+        stop -= round(padding * per_sample)
     return TrackTable(
-        header=_header(stream),
+        header=header,
         member=member,
-        start=int(pts.min()),
-        stop=int((pts + duration).max()),
-        offset=np.array(columns[0], np.uint64),
-        size=np.array(columns[1], np.uint32),
+        start=start,
+        stop=max(start, stop),
+        offset=np.array(offsets, np.uint64),
+        size=np.array([len(body) for body in bodies], np.uint32),
         pts=pts,
         duration=duration,
-        crc32=np.array(columns[4], np.uint32),
-        flags=np.array(columns[5], np.uint8),
+        crc32=np.array([zlib.crc32(body) for body in bodies], np.uint32),
+        flags=(KEYFRAME * keyframe | DISCARD * discard).astype(np.uint8),
     )
 
 
-def _header(stream: Any) -> CodecHeader:
+def _offsets_in_one_piece(
+    bodies: list[bytes], positions: list[int | None], data: bytes
+) -> list[int | None]:
+    """Where each packet's bytes lie; None where they do not.
+
+    Demuxers say where a packet or the block around it begins; several may share a block.
+    """
+    offsets: list[int | None] = []
+    free = 0  # of the current block, what earlier packets left
+    block: int | None = None
+    for body, position in zip(bodies, positions, strict=True):
+        if position is None:
+            offsets.append(None)
+            continue
+        if position != block:
+            block, free = position, position
+        found = data.find(body, free, free + len(body) + _BLOCK_BYTES)
+        offsets.append(found if found >= 0 else None)
+        free = found + len(body) if found >= 0 else free
+    return offsets
+
+
+def _offsets_in_pieces(bodies: list[bytes], data: bytes, transport: Transport) -> list[int | None]:
+    """Where each packet's first byte lies; None where the stream does not go on with its bytes."""
+    stream = elementary_stream(data, transport)
+    offsets: list[int | None] = []
+    place = 0
+    for body in bodies:
+        found = stream.data.find(body, place)
+        offsets.append(stream.offset_of(found) if found >= 0 else None)
+        place = found + len(body) if found >= 0 else place
+    return offsets
+
+
+def _trimmed(packet: Any) -> tuple[int, int]:
+    """Samples that a player leaves out at a packet's start and at its end."""
+    if not packet.has_sidedata("skip_samples"):
+        return 0, 0
+    return struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
+
+
+def _header(stream: Any, transport: Transport | None) -> CodecHeader:
     codec = stream.codec_context
     extradata = bytes(codec.extradata or b"")
     time_base = Fraction(stream.time_base)
@@ -129,6 +200,7 @@ def _header(stream: Any) -> CodecHeader:
             color_matrix=matrix_name(codec.colorspace, codec.height),
             color_range="full" if full else "limited",
             frame_rate=Fraction(stream.average_rate or stream.base_rate or 0) or None,
+            transport=transport,
         )
     if codec.name == "flac" and len(extradata) == _FLAC_STREAMINFO_BYTES:
         extradata = _shared_streaminfo(extradata)
@@ -139,6 +211,7 @@ def _header(stream: Any) -> CodecHeader:
         time_base=time_base,
         sample_rate_hz=codec.sample_rate,
         num_channels=codec.layout.nb_channels,
+        transport=transport,
     )
 
 

@@ -5,12 +5,13 @@ flush. Decoding releases the GIL, so threads decode beside each other; a context
 """
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final
 
 import av
 import numpy as np
+from av.codec.context import Flags2
 from numpy.typing import NDArray
 
 from pipelines.backends import MediaError, Read
@@ -23,7 +24,17 @@ _MAX_CONTEXTS = 16  # a thread: clips of one data set share one or two headers
 _PLANAR_420: Final = ("yuv420p", "yuvj420p")  # the same bytes; the range is in the index
 
 #: Codec → seconds to decode ahead of the first wanted sample, for what overlaps between packets.
-_PREROLL_SECONDS: Final = {"aac": 0.1, "mp3": 0.3, "opus": 0.08, "vorbis": 0.2, "ac3": 0.1}
+_PREROLL_SECONDS: Final = {
+    "aac": 0.1,
+    "ac3": 0.1,
+    "eac3": 0.1,
+    "mp2": 0.1,
+    "mp2float": 0.1,
+    "mp3": 0.3,
+    "mp3float": 0.3,
+    "opus": 0.08,
+    "vorbis": 0.2,
+}
 #: Sample format → (dtype, the value of full scale, the value of silence).
 _SAMPLE_FORMATS: Final = {
     "u8": (np.uint8, 2.0**7, 2.0**7),
@@ -40,7 +51,10 @@ _CLOCK_ERROR_SECONDS = 0.001  # container clocks round; a greater jump is a hole
 class PacketDecoder:
     """Decodes by feeding packets; see `Backend`."""
 
+    device = "cpu"
+
     def __init__(self) -> None:
+        self.fallbacks: Counter[str] = Counter()
         self._of_thread = threading.local()
 
     def __reduce__(self) -> Any:
@@ -99,7 +113,7 @@ class PacketDecoder:
         """See `Backend.samples`."""
         rate, packets = track.sample_rate_hz, track.packets
         rate_per_tick = float(track.time_base * rate)
-        zero = int(packets.pts.min())
+        zero = round(track.start_seconds / track.time_base)
         starts = np.rint((packets.pts - zero) * rate_per_tick).astype(np.int64)
         stop = first + len(out)
         preroll = round(_PREROLL_SECONDS.get(track.codec, 0.0) * rate)
@@ -167,6 +181,8 @@ def _open_context(track: Track) -> Any:
     if track.kind == "audio":
         context.sample_rate = track.sample_rate_hz
         context.layout = _LAYOUTS.get(track.num_channels, f"{track.num_channels}c")
+        # Priming is not for the decoder to drop: where it ends is in the index.
+        context.flags2 |= Flags2.skip_manual
     context.thread_type = "NONE"
     context.thread_count = 1
     context.open()
@@ -175,7 +191,7 @@ def _open_context(track: Track) -> Any:
 
 def _decode(context: Any, read: Read, track: Track, first: int, stop: int) -> Iterator[Any]:
     """Frames of packets [first, stop) in presentation order, each stamped with its packet's pts."""
-    bodies: list[Any] = read_packets(read, track.packets, first, stop)
+    bodies: list[Any] = read_packets(read, track, first, stop)
     for body, pts in zip(bodies, track.packets.pts[first:stop].tolist(), strict=True):
         packet = av.Packet(body)
         packet.pts = pts

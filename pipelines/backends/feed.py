@@ -55,7 +55,7 @@ def feed_of(read: Read, track: Track, wanted: NDArray[np.int64]) -> Feed:
         pts = packets.pts[run.first : run.stop]
         # Shown before the keyframe that a decoder starts at: it would not come out.
         fed = np.flatnonzero(pts >= pts[0])
-        read_bodies = read_packets(read, packets, run.first, run.stop)
+        read_bodies = read_packets(read, track, run.first, run.stop)
         bodies += [bytes(read_bodies[i]) for i in fed.tolist()]
         numbers += (run.first + fed).tolist()
     in_file = np.array(numbers)

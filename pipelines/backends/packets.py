@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.backends import MediaError, Read
-from shards import Packets
+from shards import Packets, Track
+from shards.transport import Transport, elementary_stream
 
 __all__ = ["Run", "read_packets", "runs_of"]
 
@@ -54,14 +55,30 @@ def runs_of(packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     return runs
 
 
-def read_packets(read: Read, packets: Packets, first: int, stop: int) -> list[memoryview]:
+def read_packets(read: Read, track: Track, first: int, stop: int) -> list[memoryview]:
     """The bytes of packets [first, stop), with as few reads as their places allow.
 
     Raises:
         MediaError: a packet's bytes are not those that were indexed.
     """
+    packets = track.packets
     offsets = packets.offset[first:stop].tolist()
     sizes = packets.size[first:stop].tolist()
+    if track.transport is None:
+        bodies = _in_one_piece(read, offsets, sizes)
+    else:
+        bodies = _in_pieces(read, track, track.transport, offsets, sizes, stop)
+    checksums = packets.crc32[first:stop].tolist()
+    for number, (body, expected) in enumerate(zip(bodies, checksums, strict=True), start=first):
+        if zlib.crc32(body) != expected:
+            raise MediaError(
+                "checksum",
+                f"packet {number} has crc32 {zlib.crc32(body):08x}, the index says {expected:08x}",
+            )
+    return bodies
+
+
+def _in_one_piece(read: Read, offsets: list[int], sizes: list[int]) -> list[memoryview]:
     bodies: list[memoryview] = []
     begin = 0
     for end in range(1, len(offsets) + 1):
@@ -76,11 +93,28 @@ def read_packets(read: Read, packets: Packets, first: int, stop: int) -> list[me
             for offset, size in zip(offsets[begin:end], sizes[begin:end], strict=True)
         )
         begin = end
-    checksums = packets.crc32[first:stop].tolist()
-    for number, (body, expected) in enumerate(zip(bodies, checksums, strict=True), start=first):
-        if zlib.crc32(body) != expected:
-            raise MediaError(
-                "checksum",
-                f"packet {number} has crc32 {zlib.crc32(body):08x}, the index says {expected:08x}",
-            )
+    return bodies
+
+
+def _in_pieces(
+    read: Read,
+    track: Track,
+    transport: Transport,
+    offsets: list[int],
+    sizes: list[int],
+    stop: int,
+) -> list[memoryview]:
+    """Packets out of MPEG-TS: whole transport packets are read, up to where the next one begins."""
+    origin, stride = track.member_offset, transport.stride
+    start = origin + (offsets[0] - origin) // stride * stride
+    end = origin + track.member_size
+    if stop < len(track.packets):
+        next_offset = int(track.packets.offset[stop])
+        if next_offset > offsets[-1]:
+            end = min(end, origin + ((next_offset - origin) // stride + 1) * stride)
+    stream = elementary_stream(read(start, end - start), transport)
+    data, bodies = memoryview(stream.data), []
+    for offset, size in zip(offsets, sizes, strict=True):
+        place = stream.place_of(offset - start)
+        bodies.append(data[place : place + size])
     return bodies
