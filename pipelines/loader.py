@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from pipelines.faults import SkipError
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentReader
 
-__all__ = ["Delivery", "Loader", "Request"]
+__all__ = ["BatchLoader", "Delivery", "Loader", "Request", "make_loader"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +51,28 @@ class Delivery:
 @dataclass(frozen=True, eq=False)
 class _Underway:
     request: Request
-    frames: NDArray[np.uint8] | None  # [n, K, T, H·W·3/2]
+    frames: Any  # uint8 [n, K, T, H·W·3/2], array or tensor on the backend's device; or None
     audio: NDArray[np.float32] | None  # [n, K, S]
     tasks: list["Future[tuple[str, NDArray[np.float64]]]"]
+
+
+class BatchLoader(Protocol):
+    """What a stream takes its batches from."""
+
+    def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
+        """The batches of `requests`, in their order, decoded ahead."""
+
+    def close(self) -> None:
+        """Stop decoding."""
+
+
+def make_loader(reader: SegmentReader, threads: int, ahead: int) -> BatchLoader:
+    """The loader of the reader's decoder: one that decodes sample by sample, or whole batches."""
+    if reader.decoder == "dali" and reader.video:
+        from pipelines.dali_loader import DaliLoader
+
+        return DaliLoader(reader, threads, ahead)
+    return Loader(reader, threads, ahead)
 
 
 class Loader:
@@ -68,6 +87,9 @@ class Loader:
     def __init__(self, reader: SegmentReader, threads: int, ahead: int) -> None:
         self._reader, self._ahead = reader, ahead
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        # Memory that a GPU decoder writes into is of a stream of its own, so that what the
+        # consumer's stream has yet to do with earlier batches need not be waited for.
+        self._stream = torch.cuda.Stream() if reader.backend.device == "cuda" else None
 
     def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
         """The batches of `requests`, in their order.
@@ -97,7 +119,7 @@ class Loader:
         shape = request.places.shape
         frames = audio = None
         if reader.video:
-            frames = np.empty((*shape, options.num_frames, reader.frame_bytes), np.uint8)
+            frames = self._empty((*shape, options.num_frames, reader.frame_bytes))
         if reader.audio:
             audio = np.empty((*shape, options.num_samples), np.float32)
         tasks = [
@@ -116,7 +138,7 @@ class Loader:
         self,
         index: int,
         places: NDArray[np.float64],
-        frames: NDArray[np.uint8] | None,
+        frames: Any,
         audio: NDArray[np.float32] | None,
     ) -> tuple[str, NDArray[np.float64]]:
         key, shard = "?", "?"
@@ -131,6 +153,12 @@ class Loader:
             error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
             raise
         return key, starts
+
+    def _empty(self, shape: tuple[int, ...]) -> Any:
+        if self._stream is None:
+            return np.empty(shape, np.uint8)
+        with torch.cuda.stream(self._stream):
+            return torch.empty(shape, dtype=torch.uint8, device="cuda")
 
     def _finish(self, underway: _Underway) -> Delivery:
         request, reader = underway.request, self._reader
@@ -149,11 +177,13 @@ class Loader:
         kept = [i for i, outcome in enumerate(outcomes) if outcome is None]
         num_shifts = request.places.shape[1]
 
-        def rows(array: NDArray[Any] | None) -> torch.Tensor | None:
+        def rows(array: Any) -> torch.Tensor | None:
             if array is None:
                 return None
+            if isinstance(array, torch.Tensor):
+                array.record_stream(torch.cuda.current_stream())
             whole = array if len(kept) == len(array) else array[kept]
-            return torch.from_numpy(whole.reshape(len(kept) * num_shifts, *array.shape[2:]))
+            return torch.as_tensor(whole.reshape(len(kept) * num_shifts, *array.shape[2:]))
 
         batch = RawBatch(
             frames=rows(underway.frames),

@@ -22,7 +22,7 @@ import numpy as np
 from gdt.plan import Plan
 from pipelines.draws import uniform
 from pipelines.faults import Account, Ledger, TooManySkipsError
-from pipelines.loader import Delivery, Loader, Request
+from pipelines.loader import BatchLoader, Delivery, Request, make_loader
 from pipelines.order import Order
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
@@ -113,7 +113,7 @@ class Stream:
         self._reader = reader_for(dataset, plan.modalities, segment_options)
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
         self.finished_epoch: Account | None = None
-        self._loader: Loader | None = None
+        self._loader: BatchLoader | None = None
         self._deliveries: Iterator[Delivery] | None = None
         self.seek(0, 0)
 
@@ -126,6 +126,16 @@ class Stream:
             f"Stream({self.dataset.path}, {len(self)} steps of {self.options.batch_size} samples, "
             f"at epoch {self.epoch} step {self.step}, rank {self.rank} of {self.num_ranks})"
         )
+
+    @property
+    def decoder(self) -> tuple[str, str]:
+        """Which decoder is used, and why it is that one."""
+        return self._reader.decoder, self._reader.decoder_reason
+
+    @property
+    def fallbacks(self) -> Mapping[str, int]:
+        """How many samples another decoder decoded in its place, by cause."""
+        return self._reader.backend.fallbacks
 
     @property
     def left_out(self) -> int:
@@ -211,7 +221,7 @@ class Stream:
 
     def _next(self) -> RawBatch:
         if self._deliveries is None:
-            self._loader = Loader(self._reader, self.options.threads, self.options.prefetch)
+            self._loader = make_loader(self._reader, self.options.threads, self.options.prefetch)
             self._deliveries = self._loader.deliveries(self._requests(self.epoch, self.step))
         try:
             delivery = next(self._deliveries)
@@ -296,7 +306,7 @@ def evaluation_batches(
         for step, first in enumerate(range(0, len(dataset), batch_size))
         for samples in [np.arange(first, min(first + batch_size, len(dataset)))]
     )
-    loader = Loader(reader_for(dataset, modalities, segment_options), threads, ahead=2)
+    loader = make_loader(reader_for(dataset, modalities, segment_options), threads, ahead=2)
     try:
         for delivery in loader.deliveries(requests):
             for outcome in delivery.outcomes:

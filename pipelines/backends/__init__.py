@@ -5,15 +5,26 @@ track's own clock by segment.py; so every backend answers the same question. One
 shared by all threads.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shards import Track
 
-__all__ = ["BACKENDS", "Backend", "MediaError", "Read", "make_backend"]
+__all__ = [
+    "AUTO",
+    "BACKENDS",
+    "FALLBACKS",
+    "Backend",
+    "MediaError",
+    "Read",
+    "choose_decoder",
+    "make_backend",
+]
 
 #: (offset, size) → bytes of the sample's shard.
 Read = Callable[[int, int], bytes]
@@ -33,7 +44,15 @@ class MediaError(Exception):
 
 
 class Backend(Protocol):
-    """What a decoder can do. All methods may be called from several threads at once."""
+    """What a decoder can do. All methods may be called from several threads at once.
+
+    Attributes:
+        device: "cpu" or "cuda", where frames come out.
+        fallbacks: how many samples another backend decoded in its place, by cause.
+    """
+
+    device: str
+    fallbacks: Counter[str]
 
     def frames(
         self,
@@ -42,7 +61,7 @@ class Backend(Protocol):
         wanted: NDArray[np.int64],
         height: int,
         width: int,
-        out: NDArray[np.uint8],
+        out: Any,
     ) -> None:
         """Decode the frames of `wanted` packets (file order numbers, any order, repeats allowed).
 
@@ -52,7 +71,8 @@ class Backend(Protocol):
             wanted: packet numbers [n].
             height: of the planes to write; the picture is rescaled where its own differs.
             width: likewise.
-            out: uint8 [n, H·W·3/2], C-contiguous rows; receives I420 planes.
+            out: uint8 [n, H·W·3/2], C-contiguous rows; receives I420 planes. An array, or a tensor
+                where `device` is not the CPU.
 
         Raises:
             MediaError: a checksum is wrong, or a frame does not come out.
@@ -72,23 +92,73 @@ class Backend(Protocol):
         """
 
 
-def _av() -> Backend:
+def _av(fallback: str) -> Backend:
     from pipelines.backends.av import PacketDecoder
 
     return PacketDecoder()
 
 
-#: Name → constructor; each imports its library itself.
-#: DALI decodes batches (dali_loader.py) and leaves sound to the default.
-BACKENDS: Final[Mapping[str, Callable[[], Backend]]] = {"av": _av, "dali": _av}
+def _torchcodec(fallback: str) -> Backend:
+    from pipelines.backends.torchcodec import TorchcodecDecoder
+
+    return TorchcodecDecoder("cpu", fallback)
 
 
-def make_backend(name: str) -> Backend:
-    """The backend called `name`.
+def _nvdec(fallback: str) -> Backend:
+    from pipelines.backends.torchcodec import TorchcodecDecoder
+
+    return TorchcodecDecoder("cuda", fallback)
+
+
+#: What to do with streams that a decoder does not take: decode them with the default one and count
+#: them, or fail.
+FALLBACKS: Final = ("count", "refuse")
+
+#: Name → constructor; each imports its library itself. DALI decodes the pictures of a whole batch
+#: (dali_loader.py) and leaves sound to the default.
+BACKENDS: Final[Mapping[str, Callable[[str], Backend]]] = {
+    "av": _av,
+    "torchcodec": _torchcodec,
+    "nvdec": _nvdec,
+    "dali": _av,
+}
+AUTO: Final = "auto"
+
+
+def choose_decoder(name: str = AUTO) -> tuple[str, str]:
+    """The name of a backend for `name`, which may be "auto", and why it is that one.
 
     Raises:
         ValueError: there is none of that name.
     """
+    if name in BACKENDS:
+        return name, "as configured"
+    if name != AUTO:
+        raise ValueError(
+            f"decoder = {name!r} is unknown, must be {AUTO} or one of {', '.join(BACKENDS)}"
+        )
+    if not torch.cuda.is_available():
+        return "av", "there is no NVIDIA GPU"
+    try:
+        _nvdec("count")
+    except ImportError as error:
+        return "av", f"there is a GPU, but {error}"
+    return "nvdec", "there is a GPU, and its decoder leaves the planes on it"
+
+
+def make_backend(name: str, fallback: str = "count") -> Backend:
+    """The backend called `name`.
+
+    Args:
+        name: of `BACKENDS`.
+        fallback: of `FALLBACKS`.
+
+    Raises:
+        ImportError: its library is missing; says what to install.
+        ValueError: there is none of that name.
+    """
     if name not in BACKENDS:
         raise ValueError(f"decoder = {name!r} is unknown, must be one of {', '.join(BACKENDS)}")
-    return BACKENDS[name]()
+    if fallback not in FALLBACKS:
+        raise ValueError(f"fallback = {fallback!r}, must be one of {', '.join(FALLBACKS)}")
+    return BACKENDS[name](fallback)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["CODEC_IDS", "matroska_file"]
+__all__ = ["CODEC_IDS", "TICK_SECONDS", "matroska_file"]
 
 #: FFmpeg's codec name → (Matroska codec id, whether the codec header goes into the file). VP8, VP9
 #: and MJPEG carry all they need in their packets (and an mp4's VP9 header is of another kind).
@@ -29,6 +29,7 @@ CODEC_IDS: Final = {
 MAX_FRAMES: Final = 1 << 15
 #: Nanoseconds a tick. Only the order of times means anything; a frame is a tick.
 _TICK_NS: Final = 33_333_333
+TICK_SECONDS: Final = _TICK_NS / 1e9
 
 
 def matroska_file(

@@ -1,0 +1,196 @@
+"""torchcodec, fed with indexed packets: frames as the codec left them, on the CPU or out of NVDEC.
+
+The packets of a segment become one small file (feed.py); torchcodec's demuxer and packet decoder
+hand back planes and not RGB, so every decoder gives the same bytes, and what comes after need not
+know which one it was. On a GPU the planes never see the host.
+
+NVDEC refuses some streams (a codec or size that the chip does not know). torchcodec would decode
+those on the CPU without a word; here it is asked first, once for each codec header, and what it
+refuses is decoded by the default backend and counted, or is an error, as `fallback` says.
+"""
+
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.backends import MediaError, Read
+from pipelines.backends.av import PacketDecoder
+from pipelines.backends.feed import Feed, feed_of
+from pipelines.backends.matroska import TICK_SECONDS
+from shards import Track
+
+__all__ = ["TorchcodecDecoder"]
+
+#: Layouts of 8 bits and 4:2:0: torchcodec gives three planes of each, whatever lies interleaved.
+_LAYOUTS: Final = ("yuv420p", "yuvj420p", "nv12")
+_NVDEC_SESSIONS: Final = 64  # kept for reuse; a session is used by one thread at a time
+
+
+class TorchcodecDecoder:
+    """Decodes pictures with torchcodec and sound with PyAV; see `Backend`.
+
+    Args:
+        device: "cpu" or "cuda", where frames are decoded and come out.
+        fallback: what becomes of streams that NVDEC refuses, of `FALLBACKS`.
+
+    Attributes:
+        device: as given.
+        fallbacks: how many samples the default backend decoded instead, by cause.
+
+    Raises:
+        ImportError: torchcodec or FFmpeg's libraries are missing; says what to install.
+        ValueError: "cuda" on a machine without a GPU.
+    """
+
+    def __init__(self, device: str = "cpu", fallback: str = "count") -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("decoder = 'nvdec' needs an NVIDIA GPU, and there is none: use 'av'")
+        self.device, self.fallback = device, fallback
+        self.fallbacks: Counter[str] = Counter()
+        self._library = _load()
+        if device == "cuda":
+            self._library.set_nvdec_cache_capacity(_NVDEC_SESSIONS)
+        self._default = PacketDecoder()
+        self._refusals: dict[tuple[Any, ...], str | None] = {}
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+
+    def __reduce__(self) -> Any:
+        return (TorchcodecDecoder, (self.device, self.fallback))
+
+    def frames(
+        self,
+        read: Read,
+        track: Track,
+        wanted: NDArray[np.int64],
+        height: int,
+        width: int,
+        out: NDArray[np.uint8] | Tensor,
+    ) -> None:
+        """See `Backend.frames`; `out` is an array on the CPU or a tensor on `device`.
+
+        Raises:
+            MediaError: as the protocol says.
+            RuntimeError: NVDEC refuses the stream, and `fallback` is "refuse".
+        """
+        planes = out if isinstance(out, Tensor) else torch.from_numpy(out)
+        cause = None
+        if (track.height, track.width) != (height, width):
+            cause = "another size"  # scaling is swscale's, for all backends alike
+        else:
+            feed = feed_of(read, track, wanted)
+            cause = self._refusal(track, feed)
+        if cause is None:
+            self._decode(track, feed, planes, height, width)
+            return
+        on_host = np.empty(tuple(planes.shape), np.uint8)
+        self._default.frames(read, track, wanted, height, width, on_host)
+        planes.copy_(torch.from_numpy(on_host))
+        with self._lock:
+            self.fallbacks[cause] += 1
+
+    def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
+        """See `Backend.samples`."""
+        self._default.samples(read, track, first, out)
+
+    def _decode(self, track: Track, feed: Feed, planes: Tensor, height: int, width: int) -> None:
+        luma, half = height * width, (height // 2, width // 2)
+        rows: dict[int, list[int]] = {number: [] for number in feed.numbers.tolist()}
+        for row, place in enumerate(feed.places.tolist()):
+            rows[int(feed.numbers[place])].append(row)
+        with torch.cuda.stream(self._stream()):
+            for number, frame in self._decoded(track, feed):
+                if not (rows_of_frame := rows.pop(number, None)):
+                    continue
+                if frame.pixel_format not in _LAYOUTS or (frame.height, frame.width) != (
+                    height,
+                    width,
+                ):
+                    raise MediaError(
+                        "decode",
+                        f"a frame is {frame.pixel_format} of {frame.width}×{frame.height}, the "
+                        f"index says 8-bit 4:2:0 of {width}×{height}: use decoder = 'av'",
+                    )
+                y, u, v = frame.planes
+                to = planes[rows_of_frame[0]]
+                to[:luma].view(height, width).copy_(y)
+                to[luma : luma * 5 // 4].view(half).copy_(u)
+                to[luma * 5 // 4 :].view(half).copy_(v)
+                for row in rows_of_frame[1:]:
+                    planes[row].copy_(to)
+                if not rows:
+                    break
+            if self.device == "cuda":
+                torch.cuda.current_stream().synchronize()
+        if rows:
+            raise MediaError(
+                "decode",
+                f"{len(rows)} of {len(feed.numbers)} frames did not come out, the first is number "
+                f"{min(rows)} of its groups of pictures",
+            )
+
+    def _decoded(self, track: Track, feed: Feed) -> Iterator[tuple[int, Any]]:
+        """Frames with their numbers in the file."""
+        try:
+            demuxer = self._library.Demuxer(feed.file)
+            decoder = demuxer.streams[0].make_decoder(device=self.device)
+            for packet in demuxer:
+                for frame in decoder.decode(packet):
+                    yield round(frame.pts_seconds / TICK_SECONDS), frame
+            for frame in decoder.drain():
+                yield round(frame.pts_seconds / TICK_SECONDS), frame
+        except (RuntimeError, ValueError) as error:
+            message = " ".join(str(error).split())
+            raise MediaError("decode", f"torchcodec, {track.codec}: {message}") from error
+
+    def _stream(self) -> torch.cuda.Stream | None:
+        """This thread's own, so that decoding does not queue behind a training step."""
+        if self.device == "cpu":
+            return None
+        if getattr(self._of_thread, "stream", None) is None:
+            self._of_thread.stream = torch.cuda.Stream()
+        stream: torch.cuda.Stream = self._of_thread.stream
+        return stream
+
+    def _refusal(self, track: Track, feed: Feed) -> str | None:
+        """Why NVDEC does not take streams with this header; None where it does."""
+        if self.device == "cpu":
+            return None
+        header = (track.codec, track.extradata, track.width, track.height)
+        with self._lock:
+            if header not in self._refusals:
+                status = self._library.VideoDecoder(feed.file, device=self.device).cpu_fallback
+                name = f"{track.codec} {track.pixel_format} {track.width}×{track.height}"
+                self._refusals[header] = f"{name}: {status}" if status else None
+                if status and self.fallback == "count":
+                    warnings.warn(f"decoded on the CPU: {name}: {status}", stacklevel=2)
+            cause = self._refusals[header]
+        if cause is not None and self.fallback == "refuse":
+            raise RuntimeError(
+                f"NVDEC does not decode {cause}; build the shards with another codec or size, or "
+                "set fallback = 'count' to decode these on the CPU"
+            )
+        return cause
+
+
+def _load() -> Any:
+    try:
+        decoders: Any = import_module("torchcodec.decoders")
+        decoders.get_nvdec_cache_capacity()  # FFmpeg's libraries are looked for at the first call
+        if not hasattr(decoders, "VideoPacketDecoder"):
+            raise ImportError("this torchcodec is too old")
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise ImportError(
+            "decoders 'torchcodec' and 'nvdec' need torchcodec 0.17 or newer and FFmpeg's shared "
+            "libraries: pip install 'gdt-stream[torchcodec]', and FFmpeg from your system "
+            f"(Debian: apt-get install ffmpeg). What went wrong: {str(error).splitlines()[0]}"
+        ) from error
+    return decoders
