@@ -1,11 +1,60 @@
-"""The `gdt` command: each sub-command is one module, and imports what is heavy only when it runs."""
+"""The `gdt` command: each sub-command is one module, and imports what is heavy only when it runs.
+
+What a person can put right ends as one message and an exit status: 2 for a config or an argument,
+1 for anything else. Every other exception is a bug, and keeps its traceback.
+"""
+
+import os
+import sys
+from typing import Any, Final
 
 import typer
+import typer.core
 
 from tools import evaluate, plan, pretrain, samples, shards
 
+#: Errors whose message is written for the person at the keyboard, by name: naming them imports
+#: nothing. Subclasses count.
+ERRORS_THAT_TEACH: Final[dict[str, int]] = {
+    "tools.config.ConfigError": 2,
+    "tools.run_folder.RunError": 1,
+    "tools.training.TrainingError": 1,
+    "shards.errors.ShardError": 1,
+    "pipelines.faults.TooManySkipsError": 1,
+    "pipelines.stream.StateError": 1,
+}
+
+# OpenMP's threads spin while they wait for each other, and cost several times the work itself where
+# decoding threads (or other programs) want the same cores. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+class ErrorBoundary(typer.core.TyperGroup):
+    """Ends a command that raised one of `ERRORS_THAT_TEACH` with its message alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            statuses = [
+                ERRORS_THAT_TEACH[name]
+                for name in (f"{c.__module__}.{c.__qualname__}" for c in type(error).__mro__)
+                if name in ERRORS_THAT_TEACH
+            ]
+            if not statuses:
+                raise
+            from rich.console import Console
+
+            console = Console(file=sys.stderr)
+            console.print("error:", style="bold red", end=" ")
+            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(statuses[0]) from error
+
+
 app = typer.Typer(
     name="gdt",
+    cls=ErrorBoundary,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Audio-visual self-supervision as a streaming data pipeline.",

@@ -1,0 +1,63 @@
+"""A tiny data set and a config that trains on it within seconds."""
+
+from pathlib import Path
+
+import pytest
+
+TINY_CONFIG = """
+seed = 3
+[data]
+shards = "SHARDS"
+batch_size = 4
+threads = 2
+[segment]
+seconds = 0.5
+num_frames = 4
+[plan.sample]
+relation = "distinctive"
+[plan.time_shift]
+relation = "distinctive"
+draws = 2
+[plan.modality]
+relation = "invariant"
+values = ["video", "audio"]
+pairs = "cross"
+[video_augment]
+size = 16
+[model]
+video = "r2plus1d_small"
+audio = "resnet9_small"
+hidden_dim = 16
+embedding_dim = 8
+dropout = 0.2
+[optimizer]
+learning_rate = 0.01
+warmup_epochs = 1.0
+schedule = "cosine"
+[trainer]
+epochs = 3
+accelerator = "cpu"
+checkpoint_every_steps = 2
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """14 clips of the synthetic corpus, of one second."""
+    from shards import BuildOptions
+    from shards.build import build
+    from tools.synthetic import SyntheticOptions, build_corpus
+
+    folder = tmp_path_factory.mktemp("tiny")
+    build_corpus(folder / "videos", SyntheticOptions(num_train=14, num_val=0, seconds=1, size=32))
+    options = BuildOptions(clip_seconds=1.0, short_side=32)
+    build([folder / "videos" / "train"], folder / "shards", options)
+    return folder / "shards"
+
+
+@pytest.fixture
+def tiny_config(tiny_shards: Path, tmp_path: Path) -> Path:
+    """A config over `tiny_shards`: 3 epochs of 3 steps, with dropout and a schedule."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY_CONFIG.replace("SHARDS", str(tiny_shards)))
+    return path

@@ -1,0 +1,79 @@
+"""Checkpoints that survive a kill at any moment: written aside, flushed to disk, then renamed.
+
+A run keeps one, RUN/checkpoints/last.ckpt: weights and statistics, the optimizer, its schedule,
+the method's buffers (a queue, a momentum encoder) and the position in the stream.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from tools.losses import LossFile
+from tools.run_folder import RunFolder
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes and reads a checkpoint on a file system of this machine."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint; whatever happens, `path` holds a whole one, new or previous."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself
+        finally:
+            os.close(folder)
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any | None = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint; only tensors and plain values are ever unpickled."""
+        return load_checkpoint(Path(path), map_location or "cpu")
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The checkpoint's dictionary, without running anything that the file may bring along."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    return checkpoint
+
+
+class SaveCheckpoints(Callback):
+    """Saves `last.ckpt` every so many steps, and after the last one."""
+
+    def __init__(
+        self, folder: RunFolder, losses: LossFile, every_steps: int, num_steps: int
+    ) -> None:
+        self.folder = folder
+        self.losses = losses
+        self.every_steps = every_steps
+        self.num_steps = num_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time; the losses of the steps it stands for reach the disk first."""
+        step = trainer.global_step
+        if step % self.every_steps == 0 or step == self.num_steps:
+            if trainer.is_global_zero:
+                self.losses.flush_to_disk()
+            trainer.save_checkpoint(self.folder.checkpoint)

@@ -1,0 +1,74 @@
+"""Training progress: a live bar on a terminal, now and then a line in a file or a pipe."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class TrainingProgress(Callback):
+    """Shows step, epoch, the loss and how many samples a second are trained on.
+
+    Args:
+        samples_per_step: global batch size.
+        epochs: of the whole run.
+        num_steps: of the whole run.
+    """
+
+    def __init__(self, samples_per_step: int, epochs: int, num_steps: int) -> None:
+        self.samples_per_step = samples_per_step
+        self.epochs = epochs
+        self.num_steps = num_steps
+        self.loss = float("nan")
+        self.epoch = 0
+        self._console = Console()
+        self._bar = Progress(
+            TextColumn("pretrain"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a resumed run's rate counts its own steps only."""
+        self._first_step = trainer.global_step
+        self._start = self._last_line = time.monotonic()
+        self._bar.start()
+        self._task = self._bar.add_task(
+            "pretrain", total=self.num_steps, completed=trainer.global_step, status=""
+        )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, or print a line when the last one is some seconds old."""
+        step, now = trainer.global_step, time.monotonic()
+        rate = self.samples_per_step * (step - self._first_step) / max(1e-9, now - self._start)
+        status = (
+            f"epoch {self.epoch + 1}/{self.epochs} · loss {self.loss:.4f} · {rate:.1f} samples/s"
+        )
+        self._bar.update(self._task, completed=step, status=status)
+        is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self.num_steps
+        if not self._console.is_terminal and is_due:
+            self._last_line = now
+            left = (self.num_steps - step) * self.samples_per_step / rate
+            self._console.print(
+                f"step {step}/{self.num_steps} · {status} · {left:.0f} s left", soft_wrap=True
+            )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the finished bar."""
+        self._bar.stop()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the terminal back."""
+        self._bar.stop()

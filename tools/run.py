@@ -1,0 +1,79 @@
+"""A finished (or unfinished) run as something to evaluate: its config and its trained method."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdt import Plan
+from models import Method, build_method
+from pipelines.device import DeviceOptions, DeviceTransform
+from tools.checkpoints import load_checkpoint
+from tools.config import Config, load_config
+from tools.run_folder import RunError, RunFolder
+
+_METHOD = "method."  # where the training module keeps it
+
+
+@dataclass(frozen=True)
+class Run:
+    """What evaluation needs of a run.
+
+    Attributes:
+        path: the run folder.
+        config: as it was resolved.
+        plan: of the config.
+        method: with the weights of the last checkpoint, in evaluation mode, on the CPU.
+        device_transform: centre crops, no jitter, no masks.
+        step: optimizer steps behind the weights.
+    """
+
+    path: Path
+    config: Config
+    plan: Plan
+    method: Method
+    device_transform: DeviceTransform
+    step: int
+
+
+def build_device_transform(config: Config, *, training: bool) -> DeviceTransform:
+    """The transform that a config describes."""
+    options = DeviceOptions(
+        config.video_augment, config.audio_augment, config.image_augment, config.log_mel
+    )
+    return DeviceTransform(config.build_plan(), options, config.seed, training=training)
+
+
+def load_run(path: Path) -> Run:
+    """Load a run folder. Nothing in it is executed: weights are read as tensors only.
+
+    Raises:
+        RunError: no run folder, or one without a checkpoint.
+        ConfigError: its config cannot be used by this version.
+    """
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        raise RunError(
+            f"{path} is no run folder: there is no {folder.config.name} in it. "
+            "Give the --out of `gdt pretrain`"
+        )
+    if not folder.checkpoint.exists():
+        raise RunError(
+            f"{path} has no checkpoint yet ({folder.checkpoint.relative_to(path)}): "
+            "go on with `gdt pretrain … --resume`, or save more often with "
+            "trainer.checkpoint_every_steps"
+        )
+    config = load_config(folder.config)
+    checkpoint = load_checkpoint(folder.checkpoint)
+    plan = config.build_plan()
+    method = build_method(config.model, plan)
+    weights = checkpoint["state_dict"]
+    method.load_state_dict(
+        {k.removeprefix(_METHOD): v for k, v in weights.items() if k.startswith(_METHOD)}
+    )
+    return Run(
+        path=path,
+        config=config,
+        plan=plan,
+        method=method.eval(),
+        device_transform=build_device_transform(config, training=False),
+        step=checkpoint["global_step"],
+    )
