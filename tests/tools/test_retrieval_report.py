@@ -1,0 +1,177 @@
+"""From a run folder and shards to numbers, embeddings and a page, on six tiny videos."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models import build_method
+from shards import BuildOptions, ShardError
+from shards.build import build as build_shards
+from tools import evaluate
+from tools.config import load_config
+from tools.embeddings import ClipEmbeddings, EmbeddingsError
+from tools.retrieval import rank_pairs
+from tools.retrieval_report import evaluate_retrieval
+from tools.run_folder import RunError
+from tools.synthetic import SyntheticOptions, build_corpus
+
+CONFIG = """
+[data]
+shards = "unused"
+[segment]
+num_frames = 4
+[plan.sample]
+relation = "distinctive"
+[plan.modality]
+relation = "invariant"
+values = ["video", "audio"]
+pairs = "cross"
+[video_augment]
+size = 32
+[model]
+method = "gdt"
+video = "r2plus1d_small"
+audio = "resnet9_small"
+hidden_dim = 16
+embedding_dim = 8
+[optimizer]
+learning_rate = 0.1
+[trainer]
+epochs = 1
+"""
+IMAGE_PLAN = """
+[plan.sample]
+relation = "distinctive"
+[plan.modality]
+relation = "invariant"
+values = ["image"]
+[plan.augmentation]
+relation = "invariant"
+draws = 2
+"""
+NUM_CLIPS = 6
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("retrieval")
+    build_corpus(folder, SyntheticOptions(num_train=0, num_val=NUM_CLIPS, seconds=2.0, size=32))
+    options = BuildOptions(clip_seconds=2.0, size=(32, 32))
+    labels = folder / "labels.csv"
+    build_shards([folder / "val"], folder / "shards", options, num_workers=1, labels=labels)
+    return folder / "shards"
+
+
+def make_run(folder: Path, config: str = CONFIG) -> Path:
+    """A run folder as `gdt pretrain` leaves it, with the weights that it began with."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.toml").write_text(config)
+    loaded = load_config(folder / "config.toml")
+    torch.manual_seed(0)
+    method = build_method(loaded.model, loaded.build_plan())
+    weights = {f"method.{name}": value for name, value in method.state_dict().items()}
+    checkpoint = {"state_dict": weights, "global_step": 7}
+    torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def test_command_writes_numbers_embeddings_and_page(tmp_path: Path, shards: Path) -> None:
+    run = make_run(tmp_path / "run")
+    arguments = ["retrieval", "--run", str(run), "--shards", str(shards), "--device", "cpu"]
+    result = CliRunner().invoke(evaluate.app, [*arguments, "--queries", "3", "--hits", "2"])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"chance +16\.7 % +83\.3 % +100\.0 % +3\.5", result.output)
+    assert "6 clips, 5 segments a clip" in result.output
+
+    out = run / "retrieval"
+    written = json.loads((out / "metrics.json").read_text())
+    assert written["chance"]["R@1"] == pytest.approx(1 / 6)
+    assert written["step"] == "7"
+    embeddings = ClipEmbeddings.load(out / "embeddings.safetensors")
+    assert embeddings.modalities["audio"].shape == (NUM_CLIPS, 8)
+    lengths = np.linalg.norm(embeddings.modalities["video"], axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-6)
+    # the saved embeddings give the printed numbers again
+    again = rank_pairs(embeddings.modalities["video"], embeddings.modalities["audio"]).metrics()
+    assert written["metrics"]["video → audio"] == pytest.approx(again)
+    page = (out / "index.html").read_text()
+    assert page.count("<article>") == 2 * 3
+    assert page.count("✓ right") == 2 * 3
+    assert all(key in page for key in (embeddings.keys[0], embeddings.keys[-1]))
+    assert "disc, 0:00.0 in val_00000.mp4" in page
+    assert not (out / "skipped.jsonl").exists()
+
+
+def test_embeddings_do_not_depend_on_batches(tmp_path: Path, shards: Path) -> None:
+    run = make_run(tmp_path / "run")
+    found = []
+    for name, batch_size in (("one", 1), ("all", 16)):
+        evaluate_retrieval(run, shards, tmp_path / name, batch_size=batch_size, device="cpu")
+        found.append(ClipEmbeddings.load(tmp_path / name / "embeddings.safetensors"))
+    assert found[0].keys == found[1].keys
+    for modality in ("audio", "video"):
+        one, both = (embeddings.modalities[modality] for embeddings in found)
+        np.testing.assert_allclose(one, both, atol=1e-5)
+
+
+def test_damaged_clip_is_skipped_and_named(tmp_path: Path, shards: Path) -> None:
+    copy = tmp_path / "shards"
+    copy.mkdir()
+    for path in shards.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    tar = next(copy.glob("*.tar"))
+    content = bytearray(tar.read_bytes())
+    place = content.index(b"mdat") + 64  # packets of the first video
+    content[place : place + 200] = bytes(200)
+    tar.write_bytes(content)
+    run = make_run(tmp_path / "run")
+    result = evaluate_retrieval(run, copy, tmp_path / "out", device="cpu")
+    assert (result.num_clips, result.num_skipped) == (NUM_CLIPS - 1, 1)
+    assert result.chance["R@1"] == 1 / (NUM_CLIPS - 1)
+    entry = json.loads((tmp_path / "out" / "skipped.jsonl").read_text())
+    assert entry["stage"] == "checksum"
+
+
+def test_a_run_of_images_is_told_what_to_use(tmp_path: Path, shards: Path) -> None:
+    start, stop = CONFIG.index("[plan.sample]"), CONFIG.index("[video_augment]")
+    config = CONFIG[:start] + IMAGE_PLAN + CONFIG[stop:]
+    config = config.replace('"gdt"', '"simclr"').replace("num_frames = 4", "num_frames = 1")
+    run = make_run(tmp_path / "run", config)
+    with pytest.raises(RunError, match=r"modalities image; .* use `gdt evaluate knn`"):
+        evaluate_retrieval(run, shards, tmp_path / "out")
+
+
+def test_missing_run_and_missing_shards(tmp_path: Path, shards: Path) -> None:
+    with pytest.raises(RunError, match="is no run folder"):
+        evaluate_retrieval(tmp_path, shards, tmp_path / "out")
+    run = make_run(tmp_path / "run")
+    with pytest.raises(ShardError):
+        evaluate_retrieval(run, tmp_path / "nothing", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_embeddings_refuse_what_does_not_fit(tmp_path: Path) -> None:
+    rows = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="audio has 2 rows, and there are 1 keys"):
+        ClipEmbeddings(("a",), np.array([0]), {"audio": rows}, {})
+    text = tmp_path / "text.safetensors"
+    text.write_text("hello")
+    with pytest.raises(EmbeddingsError, match="cannot read clip embeddings"):
+        ClipEmbeddings.load(text)
+    from safetensors.numpy import save_file
+
+    save_file({"x": rows}, tmp_path / "other.safetensors")
+    with pytest.raises(EmbeddingsError, match=r"format and version are \(None, None\)"):
+        ClipEmbeddings.load(tmp_path / "other.safetensors")
+
+
+def test_embeddings_print_shapes() -> None:
+    rows = np.ones((1, 3), np.float32)
+    embeddings = ClipEmbeddings(("a",), np.array([0]), {"audio": rows}, {})
+    assert repr(embeddings) == "ClipEmbeddings(1 clips, audio [1, 3])"
