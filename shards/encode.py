@@ -1,4 +1,4 @@
-"""Write one clip's members: H.264 in mp4 and FLAC, laid out to be read a million times.
+"""Write one clip's members: H.264 (or VP9) in mp4 and FLAC, laid out to be read a million times.
 
 Closed GOPs of a fixed length, no B-frames, `tune fastdecode`, one thread: the decoder starts at any
 keyframe, returns a frame for every packet, and the same pictures give the same bytes on every
@@ -7,7 +7,8 @@ at a constant rate, and nothing in the file depends on the clock or the host.
 """
 
 import io
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -25,6 +26,39 @@ class _Memory(io.BytesIO):
         pass
 
 
+def _h264(options: BuildOptions) -> dict[str, str]:
+    gop = options.gop_frames
+    return {
+        "preset": options.preset,
+        "tune": "fastdecode",
+        "crf": str(options.crf),
+        "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0"
+        ":threads=1:lookahead-threads=1:sliced-threads=0",
+    }
+
+
+def _vp9(options: BuildOptions) -> dict[str, str]:
+    return {
+        "g": str(options.gop_frames),
+        "keyint_min": str(options.gop_frames),
+        "crf": str(options.crf),
+        "b": "0",  # constant quality
+        "deadline": "good",
+        "cpu-used": "5",
+        "lag-in-frames": "0",  # no frames that are decoded and not shown
+        "auto-alt-ref": "0",
+        "row-mt": "0",
+        "tile-columns": "0",
+    }
+
+
+#: Codec → (encoder, its settings).
+_ENCODERS: Final[Mapping[str, tuple[str, Callable[[BuildOptions], dict[str, str]]]]] = {
+    "h264": ("libx264", _h264),
+    "vp9": ("libvpx-vp9", _vp9),
+}
+
+
 class VideoEncoder:
     """Encodes the frames of one clip; `finish` gives the mp4's bytes."""
 
@@ -38,20 +72,9 @@ class VideoEncoder:
             options={"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"},
             io_open=lambda _url, _flags, _options: io.BytesIO(self._file.getvalue()),
         )
-        gop = options.gop_frames
-        settings = (
-            f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0"
-            ":threads=1:lookahead-threads=1:sliced-threads=0"
-        )
+        encoder, settings = _ENCODERS[options.codec]
         stream: Any = self._container.add_stream(
-            "libx264",
-            rate=options.frame_rate,
-            options={
-                "preset": options.preset,
-                "tune": "fastdecode",
-                "crf": str(options.crf),
-                "x264-params": settings,
-            },
+            encoder, rate=options.frame_rate, options=settings(options)
         )
         stream.width, stream.height, stream.pix_fmt = options.width, options.height, "yuv420p"
         codec = stream.codec_context

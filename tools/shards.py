@@ -26,7 +26,8 @@ def build(
     fit: Annotated[str, typer.Option(help="crop (cover the size) or pad (show all).")] = "crop",
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 30.0,
     gop_seconds: Annotated[float, typer.Option(help="Time between keyframes.")] = 0.5,
-    crf: Annotated[int, typer.Option(help="H.264 quality: lower is better and larger.")] = 20,
+    codec: Annotated[str, typer.Option(help="h264, or vp9 for DALI without a GPU.")] = "h264",
+    crf: Annotated[int, typer.Option(help="Quality: lower is better and larger.")] = 20,
     sample_rate: Annotated[int, typer.Option(help="Sound samples a second.")] = 24000,
     require: Annotated[
         str, typer.Option(help="audio: drop clips without sound; none: keep them.")
@@ -70,6 +71,7 @@ def build(
         fit=fit,
         fps=fps,
         gop_seconds=gop_seconds,
+        codec=codec,
         crf=crf,
         sample_rate_hz=sample_rate,
         require=() if require == "none" else tuple(require.split(",")),
