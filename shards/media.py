@@ -5,6 +5,7 @@ or a concat script is never parsed; the container reads from one already opened 
 request of FFmpeg's to open a second one is refused.
 """
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,7 +69,7 @@ def _not_media(head: bytes) -> tuple[str, str]:
     if text.startswith((b"#EXTM3U", b"ffconcat", b"[playlist]")):
         return "not media: a playlist, which is never followed", shown
     try:
-        head[:-4].decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # may end within a character
     except UnicodeDecodeError:
         return "not media: unknown first bytes", shown
     if b"\x00" in head:
@@ -186,6 +187,9 @@ def video_stream(container: Any) -> Any:
     )
     codec = stream.codec_context
     width, height = codec.width, codec.height
+    if not width or not height:  # FFmpeg forgets a size that it was told to refuse
+        detail = f"limit {MAX_PIXELS} pixels"
+        raise SourceError("probe", "the picture is too large, or has no size", detail)
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise SourceError("probe", "the picture is too large", f"{width}×{height} pixels")
     codec.thread_count = 1
