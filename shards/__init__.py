@@ -5,6 +5,7 @@ from shards.errors import (
     BuildError,
     ChecksumError,
     IndexFormatError,
+    RemoteError,
     ShardError,
     SourceError,
 )
@@ -12,6 +13,7 @@ from shards.index import IndexedSample, Member, Packets, ShardIndex, Track
 from shards.manifest import Manifest, read_manifest
 from shards.options import BuildOptions
 from shards.sample import SampleInfo, check_key, key_from_source
+from shards.transfer import RemoteOptions
 
 __all__ = [
     "BuildError",
@@ -23,6 +25,8 @@ __all__ = [
     "Manifest",
     "Member",
     "Packets",
+    "RemoteError",
+    "RemoteOptions",
     "SampleInfo",
     "ShardError",
     "ShardIndex",

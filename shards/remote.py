@@ -8,12 +8,14 @@ sample's ranges one each, or fewer. Nothing in memory grows with use; the disk i
 `RemoteOptions`. What is handed out was verified wherever a checksum covers it.
 """
 
+import hashlib
 import os
 import re
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -67,7 +69,7 @@ class RemoteStore:
             RemoteError: it cannot be had.
             IndexFormatError: it is damaged.
         """
-        file = RemoteFile(f"{self.url}/{MANIFEST_NAME}")
+        file = RemoteFile(self.file_url(MANIFEST_NAME))
         try:
             data = self._transfer.fetch_file(file)
         except RemoteError as error:
@@ -89,7 +91,7 @@ class RemoteStore:
             RemoteError: the index cannot be had.
             IndexFormatError: it is not the one that the manifest lists, or is damaged.
         """
-        url = f"{self.url}/{entry.name}{INDEX_SUFFIX}"
+        url = self.file_url(entry.name + INDEX_SUFFIX)
         for _ in range(_FETCHES):
             path = self._indexes.get(
                 entry.index_sha256, entry.index_size, lambda: self._fetch_index(entry, url)
@@ -106,12 +108,14 @@ class RemoteStore:
             "index_cache_bytes."
         )
 
-    def _fetch_index(self, entry: ShardEntry, url: str) -> bytes:
-        from hashlib import sha256
+    def file_url(self, name: str) -> str:
+        """Of one of its files; only in http URLs are characters escaped."""
+        return f"{self.url}/{quote(name) if self.url.startswith('http') else name}"
 
+    def _fetch_index(self, entry: ShardEntry, url: str) -> bytes:
         for _ in range(_FETCHES):
             data = self._transfer.fetch_file(RemoteFile(url, entry.index_size))
-            digest = sha256(data).hexdigest()
+            digest = hashlib.sha256(data).hexdigest()
             if digest == entry.index_sha256:
                 return data
         raise IndexFormatError(
@@ -127,7 +131,7 @@ class RemoteShard:
     def __init__(self, store: RemoteStore, entry: ShardEntry, index: ShardIndex) -> None:
         self.index = index
         self._store, self._name = store, entry.name
-        self._file = RemoteFile(f"{store.url}/{entry.name}", entry.size)
+        self._file = RemoteFile(store.file_url(entry.name), entry.size)
         self._cache_key = entry.index_sha256[:32]
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
