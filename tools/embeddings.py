@@ -59,7 +59,7 @@ class ClipEmbeddings:
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, atomically; the keys are text with one key a line."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -68,7 +68,7 @@ class ClipEmbeddings:
         }
         tensors[_SAMPLES] = self.samples
         tensors[_KEYS] = np.frombuffer("\n".join(self.keys).encode(), np.uint8)
-        save_file(tensors, part, {"format": _FORMAT, "version": _VERSION, **self.facts})
+        part.write_bytes(save(tensors, {"format": _FORMAT, "version": _VERSION, **self.facts}))
         part.replace(path)
 
     @classmethod

@@ -6,7 +6,7 @@ Each video shows one shape on a background of its own and plays one tone. What i
     size              → register: larger is lower
     height in frame   → pitch: up is a glide upwards, down a glide downwards
     speed             → speed of the glide
-    bounce or flash   → click, at that moment
+    bounce or flash   → click, at that moment; each video has its own pace of flashes
 
 Colour, background, horizontal drift and rotation go with nothing. Every video draws its own kind,
 size, speed, start and flash times from (seed, folder, number), so that held-out videos differ from
@@ -39,13 +39,16 @@ TIMBRES: dict[str, tuple[tuple[float, float], ...]] = {
     "square": ((1, 1.0), (3, 0.5), (5, 0.35), (7, 0.25)),
     "triangle": ((1, 1.0), (2, 0.7), (3, 0.5), (4, 0.4), (5, 0.3), (6, 0.25)),
     "cross": ((1, 0.8), (2.76, 0.7), (5.4, 0.4)),
-    "ring": ((1, 0.5), (2, 1.0), (5, 0.4)),
-    "bars": ((1, 1.0), (1.06, 1.0), (4, 0.3)),
+    "ring": ((1, 0.4), (2, 1.0), (4, 0.5)),
+    "bars": ((1, 1.0), (1.12, 1.0), (1.26, 1.0)),
 }
-LOWEST_HZ = 350.0
+LOWEST_HZ = 450.0
 OCTAVES_BETWEEN_KINDS = 0.35
-OCTAVES_OVER_SIZE = 0.5
+OCTAVES_OVER_SIZE = 0.9
 OCTAVES_OVER_HEIGHT = 1.0
+RADII = (0.12, 0.28)
+SPEEDS = (0.4, 2.4)
+SECONDS_BETWEEN_FLASHES = (0.3, 2.0)
 FLASH_SECONDS = 0.1
 
 
@@ -112,12 +115,13 @@ class Scene:
 def draw_scene(seed: int, folder: str, number: int, seconds: float) -> Scene:
     """Draws what video `number` of a folder shows; a pure function of its arguments."""
     rng = np.random.default_rng([seed, *folder.encode(), number])
-    gaps = rng.uniform(0.35, 1.6, size=int(seconds / 0.35) + 1)
-    flashes = np.cumsum(gaps) - 0.3
+    pace = np.exp(rng.uniform(*np.log(SECONDS_BETWEEN_FLASHES)))
+    count = int(seconds / pace) + 1
+    flashes = pace * (np.arange(count) + rng.uniform(0, 0.7, count))
     return Scene(
         kind=KINDS[number % len(KINDS)],
-        radius=float(rng.uniform(0.13, 0.26)),
-        speed=float(np.exp(rng.uniform(np.log(0.4), np.log(2.4)))),
+        radius=float(rng.uniform(*RADII)),
+        speed=float(np.exp(rng.uniform(*np.log(SPEEDS)))),
         start_height=float(rng.uniform(0.0, 1.0)),
         goes_up=bool(rng.integers(2)),
         flash_seconds=tuple(float(t) for t in flashes if t < seconds),
@@ -168,7 +172,7 @@ def render_audio(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.floa
     rng = np.random.default_rng(scene.look_seed + 1)
     rate = options.sample_rate_hz
     times = np.arange(round(options.seconds * rate)) / rate
-    size = (scene.radius - 0.13) / 0.13
+    size = (scene.radius - RADII[0]) / (RADII[1] - RADII[0])
     octaves = (
         KINDS.index(scene.kind) * OCTAVES_BETWEEN_KINDS
         - size * OCTAVES_OVER_SIZE
