@@ -1,0 +1,43 @@
+"""Which decoder is used, and that the reason is said."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import pipelines.backends as backends
+from pipelines.backends import choose_decoder, make_backend
+from pipelines.segment import SegmentOptions, SegmentReader
+
+
+def test_without_a_gpu_it_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_decoder() == ("av", "there is no NVIDIA GPU")
+
+
+def test_with_a_gpu_it_is_nvdec_where_its_library_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(backends, "_nvdec", lambda fallback: None)
+    assert choose_decoder()[0] == "nvdec"
+
+    def missing(fallback: str) -> Any:
+        raise ImportError("torchcodec is missing: pip install it")
+
+    monkeypatch.setattr(backends, "_nvdec", missing)
+    name, reason = choose_decoder()
+    assert name == "av"
+    assert reason == "there is a GPU, but torchcodec is missing: pip install it"
+
+
+def test_a_name_is_taken_at_its_word() -> None:
+    assert choose_decoder("dali") == ("dali", "as configured")
+    with pytest.raises(ValueError, match="'mplayer' is unknown, must be auto or one of av, torch"):
+        choose_decoder("mplayer")
+    with pytest.raises(ValueError, match="fallback = 'hope', must be one of count, refuse"):
+        make_backend("av", "hope")
+
+
+def test_a_reader_knows_which_one_it_has(small_dataset: Any) -> None:
+    reader = SegmentReader(small_dataset, SegmentOptions(decoder="av"))
+    assert (reader.decoder, reader.decoder_reason) == ("av", "as configured")
+    assert reader.backend.fallbacks == {}

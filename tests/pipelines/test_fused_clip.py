@@ -1,0 +1,83 @@
+"""The fused kernel: in Triton's interpreter it does what the torch functions do; it compiles."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
+
+from tests.pipelines.fused_clip_cases import CASES
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_cases(device: str, **environment: str) -> dict[str, Any]:
+    program = ROOT / "tests" / "pipelines" / "fused_clip_cases.py"
+    done = subprocess.run(
+        [sys.executable, str(program), device],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, Any]:
+    return run_cases("cpu", TRITON_INTERPRET="1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_kernel_equals_the_torch_functions(interpreted: dict[str, Any], name: str) -> None:
+    found = interpreted[name]
+    assert found["spread"] > 0.5  # clips that are all one colour would prove nothing
+    assert found["difference"] < (0.02 if "bfloat16" in name else 1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_the_compiled_kernel_equals_the_torch_functions() -> None:
+    for name, found in run_cases("cuda").items():
+        assert found["difference"] < (0.02 if "bfloat16" in name else 1e-3), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90, 120])
+def test_both_kernels_compile_for_gpus_that_are_not_here(capability: int) -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from pipelines import fused_clip
+
+    constants = {
+        "height": 128,
+        "width": 224,
+        "size": 112,
+        "packed": False,
+        "row_numbers": 25,
+        "block_pixels": 512,
+    }
+    pointers = {"frames": "*u8", "table": "*fp32", "means": "*fp32", "parts": "*fp32"}
+    for kernel in (fused_clip.clip_kernel, fused_clip.sum_kernel):
+        signature = {}
+        for name in kernel.arg_names:
+            number = "fp32" if name.startswith(("low", "high")) else "i32"
+            signature[name] = "constexpr" if name in constants else pointers.get(name, number)
+        if "out" in signature:
+            signature["out"] = "*bf16"
+        places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=places)
+        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+        assert len(compiled.asm["cubin"]) > 1000
