@@ -15,7 +15,7 @@ rm -rf "$out/shards" "$out/run" "$out/retrieval" "$out/pictures"
 mkdir -p "$out/pictures"
 
 if run gdt samples film --out "$out/film"; then
-    run gdt shards build "$out/film" --out "$out/shards" \
+    run gdt shards build "$out/film/big_buck_bunny.mp4" --out "$out/shards" \
         --clip-seconds 4 --holdout 0.2 --gap-seconds 10 --workers 2
 else
     printf '\nThe film cannot be fetched here: the demo runs on the synthetic corpus instead.\n'
@@ -28,7 +28,7 @@ fi
 
 run gdt shards inspect "$out/shards/val" --out "$out/pictures/segments.png"
 run gdt plan show configs/demo.toml --out "$out/pictures/contrast_and_weight.png"
-run gdt pretrain configs/demo.toml --out "$out/run"
+run gdt pretrain configs/demo.toml --set data.shards="$out/shards/train" --out "$out/run"
 run gdt evaluate retrieval --run "$out/run" --shards "$out/shards/val" --out "$out/retrieval"
 
 cat <<EOF
