@@ -26,6 +26,8 @@ class ModelOptions:
         dropout: probability with which the projection head drops its inputs, 0 for none.
         momentum: MoCo only: share of the momentum encoder that is kept at each step.
         queue_size: MoCo only: number of earlier keys that serve as negatives.
+        batch_norm_groups: MoCo only: groups of a rank's rows with batch statistics of their own,
+            among which the keys are shuffled; 1 for none.
 
     Raises:
         ValueError: a name that no table has, or a number outside its range.
@@ -43,6 +45,7 @@ class ModelOptions:
     dropout: float = 0.0
     momentum: float = 0.999
     queue_size: int = 65536
+    batch_norm_groups: int = 1
 
     def __post_init__(self) -> None:
         if self.method not in METHOD_NAMES:
@@ -53,7 +56,7 @@ class ModelOptions:
         VIDEO_ENCODERS.check(self.video)
         AUDIO_ENCODERS.check(self.audio)
         IMAGE_ENCODERS.check(self.image)
-        for name in ("hidden_dim", "embedding_dim", "queue_size"):
+        for name in ("hidden_dim", "embedding_dim", "queue_size", "batch_norm_groups"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"model.{name} is a count, at least 1; got {value}")

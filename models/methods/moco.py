@@ -9,8 +9,10 @@ Three choices:
   a negative, and so do we wherever no sample comes twice.
 - As in the authors' code the queue starts as random unit vectors, which are negatives until real
   keys replace them. Their sample code is -1.
-- The authors shuffle the keys' rows among the ranks, so that a query and its key do not share batch
-  statistics. Here several ranks take `trainer.sync_batch_norm`; one rank needs neither.
+- Shuffling BN (§3.3): the authors shuffle the keys among 8 GPUs, so that a query and its key do
+  not share batch statistics, by which the loss could be lowered without learning anything. Here the
+  rows of each rank fall into `batch_norm_groups` groups with statistics of their own, and the keys
+  are shuffled among those: it needs no other rank, and works on one.
 
 Legend: N queries of this rank, P keys of all ranks, K queue entries, D embedding, M factors.
 """
@@ -61,6 +63,7 @@ class MoCo(nn.Module):
         self.view_column = column
         self.temperature = options.temperature
         self.momentum = options.momentum
+        self.num_groups = options.batch_norm_groups
         self.towers = Towers(options, plan, moco_head)
         self.momentum_towers = copy.deepcopy(self.towers).requires_grad_(False)
         queue = F.normalize(torch.randn(options.queue_size, options.embedding_dim), dim=1)
@@ -75,12 +78,14 @@ class MoCo(nn.Module):
 
         Over several ranks its mean is the loss of the whole batch, and so is its gradient's.
         """
-        queries, query_codes = self.towers(self._view(batch, QUERY_VIEW))  # N × D, N × M
+        query_rows, key_rows = self._view(batch, QUERY_VIEW), self._view(batch, KEY_VIEW)
+        queries, query_codes = self._embed_groups(self.towers, query_rows)  # N × D, N × M
 
         with torch.no_grad():
             if self.training:
                 self.update_momentum_encoder()
-            keys, key_codes = self.momentum_towers(self._view(batch, KEY_VIEW))  # N × D, N × M
+            key_rows = self._shuffle(key_rows)  # their codes go with them
+            keys, key_codes = self._embed_groups(self.momentum_towers, key_rows)  # N × D, N × M
             keys, key_codes = gather_with_gradients(keys, key_codes)  # P × D, P × M
 
         contrast, weight = self._relations(query_codes, key_codes)  # N × (P+K) each
@@ -139,6 +144,29 @@ class MoCo(nn.Module):
             is_view = codes[:, self.view_column] == view  # B
             rows[name] = Modality(values[is_view], codes[is_view])
         return Batch(rows, batch.epoch, batch.step)
+
+    def _shuffle(self, batch: Batch) -> Batch:
+        """Return the rows in an order drawn from torch's generator; one group needs none."""
+        if self.num_groups == 1 or not self.training:
+            return batch
+        rows = {}
+        for name, (values, codes) in batch.modalities.items():
+            order = torch.randperm(len(codes)).to(codes.device)
+            rows[name] = Modality(values[order], codes[order])
+        return Batch(rows, batch.epoch, batch.step)
+
+    def _embed_groups(self, towers: Towers, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embed consecutive rows in groups, each with batch statistics of its own."""
+        num_rows = min(len(codes) for _, codes in batch.modalities.values())
+        num_groups = min(self.num_groups, num_rows) if self.training else 1
+        groups: list[dict[str, Modality]] = [{} for _ in range(num_groups)]
+        for name, modality in batch.modalities.items():
+            parts = zip(*(t.tensor_split(num_groups) for t in modality), strict=True)
+            for group, (values, codes) in zip(groups, parts, strict=True):
+                group[name] = Modality(values, codes)
+        embedded = [towers(Batch(group, batch.epoch, batch.step)) for group in groups]
+        embeddings, codes = (torch.cat(part) for part in zip(*embedded, strict=True))
+        return embeddings, codes  # N × D, N × M
 
     def _relations(self, query_codes: Tensor, key_codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return c and w, N × (P+K): of the batch's keys only positives, of the queue the rest."""

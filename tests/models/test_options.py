@@ -16,6 +16,7 @@ from models.options import METHOD_NAMES
         ({"image": "vit"}, r"unknown image encoder 'vit'; allowed: resnet18, resnet_small"),
         ({"embedding_dim": 0}, r"model.embedding_dim is a count, at least 1; got 0"),
         ({"queue_size": 0}, r"model.queue_size is a count, at least 1; got 0"),
+        ({"batch_norm_groups": 0}, r"model.batch_norm_groups is a count, at least 1; got 0"),
         ({"temperature": 0.0}, r"model.temperature .* above 0 .*; got 0.0"),
         ({"temperature": float("nan")}, r"model.temperature .* got nan"),
         ({"dropout": 1.0}, r"model.dropout is a probability in \[0, 1\); got 1.0"),

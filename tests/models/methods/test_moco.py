@@ -1,6 +1,7 @@
 """MoCo v2: lightly's loss with a memory bank, the momentum update, and the queue."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -132,8 +133,8 @@ def test_an_entry_of_the_same_sample_counts_neither_way(
     for i in (0, 1):
         negatives = moco.queue[[row for row in range(12) if row != i]]  # its own sample left out
         logits = torch.cat([(queries[i] @ keys[i])[None], negatives @ queries[i]])
-        expected -= float(logits.log_softmax(0)[0]) / 2
-    assert float(moco(batch)) == pytest.approx(expected, rel=1e-5)
+        expected -= logits.log_softmax(0)[0].item() / 2
+    assert moco(batch).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_other_keys_of_the_batch_are_no_negatives(
@@ -174,6 +175,36 @@ def test_state_dict_round_trip_continues_bit_for_bit(
         assert torch.equal(resumed(batch), moco(batch))
     assert torch.equal(resumed.queue, moco.queue)
     assert torch.equal(resumed.queue_codes, moco.queue_codes)
+
+
+def test_a_query_and_its_key_share_no_batch_statistics(
+    make_batch: Callable[..., Batch], small_options: dict[str, ModelOptions]
+) -> None:
+    """Shuffling BN by hand: two groups of queries in order, two of keys as shuffled."""
+    torch.manual_seed(0)
+    options = dataclasses.replace(small_options["moco"], batch_norm_groups=2, momentum=0.0)
+    moco = build_method(options, PLAN)
+    assert isinstance(moco, MoCo)
+    batch = make_batch(PLAN, range(8))
+    values, codes = batch.modalities["image"]
+    queries, keys = (values[codes[:, VIEW] == view] for view in (0, 1))
+    torch.manual_seed(1)
+    order = torch.randperm(8)
+    twin, queue = copy.deepcopy(moco.towers), moco.queue.clone()
+    with torch.no_grad():
+        expected_queries = torch.cat([twin.embed("image", half) for half in queries.split(4)])
+        expected_keys = torch.cat([twin.embed("image", half) for half in keys[order].split(4)])
+    torch.manual_seed(1)
+    loss = moco(batch)
+    torch.testing.assert_close(moco.queue[:8], expected_keys)
+    assert moco.queue_codes[:8, SAMPLE].tolist() == order.tolist()
+
+    own_keys = expected_keys[order.argsort()]
+    positive = (expected_queries * own_keys).sum(1, keepdim=True)
+    logits = torch.cat([positive, expected_queries @ queue.T], dim=1) / 0.07
+    torch.testing.assert_close(loss, -logits.log_softmax(1)[:, 0].mean(), rtol=1e-5, atol=1e-6)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in moco.towers.parameters())
 
 
 def test_views_may_come_in_any_order(moco: MoCo, make_batch: Callable[..., Batch]) -> None:
