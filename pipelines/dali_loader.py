@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -252,16 +253,16 @@ def _check(reader: SegmentReader, device: torch.device) -> None:
 def _build(most: int, threads: int, device: torch.device) -> Any:
     """The graph: files and frame numbers in, one [U, H, W, 3] each out."""
     try:
-        from nvidia.dali import fn, pipeline_def, types
+        dali: Any = import_module("nvidia.dali")
+        fn: Any = import_module("nvidia.dali.fn")
     except ImportError as error:
         raise ImportError(
             "decoder = 'dali' needs NVIDIA DALI: pip install 'gdt-stream[dali]'"
         ) from error
 
-    @pipeline_def  # type: ignore[untyped-decorator, unused-ignore]
     def graph() -> Any:
-        files = fn.external_source(name="files", dtype=types.UINT8, ndim=1)
-        numbers = fn.external_source(name="numbers", dtype=types.INT32, ndim=1)
+        files = fn.external_source(name="files", dtype=dali.types.UINT8, ndim=1)
+        numbers = fn.external_source(name="numbers", dtype=dali.types.INT32, ndim=1)
         return fn.decoders.video(
             files,
             frames=numbers,
@@ -269,7 +270,7 @@ def _build(most: int, threads: int, device: torch.device) -> Any:
             pad_mode="none",  # a number past the end is an error, and not a black frame
         )
 
-    built = graph(
+    built: Any = dali.pipeline_def(graph)(
         batch_size=most,
         num_threads=threads,
         device_id=None if device.type == "cpu" else torch.cuda.current_device(),

@@ -57,6 +57,7 @@ def coded_clip(
 
 def planes_of(data: bytes) -> NDArray[np.uint8]:
     """All frames of a file as I420, [T, H·W·3/2], by PyAV from the container."""
+    container: Any
     with av.open(io.BytesIO(data)) as container:
         return np.stack([frame.to_ndarray().reshape(-1) for frame in container.decode(video=0)])
 

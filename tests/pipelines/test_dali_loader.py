@@ -122,8 +122,8 @@ def test_the_crop_of_a_sample_is_the_same(dataset: Any) -> None:
     for name in ("video", "audio"):
         assert torch.equal(a.modalities[name].codes, b.modalities[name].codes.cpu())
     assert torch.equal(a.modalities["audio"].values, b.modalities["audio"].values)
-    clips = [batch.modalities["video"].values.cpu().numpy() for batch in (a, b)]
-    assert psnr(*clips, peak=1 / 0.225) > 40  # chroma is sited differently
+    one_clip, other_clip = (x.modalities["video"].values.cpu().numpy() for x in (a, b))
+    assert psnr(one_clip, other_clip, peak=1 / 0.225) > 40  # chroma is sited differently
 
 
 def test_overlapping_segments_are_decoded_once_and_delivered_each(dataset: Any) -> None:
@@ -180,6 +180,7 @@ def test_a_batch_of_which_nothing_is_left_is_empty(
 def _without_frame_headers(data: bytes) -> bytes:
     """The first bytes of every packet from the second group of pictures on are zero."""
     changed = bytearray(data)
+    container: Any
     with av.open(io.BytesIO(data)) as container:
         for packet in list(container.demux(video=0))[10:]:
             if packet.size:

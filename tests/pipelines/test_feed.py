@@ -56,6 +56,7 @@ def test_times_count_frames(datasets: dict[str, Any]) -> None:
     _, dataset = datasets["h264_b_frames"]
     sample = dataset.sample(0)
     feed = feed_of(partial(dataset.read, sample), sample.video, np.arange(12))
+    container: Any
     with av.open(io.BytesIO(feed.file)) as container:
         times = [frame.time for frame in container.decode(video=0)]
     np.testing.assert_allclose(times, np.arange(len(times)) * TICK_SECONDS, atol=1e-6)

@@ -89,7 +89,10 @@ def test_a_loader_of_it_gives_the_same_batch(datasets: dict[str, Any]) -> None:
         loader = Loader(SegmentReader(datasets["h264"], options, audio=False), 2, 0)
         batches += [delivery.batch.frames for delivery in loader.deliveries([request])]
         loader.close()
-    assert torch.equal(*batches)
+    by_default, found = batches
+    assert by_default is not None
+    assert found is not None
+    assert torch.equal(by_default, found)
 
 
 def test_missing_libraries_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
