@@ -20,6 +20,8 @@ from shards.errors import SourceError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+START_SECONDS = 120.0  # a worker that cannot even start in this time is given up
+
 
 @dataclass(frozen=True)
 class WorkerFailure:
@@ -40,12 +42,13 @@ class _Slot(Generic[Task]):
 class _Worker:
     """One process and the task it has, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
         self.process.start()
         theirs.close()
+        self.ready = False  # whether it has said that it is up; only then does a task's time run
         self.slot: _Slot[Any] | None = None
         self.deadline = 0.0
 
@@ -118,15 +121,15 @@ class WorkerPool:
             if idle is None:
                 if len(self._workers) >= self._num_workers:
                     return
-                idle = _Worker()
+                idle = _Worker(function)
                 self._workers.append(idle)
             idle.slot = waiting.popleft()
-            idle.deadline = time.monotonic() + self._limit
+            idle.deadline = time.monotonic() + (self._limit if idle.ready else START_SECONDS)
             with contextlib.suppress(OSError):  # a dead worker is found by _collect
                 idle.pipe.send((function, idle.slot.task, arguments))
 
     def _collect(self) -> None:
-        """Wait until some worker answers, dies or runs out of time, and record it."""
+        """Wait until a worker answers, dies or runs out of time, and record it."""
         busy = [w for w in self._workers if w.slot is not None]
         first = min(w.deadline for w in busy)
         ready = wait([w.pipe for w in busy], timeout=max(0.0, first - time.monotonic()))
@@ -142,6 +145,10 @@ class WorkerPool:
         except (EOFError, OSError):
             worker.process.join(5)
             self._replace(worker, "crashed its worker", _exit_text(worker.process.exitcode))
+            return
+        if kind == "ready":
+            worker.ready = True
+            worker.deadline = time.monotonic() + self._limit
             return
         assert worker.slot is not None
         if kind == "bug":
@@ -164,8 +171,11 @@ def _exit_text(code: int | None) -> str:
     return f"exit status {code}"
 
 
-def _serve(pipe: Connection) -> None:
-    """A worker's life: take a task, answer, until the pipe closes."""
+def _serve(pipe: Connection, _first: Callable[..., Any]) -> None:
+    """A worker's life: take a task, answer, until the pipe closes.
+
+    Being handed its first function, it has imported what that needs before it says it is up.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import traceback
@@ -173,6 +183,8 @@ def _serve(pipe: Connection) -> None:
     import av.logging
 
     av.logging.set_level(av.logging.PANIC)  # faults are counted and named, not printed
+    with contextlib.suppress(OSError):
+        pipe.send(("ready", None))
     while True:
         try:
             function, task, arguments = pipe.recv()
