@@ -70,44 +70,40 @@ class PacketDecoder:
         out: NDArray[np.uint8],
     ) -> None:
         """See `Backend.frames`."""
-        luma, half = height * width, (height // 2, width // 2)
-        places: dict[int, list[int]] = {}
-        for row, packet in enumerate(wanted.tolist()):
-            places.setdefault(packet, []).append(row)
-        planes = (
-            out[:, :luma].reshape(-1, height, width),
-            out[:, luma : luma * 5 // 4].reshape(-1, *half),
-            out[:, luma * 5 // 4 :].reshape(-1, *half),
-        )
-        pts = track.packets.pts
+        distinct, first_row, number = np.unique(wanted, return_index=True, return_inverse=True)
+        row_of = dict(zip(track.packets.pts[distinct].tolist(), first_row.tolist(), strict=True))
+        luma, chroma = height * width, (height // 2, width // 2)
+        to_y = out[:, :luma].reshape(-1, height, width)
+        to_u = out[:, luma : luma * 5 // 4].reshape(-1, *chroma)
+        to_v = out[:, luma * 5 // 4 :].reshape(-1, *chroma)
         with _Decoding(self._contexts(), track) as context:
-            for number, run in enumerate(runs_of(track.packets, wanted)):
-                missing = {int(pts[packet]): places[packet] for packet in run.wanted}
-                if number:
-                    context.flush_buffers()
+            for run in runs_of(track.packets, distinct):
+                left = len(run.wanted)
                 for frame in _decode(context, read, track, run.first, run.stop):
-                    rows = missing.pop(frame.pts, None)
-                    if rows is None:
+                    row = row_of.pop(frame.pts, None)
+                    if row is None:
                         continue
                     if frame.is_corrupt:
                         raise MediaError("decode", f"the frame at tick {frame.pts} is damaged")
-                    if frame.format.name not in _PLANAR_420 or (
-                        (frame.height, frame.width) != (height, width)
+                    if (frame.height, frame.width) != (height, width) or (
+                        frame.format.name not in _PLANAR_420
                     ):
                         frame = frame.reformat(width, height, "yuv420p")
-                    for to, plane in zip(planes, frame.planes, strict=True):
-                        pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-                        to[rows[0]] = pixels[: to.shape[1], : to.shape[2]]
-                    for row in rows[1:]:
-                        out[row] = out[rows[0]]
-                    if not missing:
+                    y, u, v = frame.planes
+                    to_y[row] = np.ndarray((height, width), np.uint8, y, 0, (y.line_size, 1))
+                    to_u[row] = np.ndarray(chroma, np.uint8, u, 0, (u.line_size, 1))
+                    to_v[row] = np.ndarray(chroma, np.uint8, v, 0, (v.line_size, 1))
+                    left -= 1
+                    if not left:
                         break
-                if missing:
+                else:
                     raise MediaError(
                         "decode",
-                        f"{len(missing)} of {len(run.wanted)} frames did not come out of packets "
-                        f"{run.first} to {run.stop - 1}, first the one at tick {min(missing)}",
+                        f"{left} of {len(run.wanted)} frames did not come out of packets "
+                        f"{run.first} to {run.stop - 1}",
                     )
+        if len(distinct) < len(wanted):
+            out[:] = out[first_row[number]]
 
     def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
@@ -147,7 +143,7 @@ class PacketDecoder:
 
 
 class _Decoding:
-    """A context of this thread for a track, flushed; forgotten when decoding with it fails."""
+    """A context of this thread for a track; forgotten when decoding with it fails."""
 
     def __init__(self, contexts: "OrderedDict[tuple[Any, ...], Any]", track: Track) -> None:
         self._contexts, self._track = contexts, track
@@ -161,7 +157,6 @@ class _Decoding:
                 self._contexts.popitem(last=False)
         else:
             self._contexts.move_to_end(self._key)
-            context.flush_buffers()
         return context
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -191,6 +186,7 @@ def _open_context(track: Track) -> Any:
 
 def _decode(context: Any, read: Read, track: Track, first: int, stop: int) -> Iterator[Any]:
     """Frames of packets [first, stop) in presentation order, each stamped with its packet's pts."""
+    context.flush_buffers()
     bodies: list[Any] = read_packets(read, track, first, stop)
     for body, pts in zip(bodies, track.packets.pts[first:stop].tolist(), strict=True):
         packet = av.Packet(body)

@@ -46,13 +46,13 @@ def runs_of(packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     if (group < 0).any():
         number = int(positions[group < 0][0])
         raise MediaError("index", f"no keyframe comes before packet {number} of {len(packets)}")
-    runs: list[Run] = []
-    for position, keyframe in zip(positions.tolist(), keyframes[group].tolist(), strict=True):
-        if runs and keyframe <= runs[-1].stop:
-            runs[-1] = Run(runs[-1].first, position + 1, (*runs[-1].wanted, position))
-        else:
-            runs.append(Run(keyframe, position + 1, (position,)))
-    return runs
+    starts, stops = keyframes[group], positions + 1
+    starts = np.minimum.accumulate(starts[::-1])[::-1]  # begin where the neediest begins
+    splits = np.flatnonzero(starts[1:] > stops[:-1]) + 1  # feeding on would feed what is not needed
+    return [
+        Run(int(start[0]), int(stop[-1]), tuple((stop - 1).tolist()))
+        for start, stop in zip(np.split(starts, splits), np.split(stops, splits), strict=True)
+    ]
 
 
 def read_packets(read: Read, track: Track, first: int, stop: int) -> list[memoryview]:

@@ -41,12 +41,19 @@ def decode_whole(data: bytes) -> tuple[list[Fraction], NDArray[np.uint8]]:
     return times, planes
 
 
+GROUPS = {
+    "no B-frames": {"bf": "0"},
+    "B-frames": {"bf": "3"},
+    "open groups": {"bf": "3", "x264-params": "open-gop=1"},
+}
+
+
 @pytest.mark.parametrize("name", RATES)
-@pytest.mark.parametrize("reordered", [False, True], ids=["no B-frames", "B-frames"])
+@pytest.mark.parametrize("groups", GROUPS)
 def test_frames_are_those_on_screen_and_equal_a_whole_decode(
-    corpus: Any, tmp_path: Path, name: str, reordered: bool
+    corpus: Any, tmp_path: Path, name: str, groups: str
 ) -> None:
-    options = {"bf": "3" if reordered else "0", "g": "12", "b-adapt": "0", "sc_threshold": "0"}
+    options = {"g": "12", "b-adapt": "0", "sc_threshold": "0", **GROUPS[groups]}
     times = corpus.constant_rate(RATES[name], 2.5)
     clip = corpus.clip(times, corpus.noise(2.5), codec_options=options)
     members = corpus.members(clip)
