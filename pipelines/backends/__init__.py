@@ -116,6 +116,14 @@ FALLBACKS: Final = ("count", "refuse")
 
 #: Name → constructor; each imports its library itself. DALI decodes the pictures of a whole batch
 #: (dali_loader.py) and leaves sound to the default.
+def _hybrid(fallback: str) -> Backend:
+    from pipelines.backends.hybrid import HybridDecoder
+
+    return HybridDecoder(_nvdec(fallback), _av(fallback), _NVDEC_PLACES)
+
+
+_NVDEC_PLACES: Final = 8  # an H100 or H200 has seven NVDECs; more threads than this use the CPU
+
 BACKENDS: Final[Mapping[str, Callable[[str], Backend]]] = {
     "av": _av,
     "torchcodec": _torchcodec,
@@ -127,6 +135,7 @@ AUTO: Final = "auto"
 
 def choose_decoder(name: str = AUTO) -> tuple[str, str]:
     """The name of a backend for `name`, which may be "auto", and why it is that one.
+    "hybrid": _hybrid,
 
     Raises:
         ValueError: there is none of that name.
