@@ -58,7 +58,7 @@ class SourceReader:
             with open_container(self._file) as container:
                 if self._seek(container) and self._starts_in_time(container):
                     self._seek(container)
-                    yield from self._decoded(container, 0)
+                    yield from self._without_first_sound(self._decoded(container, 0))
                     return
             found = self._find_keyframe()
             if found is None:
@@ -84,6 +84,20 @@ class SourceReader:
                 if packet.is_keyframe and packet.pts is not None:
                     return bool(self._time(packet) <= self._start)
         return False
+
+    def _without_first_sound(self, items: Iterator[Decoded]) -> Iterator[Decoded]:
+        """Leave out what a sound decoder gives first after a seek.
+
+        It lacks the frame before (AAC), or is cut short as if the source began there (Opus), and
+        its time is off by as much.
+        """
+        first = True
+        for item in items:
+            if first and not item.is_video:
+                first = False
+                if item.time < self._start:
+                    continue
+            yield item
 
     def _find_keyframe(self) -> int | None:
         """The number of the video packet to decode from; None where the source ends before that."""

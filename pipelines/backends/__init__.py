@@ -104,18 +104,18 @@ def _torchcodec(fallback: str) -> Backend:
     return TorchcodecDecoder("cpu", fallback)
 
 
+def _decord(fallback: str) -> Backend:
+    from pipelines.backends.decord import DecordDecoder
+
+    return DecordDecoder(fallback)
+
+
 def _nvdec(fallback: str) -> Backend:
     from pipelines.backends.torchcodec import TorchcodecDecoder
 
     return TorchcodecDecoder("cuda", fallback)
 
 
-#: What to do with streams that a decoder does not take: decode them with the default one and count
-#: them, or fail.
-FALLBACKS: Final = ("count", "refuse")
-
-#: Name → constructor; each imports its library itself. DALI decodes the pictures of a whole batch
-#: (dali_loader.py) and leaves sound to the default.
 def _hybrid(fallback: str) -> Backend:
     from pipelines.backends.hybrid import HybridDecoder
 
@@ -124,10 +124,18 @@ def _hybrid(fallback: str) -> Backend:
 
 _NVDEC_PLACES: Final = 8  # an H100 or H200 has seven NVDECs; more threads than this use the CPU
 
+#: What to do with streams that a decoder does not take: decode them with the default one and count
+#: them, or fail.
+FALLBACKS: Final = ("count", "refuse")
+
+#: Name → constructor; each imports its library itself. DALI decodes the pictures of a whole batch
+#: (dali_loader.py) and leaves sound to the default.
 BACKENDS: Final[Mapping[str, Callable[[str], Backend]]] = {
     "av": _av,
     "torchcodec": _torchcodec,
+    "decord": _decord,
     "nvdec": _nvdec,
+    "hybrid": _hybrid,
     "dali": _av,
 }
 AUTO: Final = "auto"
@@ -135,7 +143,6 @@ AUTO: Final = "auto"
 
 def choose_decoder(name: str = AUTO) -> tuple[str, str]:
     """The name of a backend for `name`, which may be "auto", and why it is that one.
-    "hybrid": _hybrid,
 
     Raises:
         ValueError: there is none of that name.

@@ -8,6 +8,7 @@ the decoder's parser. Some 20 µs for 30 packets.
 Layout: RFC 9559 (Matroska), RFC 8794 (EBML). Block times count frames in presentation order.
 """
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -19,6 +20,7 @@ __all__ = ["CODEC_IDS", "TICK_SECONDS", "matroska_file"]
 CODEC_IDS: Final = {
     "av1": ("V_AV1", True),
     "h264": ("V_MPEG4/ISO/AVC", True),
+    "libdav1d": ("V_AV1", True),  # what PyAV decodes AV1 with
     "hevc": ("V_MPEGH/ISO/HEVC", True),
     "mjpeg": ("V_MJPEG", False),
     "mpeg4": ("V_MPEG4/ISO/ASP", True),
@@ -68,13 +70,20 @@ def matroska_file(
         head = b"\x81" + place.to_bytes(2, "big") + flags  # of track 1
         blocks += [b"\xa3", _size(len(head) + len(packet)), head, packet]
     cluster = _element(b"\x1f\x43\xb6\x75", b"".join(blocks))
-    head, about = _head(codec, extradata, width, height)
+    head, track = _head(codec, extradata, width, height)
+    about = _about(len(packets)) + track
     return b"".join((head, b"\x18\x53\x80\x67", _size(len(about) + len(cluster)), about, cluster))
+
+
+def _about(num_frames: int) -> bytes:
+    """The segment's information: what a tick is, and the duration, which decord must be told."""
+    duration = _element(b"\x44\x89", struct.pack(">d", num_frames))
+    return _element(b"\x15\x49\xa9\x66", _number(b"\x2a\xd7\xb1", _TICK_NS) + duration)
 
 
 @lru_cache(maxsize=64)
 def _head(codec: str, extradata: bytes, width: int, height: int) -> tuple[bytes, bytes]:
-    """The EBML header, and the segment's information and track."""
+    """The EBML header, and the segment's track."""
     if codec not in CODEC_IDS:
         raise ValueError(f"codec {codec!r} has no Matroska name here: {', '.join(CODEC_IDS)} do")
     codec_id, has_header = CODEC_IDS[codec]
@@ -88,7 +97,6 @@ def _head(codec: str, extradata: bytes, width: int, height: int) -> tuple[bytes,
         + _number(b"\x42\x87", 4)
         + _number(b"\x42\x85", 2),
     )
-    info = _element(b"\x15\x49\xa9\x66", _number(b"\x2a\xd7\xb1", _TICK_NS))
     track = (
         _number(b"\xd7", 1)  # number
         + _number(b"\x73\xc5", 1)  # unique id
@@ -100,7 +108,7 @@ def _head(codec: str, extradata: bytes, width: int, height: int) -> tuple[bytes,
     )
     if has_header and extradata:
         track += _element(b"\x63\xa2", extradata)
-    return ebml, info + _element(b"\x16\x54\xae\x6b", _element(b"\xae", track))
+    return ebml, _element(b"\x16\x54\xae\x6b", _element(b"\xae", track))
 
 
 def _size(num_bytes: int) -> bytes:

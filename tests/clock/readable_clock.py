@@ -74,23 +74,37 @@ def sound(sample_rate_hz: int) -> NDArray[np.float32]:
     return np.asarray(np.clip(0.8 * wave / loudest, -0.95, 0.95), np.float32)
 
 
-def read_sound(window: NDArray[np.float32], sample_rate_hz: int) -> float:
+def read_sound(window: NDArray[np.float32], sample_rate_hz: int, near: float = 0.0) -> float:
     """The time in seconds at which a window [n] of the sound begins; 50 ms are enough.
+
+    Args:
+        window: a piece of the sound.
+        sample_rate_hz: of the window.
+        near: where to look first, in seconds.
 
     Raises:
         UnreadableClockError: the window is not one unbroken piece of the sound.
     """
-    reference = sound(sample_rate_hz).astype(np.float64)
-    size = len(reference) + len(window)
-    products = np.fft.irfft(
-        np.fft.rfft(reference, size) * np.conj(np.fft.rfft(window.astype(np.float64), size)), size
-    )[: len(reference) - len(window) + 1]
+    whole = sound(sample_rate_hz)
+    first = max(0, round((near - 0.1) * sample_rate_hz))
+    stop = round((near + 0.1) * sample_rate_hz) + len(window)
+    for start, piece in ((first, whole[first:stop]), (0, whole)):
+        if len(piece) > len(window):
+            place, match = _find(piece.astype(np.float64), window.astype(np.float64))
+            if match > 0.9:
+                return (start + place) / sample_rate_hz
+    raise UnreadableClockError(f"the sound matches none of the clock's ({match:.2f})")
+
+
+def _find(whole: NDArray[np.float64], piece: NDArray[np.float64]) -> tuple[float, float]:
+    """Where in `whole` a `piece` is, between samples too, and how well it fits (1: exactly)."""
+    size = 1 << (len(whole) - 1).bit_length()
+    products = np.fft.irfft(np.fft.rfft(whole, size) * np.conj(np.fft.rfft(piece, size)), size)
+    products = products[: len(whole) - len(piece) + 1]
     best = int(products.argmax())
-    piece = reference[best : best + len(window)]
-    match = products[best] / (np.linalg.norm(piece) * np.linalg.norm(window) + 1e-12)
-    if match < 0.9:
-        raise UnreadableClockError(f"the sound matches none of the clock's ({match:.2f})")
-    if 0 < best < len(products) - 1:
-        before, peak, after = products[best - 1 : best + 2]
-        return float(best + 0.5 * (before - after) / (before - 2 * peak + after)) / sample_rate_hz
-    return best / sample_rate_hz
+    there = whole[best : best + len(piece)]
+    match = products[best] / (np.linalg.norm(there) * np.linalg.norm(piece) + 1e-12)
+    if not 0 < best < len(products) - 1:
+        return best, float(match)
+    before, peak, after = products[best - 1 : best + 2]
+    return best + 0.5 * float((before - after) / (before - 2 * peak + after)), float(match)
