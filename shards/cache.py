@@ -5,10 +5,12 @@ leaves no half entry; and every entry is verified when it is used, so what a pow
 served either. The folder is the only record: no table in memory grows, and several processes may
 share it. The least recently used entries make room for new ones.
 
-    FOLDER/lock, used     who may write; how many bytes are taken
+    FOLDER/lock           who may write; it holds how many bytes are taken
     FOLDER/new            the entry being written, at most one
     FOLDER/…              entries; an entry's modification time is when it was last used
 """
+# Thousands of paths a second: pathlib would take longer than the disk.
+# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH120, PTH123, PTH208
 
 import contextlib
 import fcntl
@@ -50,28 +52,24 @@ class BoundedFolder:
         cost = _cost(len(data))
         if cost > self.limit_bytes:
             return False
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(self.folder / "lock"):
-            used = self._used()
+        with _locked(self.folder, "lock") as lock:
+            used = _count(lock)
             if used is None or used + cost > self.limit_bytes:
                 used = self._make_room(int(self.limit_bytes * _KEPT) - cost)
             # counted first: after a kill the count is too high, never too low, until it is taken
-            (self.folder / "used").write_bytes(b"%d" % (used + cost))
-            new, path = self.folder / "new", self.folder / name
-            new.write_bytes(data)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new.rename(path)
+            os.pwrite(lock, b"%020d" % (used + cost), 0)
+            new, path = f"{self.folder}/new", f"{self.folder}/{name}"
+            _write(new, data)
+            try:
+                os.rename(new, path)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.rename(new, path)
         return True
 
     def used_bytes(self) -> int:
         """What all entries take, counted anew."""
         return sum(cost for _, cost, _ in self._entries())
-
-    def _used(self) -> int | None:
-        try:
-            return int((self.folder / "used").read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
 
     def _make_room(self, target: int) -> int:
         """Drop the entries that were not used for longest until `target` is left; what is left."""
@@ -86,10 +84,11 @@ class BoundedFolder:
         newest_dropped = int(times[order[last]])
         for path, cost, time in self._entries():
             if time <= newest_dropped:
-                Path(path).unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
                 used -= cost
                 with contextlib.suppress(OSError):  # not empty
-                    Path(path).parent.rmdir()
+                    os.rmdir(os.path.dirname(path))
             if used <= target:
                 break
         return used
@@ -103,7 +102,7 @@ class BoundedFolder:
                 for entry in inside:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-                    elif folder != str(self.folder) or entry.name not in ("lock", "used", "new"):
+                    elif folder != str(self.folder) or entry.name not in ("lock", "new"):
                         with contextlib.suppress(FileNotFoundError):
                             about = entry.stat(follow_symlinks=False)
                             yield entry.path, _cost(about.st_size), about.st_mtime_ns
@@ -132,8 +131,7 @@ class FileCache:
         if self._holds(path, sha256):
             return path
         try:
-            self._files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _locked(self._files.folder.parent / f"fetching-{sha256[0]}"):
+            with _locked(self._files.folder.parent, f"fetching-{sha256[0]}"):
                 if self._holds(path, sha256):
                     return path
                 data = fetch()
@@ -171,9 +169,9 @@ class RangeCache:
     def get(self, sample: str, ranges: Sequence[tuple[int, int]]) -> list[Piece]:
         """What is there of the (start, stop) `ranges`, by start; a damaged entry is dropped."""
         pieces = []
-        folder = self._files.folder / sample
+        folder = f"{self._files.folder}/{sample}"
         try:
-            names = os.listdir(folder) if self._files.limit_bytes else []  # noqa: PTH208 - speed
+            names = os.listdir(folder) if self._files.limit_bytes else []
         except FileNotFoundError:
             return []
         for name in names:
@@ -183,13 +181,14 @@ class RangeCache:
             start, stop, crc32 = (int(part, 16) for part in match.groups())
             if not any(start < b and a < stop for a, b in ranges):
                 continue
+            path = f"{folder}/{name}"
             try:
-                data = (folder / name).read_bytes()
+                data = _read(path)
                 if len(data) == stop - start and zlib.crc32(data) == crc32:
                     pieces.append(Piece(start, data))
-                    os.utime(folder / name)
+                    os.utime(path)
                 else:
-                    (folder / name).unlink(missing_ok=True)
+                    os.unlink(path)
             except FileNotFoundError:
                 continue  # dropped for room by another reader
         return sorted(pieces)
@@ -213,12 +212,33 @@ def _cost(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK + _BLOCK
 
 
+def _count(lock: int) -> int | None:
+    """The number in the lock file; None where it was never written, or is damaged."""
+    digits = os.pread(lock, 32, 0)
+    return int(digits) if len(digits) == 20 and digits.isdigit() else None
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(folder: Path, name: str) -> Iterator[int]:
     """Alone among all threads and processes that lock this file; a killed one lets go."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    path, flags = f"{folder}/{name}", os.O_RDWR | os.O_CREAT
+    try:
+        lock = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(path, flags, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
     finally:
         os.close(lock)

@@ -1,5 +1,6 @@
 """Reading from afar gives what reading here gives, for few requests, few bytes and little room."""
 
+import gc
 import multiprocessing
 import random
 import subprocess
@@ -255,8 +256,10 @@ def test_nothing_in_memory_grows_with_use(local: DataSet, tmp_path: Path) -> Non
             use(60)
             tracemalloc.start()
             use(20)
+            gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             use(150)
+            gc.collect()
             after = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
