@@ -187,7 +187,8 @@ class _S3:
         self._fs: Any = fsspec.filesystem("s3", skip_instance_cache=True, **options)
         self._client_error = s3.ClientError
         self._broken = (
-            s3.HTTPClientError,  # connections and timeouts
+            s3.HTTPClientError,
+            s3.ConnectionError,
             s3.IncompleteReadError,
             s3.ResponseStreamingError,
             aiohttp.ClientError,
@@ -219,7 +220,8 @@ class _S3:
             about = error.response.get("ResponseMetadata", {})
             status = int(about.get("HTTPStatusCode", 0))
             if status == 416:
-                raise PastEndError(None) from error
+                size = str(error.response.get("Error", {}).get("ActualObjectSize", ""))
+                raise PastEndError(int(size) if size.isdecimal() else None) from error
             retry_after = about.get("HTTPHeaders", {}).get("retry-after")
             code = str(error.response.get("Error", {}).get("Code", ""))
             _raise_for_status(status, code, retry_after)

@@ -4,10 +4,13 @@ The server is real and on loopback; its faults are made to order. What must come
 file on the disk holds.
 """
 
+import multiprocessing
 import random
 import re
 import shutil
+import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 from benchmarks.made_up_shards import write_made_up_shards
 from benchmarks.range_server import Fault, RangeServer, Request
 from shards import ChecksumError, DataSet, IndexFormatError, RemoteError, RemoteOptions
+from shards.cache import BoundedFolder
 from shards.manifest import MANIFEST_NAME
 from shards.transfer import Transfer
 
@@ -429,3 +433,29 @@ def test_retry_after_reaches_the_wait(
     server.faults = on(TAR + ".index", *busy, Fault(status=503))
     far.sample(0)
     assert asked == [17.0, 0.0, 0.0]
+
+
+def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
+    local: DataSet, afar: Open, server: RangeServer, tmp_path: Path
+) -> None:
+    rng = random.Random(11)
+    expected = [read(local, i) for i in range(len(local))]
+
+    def read_for_ever(seed: int) -> None:
+        order, far = random.Random(seed), afar(range_cache_bytes=1 << 20)
+        while True:
+            i = order.randrange(len(far))
+            assert read(far, i) == expected[i]
+
+    start = multiprocessing.get_context("fork").Process
+    for round_ in range(12):
+        reader = start(target=read_for_ever, args=(round_,))
+        reader.start()
+        time.sleep(rng.uniform(0.02, 0.3))
+        reader.kill()
+        reader.join()
+        assert reader.exitcode == -signal.SIGKILL
+    assert BoundedFolder(tmp_path / "cache" / "ranges", 0).used_bytes() <= 1 << 20
+    far = afar(range_cache_bytes=1 << 20)
+    assert [read(far, i) for i in range(len(far))] == expected
+    assert far.traffic.bytes_from_cache > 0
