@@ -188,7 +188,7 @@ def matrices(
     num_rows, num_columns = expected
     cell = float(np.clip(7.0 / max(expected), 0.11, 0.5))
     font = float(np.clip(cell * 72 * 0.55, 4.5, 9.5))
-    name_inches = 0.25 + max(map(len, [*row_names, *column_names])) * font * 0.62 / 72
+    name_inches = 0.25 + max(map(len, [*row_names, *column_names])) * font * 0.52 / 72
     panel_width, panel_height = num_columns * cell, num_rows * cell
     gap, head, foot = name_inches + 0.35, name_inches + (0.6 if title else 0.15), 0.8
     width = max(2 * panel_width + gap + name_inches + 0.3, 6.0)
