@@ -51,7 +51,7 @@ class ShardFile:
             more = os.pread(self.file, size - len(data), offset + len(data))
             if not more:
                 raise ShardError(
-                    f"Shard {self.path} ends at byte {offset + len(data)}; sample {sample.key} "
+                    f"Shard {self.path} ends before byte {offset + size}; sample {sample.key} "
                     f"needs {size} bytes at {offset}. Run `gdt shards verify`."
                 )
             data += more

@@ -376,8 +376,10 @@ def _header_fields(plain: object, check: _Check) -> dict[str, Any]:
             found["transport"] = Transport(int(pid), int(stride))
         found["extradata"] = base64.b64decode(plain["extradata"], validate=True)
         for name in ("time_base", "frame_rate"):
-            found[name] = Fraction(plain[name]) if plain[name] is not None else None
+            if plain[name] is not None:
+                found[name] = Fraction(check.text(plain[name], "a codec header"))
         good = found["time_base"] > 0 and found["kind"] in ("video", "audio")
+        good &= found["frame_rate"] is None or found["frame_rate"] > 0
         good &= all(
             type(found[n]) is int and found[n] >= 0
             for n in ("width", "height", "sample_rate_hz", "num_channels")

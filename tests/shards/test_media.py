@@ -121,5 +121,7 @@ def test_random_bytes_behind_a_good_magic_are_one_clear_error(
     path = film("a.bin", seconds=1, container=container, audio_codec=None)
     noise = bytes((i * 197 + (i >> 8) * 31) % 256 for i in range(20_000))
     path.write_bytes(path.read_bytes()[:400] + noise)
-    with pytest.raises(SourceError, match=r"not media|cannot be read|no video stream|can be decoded|size"):
+    with pytest.raises(
+        SourceError, match=r"not media|cannot be read|no video stream|can be decoded|size"
+    ):
         probe(path)
