@@ -441,21 +441,26 @@ def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
     rng = random.Random(11)
     expected = [read(local, i) for i in range(len(local))]
 
-    def read_for_ever(seed: int) -> None:
+    def read_for_ever(seed: int, begun: Any) -> None:
         order, far = random.Random(seed), afar(range_cache_bytes=1 << 20)
+        begun.set()
         while True:
             i = order.randrange(len(far))
             assert read(far, i) == expected[i]
 
-    start = multiprocessing.get_context("fork").Process
+    afar()  # has imported what the readers need
+    context = multiprocessing.get_context("fork")
     for round_ in range(12):
-        reader = start(target=read_for_ever, args=(round_,))
+        begun = context.Event()
+        reader = context.Process(target=read_for_ever, args=(round_, begun))
         reader.start()
-        time.sleep(rng.uniform(0.02, 0.3))
+        assert begun.wait(60)
+        time.sleep(rng.uniform(0, 0.2))
         reader.kill()
         reader.join()
         assert reader.exitcode == -signal.SIGKILL
-    assert BoundedFolder(tmp_path / "cache" / "ranges", 0).used_bytes() <= 1 << 20
+    assert len(server.requests) > 12 * 3, "the readers read before they were killed"
+    assert 0 < BoundedFolder(tmp_path / "cache" / "ranges", 0).used_bytes() <= 1 << 20
     far = afar()  # with room, so that what is there is not dropped before it is read
     assert [read(far, i) for i in range(len(far))] == expected
     assert far.traffic.bytes_from_cache > 0
