@@ -1,5 +1,6 @@
 """What tests of several rooms use."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 import pytest
 
 from tests.films import Film, make_film
+
+# before torch is first imported: workers share few cores, and OpenMP's threads spin as they wait
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines.stream import StateError
 from tools.checkpoints import AtomicCheckpointIO
 from tools.config import load_config
 from tools.losses import read_losses
 from tools.run import load_run
 from tools.run_folder import RunFolder
-from tools.training import fit
+from tools.training import TrainingError, fit, step_seed
 
 
 def train(config: Path, run: Path, *overrides: str, resume: bool = False) -> None:
@@ -33,14 +34,6 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, num_saves: int) -> None:
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_die)
 
 
-@pytest.fixture(scope="module")
-def _one_thread() -> Any:
-    torch.set_num_threads(1)
-
-
-pytestmark = pytest.mark.usefixtures("_one_thread")
-
-
 @pytest.mark.slow
 def test_a_run_resumed_from_any_step_repeats_the_unbroken_one(
     tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,7 +44,7 @@ def test_a_run_resumed_from_any_step_repeats_the_unbroken_one(
     assert [row.step for row in unbroken] == list(range(9))
     assert [row.epoch for row in unbroken] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     weights = load_run(tmp_path / "unbroken").method.state_dict()
-    for stop in range(1, 9):  # in the middle and at the end of epochs
+    for stop in (1, 3, 5, 6, 8):  # in the middle and at the end of epochs
         run = tmp_path / f"stopped-{stop}"
         with monkeypatch.context() as patch:
             stop_after(patch, stop)
@@ -62,3 +55,78 @@ def test_a_run_resumed_from_any_step_repeats_the_unbroken_one(
         assert read_losses(run) == unbroken
         resumed = load_run(run).method.state_dict()
         assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_the_generator_is_seeded_by_run_step_and_rank() -> None:
+    seeds = {step_seed(seed, i, rank) for seed in (0, 1) for i in range(5) for rank in (0, 1)}
+    assert len(seeds) == 20
+    assert step_seed(0, 3, 1) == step_seed(0, 3, 1)
+    torch.manual_seed(min(seeds))
+
+
+def test_a_data_set_smaller_than_a_batch_is_refused(tiny_config: Path, tmp_path: Path) -> None:
+    message = "holds 14 samples, fewer than one batch of 15: lower data.batch_size"
+    with pytest.raises(TrainingError, match=message):
+        train(tiny_config, tmp_path / "run", "data.batch_size=15")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.methods.gdt.plan_loss", lambda *a: a[1].sum() * float("nan"))
+    with pytest.raises(TrainingError, match="the loss is nan at step 0: lower"):
+        train(tiny_config, tmp_path / "run")
+
+
+def test_resuming_on_other_shards_is_refused(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny_config, tmp_path / "run", "trainer.max_steps=2")
+    monkeypatch.setattr("shards.DataSet.fingerprint", "another")
+    with pytest.raises(StateError, match="the saved stream has dataset"):
+        train(tiny_config, tmp_path / "run", "trainer.max_steps=2", resume=True)
+
+
+def test_a_run_leaves_what_evaluation_needs(tiny_config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny_config, run, "trainer.max_steps=3", "trainer.log_every_steps=2")
+    assert [row.step for row in read_losses(run)] == [0, 2]
+    assert [row.learning_rate for row in read_losses(run)] == pytest.approx([0.01 / 3, 0.01])
+    assert list((run / "logs" / "tensorboard").glob("events*"))
+    loaded = load_run(run)
+    assert loaded.step == 3
+    assert not loaded.method.training
+    assert not loaded.device_transform.training
+    assert loaded.plan == loaded.config.build_plan()
+    values = torch.zeros(2, 1, 40, 49)
+    assert torch.equal(
+        loaded.method.embed("audio", values), load_run(run).method.embed("audio", values)
+    )
+
+
+def test_moco_brings_its_queue_and_momentum_encoder_back(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = (
+        'plan={sample={relation="distinctive"}, augmentation={relation="invariant", draws=2},'
+        ' modality={relation="invariant", values=["image"]}}',
+        "model.method=moco",
+        "model.image=resnet_small",
+        "model.queue_size=16",
+        "segment.num_frames=1",
+        "image_augment.size=16",
+        "trainer.checkpoint_every_steps=1",
+        "trainer.max_steps=4",
+    )
+    train(tiny_config, tmp_path / "unbroken", *image)
+    run = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+            train(tiny_config, run, *image)
+    train(tiny_config, run, *image, resume=True)
+    assert read_losses(run) == read_losses(tmp_path / "unbroken")
+    expected = load_run(tmp_path / "unbroken").method.state_dict()
+    resumed = load_run(run).method.state_dict()
+    assert {"queue", "queue_codes", "queue_pointer"} <= set(resumed)
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
