@@ -201,7 +201,7 @@ def _wrong_checksums(
                         f"{member.offset}, has crc32 {got:08x}, the index says {member.crc32:08x}"
                     )
         for track in (sample.video, sample.audio):
-            if track is None or getattr(track, "transport", None):
+            if track is None or track.transport is not None:
                 continue  # packets in pieces: the reader above joins and verifies them
             offsets, sizes = track.packets.offset, track.packets.size
             whole = np.flatnonzero((offsets >= start) & (offsets + sizes <= stop))
