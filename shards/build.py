@@ -16,7 +16,7 @@ from shards import media, report
 from shards.cutting import PlannedSource, clip_counts, cut, parts, tails
 from shards.errors import BuildError, IndexFormatError
 from shards.index import ShardIndex
-from shards.manifest import Manifest
+from shards.manifest import MANIFEST_NAME, Manifest
 from shards.options import BuildOptions
 from shards.pool import WorkerFailure, WorkerPool
 from shards.report import BuildSummary
@@ -87,11 +87,16 @@ class _Build:
             self._plan.unlink()
             raise BuildError("The sources hold no file: there is nothing to build. Check the path.")
         self._target.claim(self._options.as_dict(), file_sha256(self._plan))
-        if (self._target.path / REPORT_NAME).exists():
+        if self._is_finished():
             return self._summary_of_finished()
         self._progress("build", 0, self._total)
         built = {part: self._build_part(part) for part in parts(self._options)}
         return self._finish(built)
+
+    def _is_finished(self) -> bool:
+        folders = [self._target.part_folder(part) for part in parts(self._options)]
+        needed = [self._target.path / REPORT_NAME] + [f / MANIFEST_NAME for f in folders]
+        return all(path.exists() for path in needed)
 
     def _write_plan(self, sources: Iterator[Source]) -> int:
         """Probe every source and write the plan; returns how many sources there are."""

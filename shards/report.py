@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shards.sample import json_bytes
+
 
 @dataclass
 class BuildSummary:
@@ -40,13 +42,12 @@ class BuildSummary:
 
 def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
     """Lines of json, keys sorted."""
-    text = "".join(json.dumps(x, sort_keys=True, ensure_ascii=False) + "\n" for x in lines)
-    return text.encode("utf-8", "surrogateescape")
+    return b"".join(json_bytes(line) + b"\n" for line in lines)
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file that `jsonl` made."""
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
 

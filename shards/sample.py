@@ -80,4 +80,13 @@ class SampleInfo:
         content = asdict(self)
         content["duration_seconds"] = round(self.stop_seconds - self.start_seconds, 9)
         content = {k: v for k, v in content.items() if v is not None}
-        return json.dumps(content, sort_keys=True, ensure_ascii=False, indent=1).encode()
+        return json_bytes(content, indent=1)
+
+
+def json_bytes(content: object, indent: int | None = None) -> bytes:
+    """Readable json in UTF-8, keys sorted; names that are no text (on a disk) come out escaped."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, indent=indent)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(content, sort_keys=True, indent=indent).encode()

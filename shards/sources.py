@@ -42,8 +42,11 @@ def list_sources(given: Sequence[Path], leave_out: Sequence[Path] = ()) -> Itera
         base = roots[0] if roots[0].is_dir() else roots[0].parent
     else:
         base = Path(os.path.commonpath([str(r.parent) for r in roots]))
-    apart = {path.resolve() for path in leave_out}
-    for root in sorted(roots):
+    return _sources(sorted(roots), base, {path.resolve() for path in leave_out})
+
+
+def _sources(roots: list[Path], base: Path, apart: AbstractSet[Path]) -> Iterator[Source]:
+    for root in roots:
         for path in _walk(root, apart) if root.is_dir() else [root]:
             yield Source(path.relative_to(base).as_posix(), path)
 

@@ -9,6 +9,7 @@ DIR/.build/           lock, plan, shard reports; left with the lock alone when t
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,9 @@ class Target:
 
     def close(self) -> None:
         """Let the next builder in; a folder in which nothing was begun is removed again."""
-        begun = (self.path / BUILD_NAME).exists() or any(
-            p.name != "lock" for p in self.state.iterdir()
-        )
+        begun = (self.path / BUILD_NAME).exists() or (self.path / REPORT_NAME).exists()
         if not begun:
-            (self.state / "lock").unlink(missing_ok=True)
-            self.state.rmdir()
+            shutil.rmtree(self.state)
             if self._made:
                 self.path.rmdir()
         os.close(self._lock)

@@ -128,8 +128,10 @@ def _print_summary(summary: "BuildSummary", out: Path, seconds: float) -> None:
 
     console = Console()
     if summary.already_built:
-        console.print(f"{out} is complete already; nothing was left to do.", highlight=False)
-    table = Table(title=f"{out}", title_justify="left", box=None, pad_edge=False)
+        console.print(
+            f"{out} is complete already; nothing was left to do.", highlight=False, soft_wrap=True
+        )
+    table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("sources", justify="right")
     table.add_column("clips", justify="right")

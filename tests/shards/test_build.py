@@ -104,6 +104,7 @@ def test_what_was_written_is_what_any_tar_reader_finds(videos: Path, tmp_path: P
     assert number == len(data_set) == 5
 
 
+@pytest.mark.slow
 def test_webdataset_reads_our_shards(videos: Path, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     build([videos / "a/film.mp4"], tmp_path / "out", OPTIONS)
@@ -117,6 +118,7 @@ def test_webdataset_reads_our_shards(videos: Path, tmp_path: Path) -> None:
         assert json.loads(sample["json"])["key"] == sample["__key__"]
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(videos: Path, tmp_path: Path) -> None:
     build([videos], tmp_path / "one", OPTIONS, num_workers=1)
     build([videos], tmp_path / "three", OPTIONS, num_workers=3)
@@ -124,6 +126,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(videos: Path, tmp_path
     assert len(digests(tmp_path / "one")) == 9  # 3 tars, 3 indexes, manifest, report, build
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_is_continued_to_the_same_bytes(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

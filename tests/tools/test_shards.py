@@ -1,0 +1,78 @@
+"""The command from a folder of films to shards, and what it says of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tools.cli import app
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["shards", *arguments], terminal_width=200)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def out(film: Callable[..., Path], tmp_path: Path) -> str:
+    film("videos/film.mp4", seconds=2.5)
+    (tmp_path / "videos/labels.csv").write_text("file,label\nfilm.mp4,countdown\nother.mp4,x\n")
+    (tmp_path / "videos/notes.mp4").write_text("a text")
+    return str(tmp_path / "out")
+
+
+def build(out: str, *more: str) -> str:
+    videos = Path(out).parent / "videos"
+    choices = ["--clip-seconds", "1", "--short-side", "64", "--workers", "1"]
+    labels = ["--labels", str(videos / "labels.csv")]
+    status, output = run("build", str(videos), "--out", out, *choices, *labels, *more)
+    assert status == 0
+    return output
+
+
+def test_build_verify_and_inspect(out: str) -> None:
+    output = build(out)
+    assert "2 sources = 1 made + 1 skipped" in output
+    assert "skipped: not media: a text file" in output
+    assert "left out: a tail shorter than a clip" in output
+    assert "1 labels matched no source: other.mp4" in output
+
+    assert "is complete already" in build(out)
+
+    status, output = run("verify", out)
+    assert status == 0
+    assert "1 shards, 2 samples, all " in output
+    assert "bytes as they were written" in output
+
+    picture = Path(out).parent / "sheet.png"
+    status, output = run("inspect", out, "--out", str(picture))
+    assert status == 0
+    for word in ("film-", "112×64", "15 to 15 frames from keyframe", "countdown", "24000 Hz × 1"):
+        assert word in output.replace("\n", "")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_verify_lists_what_is_damaged(out: str) -> None:
+    build(out)
+    tar = Path(out) / "shard-000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[5000] ^= 1
+    tar.write_bytes(data)
+    status, output = run("verify", out)
+    assert status == 1
+    assert "1 problems in 1 shards, 2 samples" in output
+    assert "shard-000000.tar, sample film-" in output
+    assert "is damaged" in output
+    assert run("verify", "--quick", out)[0] == 0
+
+
+def test_train_and_held_out_parts_are_counted(out: str) -> None:
+    output = build(out, "--holdout", "0.5", "--gap-seconds", "0")
+    assert "made: train" in output
+    assert "made: val" in output
+    status, output = run("inspect", out)
+    assert status == 1
+    assert "holds the data sets train, val" in output
