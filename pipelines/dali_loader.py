@@ -5,7 +5,7 @@
             → gathered by segment                                           RGB [R, T, H, W, 3]
 
 All segments of a clip are one file, whose frames are asked for once each: DALI seeks back to a
-keyframe for every repeat (a second copy of 30 frames took 20 times as long). Its decoder makes RGB
+keyframe for every repeat (30 frames asked for twice took 15 times as long). Its decoder makes RGB
 with BT.601's matrix whatever the stream says; `RawBatch.pixels` says so, and the map that colours
 and normalises undoes it (color.py). Crops and all other draws are those of every other decoder.
 

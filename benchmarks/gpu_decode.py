@@ -1,0 +1,162 @@
+"""Segments a second that arrive on the GPU, for every decoder, beside one another.
+
+    shards → loader (threads, ahead) → RawBatch on the device, 30 frames and 1 s of sound a row
+
+Each row is a decoder; the last column compares its first batch with the default decoder's.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.textured_shards import write_textured_shards
+from pipelines.color import rgb_from_pixels
+from pipelines.loader import Request, make_loader
+from pipelines.raw_batch import RawBatch
+from pipelines.segment import SegmentOptions, SegmentReader
+from shards import DataSet
+
+__all__ = ["Rate", "decoding_rates", "reader_rate"]
+
+DECODERS = ("av", "torchcodec", "nvdec", "hybrid", "dali")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One line of the table; `note` says why there is no number where there is none."""
+
+    decoder: str
+    codec: str
+    short_side: int
+    segments_per_second: float | None
+    psnr: float | None = None
+    note: str = ""
+
+
+def decoding_rates(
+    folder: Path,
+    device: str,
+    short_sides: tuple[int, ...],
+    codec: str,
+    threads: int,
+    seconds: float,
+    num_clips: int = 64,
+    batch_size: int = 32,
+) -> Iterator[Rate]:
+    """A rate for every size and decoder; decoders that do not run here say why."""
+    for short_side in short_sides:
+        dataset = write_textured_shards(
+            folder / f"{codec}-{short_side}", num_clips, short_side, codec
+        )
+        expected = None
+        for decoder in DECODERS:
+            try:
+                rate, first = _rate(dataset, decoder, device, threads, seconds, batch_size)
+            except (ImportError, RuntimeError, ValueError) as error:
+                note = str(error).splitlines()[0]
+                yield Rate(decoder, codec, short_side, None, note=note)
+                continue
+            rgb = _mean_rgb(first)
+            expected = rgb if expected is None else expected
+            yield Rate(decoder, codec, short_side, rate, _psnr(expected, rgb))
+
+
+def _rate(
+    dataset: DataSet, decoder: str, device: str, threads: int, seconds: float, batch_size: int
+) -> tuple[float, RawBatch]:
+    reader = SegmentReader(dataset, SegmentOptions(decoder=decoder, fallback="refuse"))
+    loader = make_loader(reader, threads, ahead=3)
+    deliveries = loader.deliveries(_requests(len(dataset), batch_size))
+    try:
+        first = next(deliveries).batch.to(device, non_blocking=True)
+        for _ in range(2):
+            next(deliveries).batch.to(device, non_blocking=True)
+        _wait(device)
+        segments, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            batch = next(deliveries).batch
+            if device == "cuda" and batch.frames is not None and not batch.frames.is_cuda:
+                batch = batch.pin_memory()
+            segments += len(batch.to(device, non_blocking=True))
+        _wait(device)
+        return segments / (time.perf_counter() - started), first
+    finally:
+        deliveries.close()  # type: ignore[attr-defined]
+        loader.close()
+
+
+def _requests(num_samples: int, batch_size: int) -> Iterator[Request]:
+    rng = np.random.default_rng(0)
+    for step in count():
+        samples = rng.permutation(num_samples)[:batch_size]
+        yield Request(0, step, samples, rng.random((len(samples), 1)))
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _mean_rgb(batch: RawBatch) -> Any:
+    """Mean colour of 4×4 pixels, [R·T, H/4, W/4, 3]: where chroma is sited does not matter."""
+    from pipelines.color import i420_to_rgb
+
+    assert batch.frames is not None
+    frames = batch.frames[:4]
+    if batch.pixels == "i420":
+        rgb = i420_to_rgb(
+            frames, batch.height, batch.width, batch.color_matrix, batch.color_range, "bilinear"
+        ).flatten(0, 1)
+    else:
+        color = rgb_from_pixels(batch.pixels, batch.color_matrix, batch.color_range)
+        matrix = torch.from_numpy(color).to(frames.device, torch.float32)
+        rgb = torch.einsum("ij,rthwj->rtihw", matrix[:, :3], frames.float())
+        rgb = (rgb + matrix[:, 3, None, None]).clamp(0, 1).flatten(0, 1)
+    return torch.nn.functional.avg_pool2d(rgb, 4).cpu()
+
+
+def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    error = ((a - b) ** 2).mean(dim=(1, 2, 3)).max().item()
+    return float("inf") if error == 0 else float(-10 * np.log10(error))
+
+
+def reader_rate(files: list[Path], threads: int, seconds: float, batch_size: int = 32) -> float:
+    """Segments a second of DALI's own `fn.readers.video`, which picks at random from files.
+
+    Raises:
+        ImportError: DALI is missing.
+        RuntimeError: there is no GPU, or it does not decode these.
+    """
+    import importlib
+
+    dali: Any = importlib.import_module("nvidia.dali")
+    fn: Any = importlib.import_module("nvidia.dali.fn")
+
+    def graph() -> Any:
+        return fn.readers.video(
+            device="gpu",
+            filenames=[str(file) for file in files],
+            sequence_length=30,
+            random_shuffle=True,
+            initial_fill=4 * batch_size,
+            name="reader",
+        )
+
+    pipeline: Any = dali.pipeline_def(graph)(
+        batch_size=batch_size, num_threads=threads, device_id=torch.cuda.current_device()
+    )
+    pipeline.build()
+    for _ in range(3):
+        pipeline.run()
+    segments, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        (frames,) = pipeline.run()
+        segments += len(frames)
+    torch.cuda.synchronize()
+    return segments / (time.perf_counter() - started)

@@ -1,0 +1,176 @@
+"""One training step, beside itself in plain fp32, and fed by the stream beside a batch that stays.
+
+R(2+1)D-18 + ResNet-9, 30 × 112², GDT's plan;  fast: bfloat16, channels last, compiled
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.textured_shards import write_textured_shards
+from gdt import Batch, Modality, Plan
+from models.methods.gdt import GDT
+from models.options import ModelOptions
+from pipelines.augment import augment_pictures
+from pipelines.device import DeviceOptions, DeviceTransform
+from pipelines.raw_batch import RawBatch
+from pipelines.segment import SegmentOptions
+from pipelines.stream import Stream, StreamOptions
+from shards import DataSet
+
+__all__ = ["StepFigures", "augment_times", "matrix_rate", "step_figures"]
+
+PLAN = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "time_shift": {"relation": "distinctive", "draws": 2},
+        "modality": {"relation": "invariant", "values": ["video", "audio"], "pairs": "cross"},
+    }
+)
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """Clips are rows of video (with their sound); shares are of 1."""
+
+    clips: int
+    plain_clips_per_second: float
+    fast_clips_per_second: float
+    compiled: bool
+    flops_per_clip: float
+    streamed_clips_per_second: float
+    share_waiting: float
+
+    @property
+    def speedup(self) -> float:
+        """Of the fast step over plain fp32."""
+        return self.fast_clips_per_second / self.plain_clips_per_second
+
+
+def step_figures(
+    folder: Path,
+    device: str,
+    samples: int,
+    threads: int,
+    steps: int,
+    model: ModelOptions,
+    compiled: bool = True,
+) -> StepFigures:
+    """Time the step in its three forms, on batches of `samples` clips with two shifts each."""
+    dataset = write_textured_shards(folder / "step", max(samples, 32), 128)
+    stream = _stream(dataset, samples, threads)
+    raw = next(iter(stream)).to(device)
+    stream.close()
+    transform = DeviceTransform(PLAN, DeviceOptions(), seed=0)
+    batch = transform(raw)
+    clips = len(raw)
+    plain_rate, flops = _plain(model, batch, steps, device)
+    fast = _trainer(model, device, fast=True, compiled=compiled)
+    fast_rate = clips / _seconds(lambda: fast(_channels_last(batch)), steps, device)
+    # The same step with everything that becomes of a batch on the device, its bytes already there.
+    resident = _seconds(lambda: fast(_channels_last(transform(raw))), steps, device)
+    batches = _forever(_stream(dataset, samples, threads))
+    streamed = _seconds(
+        lambda: fast(_channels_last(transform(next(batches).to(device)))), steps, device
+    )
+    return StepFigures(
+        clips,
+        clips * plain_rate,
+        fast_rate,
+        compiled,
+        flops / clips,
+        clips / streamed,
+        max(0.0, 1 - resident / streamed),
+    )
+
+
+def _plain(model: ModelOptions, batch: Batch, steps: int, device: str) -> tuple[float, float]:
+    """Steps a second as PyTorch does them when nothing is said, and the FLOPs of one."""
+    step = _trainer(model, device)
+    with FlopCounterMode(display=False) as flops:
+        step(batch)
+    return 1 / _seconds(lambda: step(batch), steps, device), flops.get_total_flops()
+
+
+def augment_times(folder: Path, device: str, rows: int, steps: int) -> dict[str, float]:
+    """Milliseconds from planes and samples to a training batch: torch functions, fused kernel."""
+    dataset = write_textured_shards(folder / "augment", 32, 128)
+    stream = _stream(dataset, max(1, rows // 2), threads=2)
+    raw = next(iter(stream)).to(device)
+    stream.close()
+    transform = DeviceTransform(PLAN, DeviceOptions(), seed=0)
+    times = {}
+    with patch("pipelines.device._augmenter", lambda *_: augment_pictures):
+        times["torch functions"] = 1e3 * _seconds(lambda: transform(raw), steps, device)
+    if device == "cuda" and find_spec("triton"):
+        times["fused kernel"] = 1e3 * _seconds(lambda: transform(raw), steps, device)
+    return times
+
+
+def matrix_rate(device: str, size: int = 8192, repeats: int = 10) -> float:
+    """FLOP/s of a bfloat16 matrix product of random numbers."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * size**3 / _seconds(lambda: a @ b, repeats, device)
+
+
+def _stream(dataset: DataSet, samples: int, threads: int) -> Stream:
+    options = StreamOptions(batch_size=samples, threads=threads, prefetch=3)
+    return Stream(dataset, PLAN, SegmentOptions(), options, seed=0)
+
+
+def _forever(stream: Stream) -> Iterator[RawBatch]:
+    while True:
+        yield from stream
+
+
+def _trainer(
+    options: ModelOptions, device: str, *, fast: bool = False, compiled: bool = False
+) -> Callable[[Batch], None]:
+    """A function that does one step of SGD on a batch."""
+    torch.manual_seed(0)
+    method: Any = GDT(options, PLAN).to(device).train()
+    if fast:
+        for module in method.modules():
+            if isinstance(module, torch.nn.Conv3d):
+                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5)
+    towers = method.towers
+    if compiled:
+        for name in list(towers.encoders):
+            towers.encoders[name] = torch.compile(towers.encoders[name])
+
+    def step(batch: Batch) -> None:
+        with torch.autocast(batch.modalities["video"].values.device.type, torch.bfloat16, fast):
+            loss = method(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _channels_last(batch: Batch) -> Batch:
+    video = batch.modalities["video"]
+    values = video.values.contiguous(memory_format=torch.channels_last_3d)
+    return replace(batch, modalities={**batch.modalities, "video": Modality(values, video.codes)})
+
+
+def _seconds(run: Callable[[], object], repeats: int, device: str) -> float:
+    """Of one call, the mean of `repeats` after three to warm up."""
+    for _ in range(3):
+        run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / repeats
