@@ -33,9 +33,12 @@ def picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def coded_clip(
-    codec: str, num_frames: int = 45, size: tuple[int, int] = (160, 96), rate: int = 15
+    codec: str, num_frames: int = 45, size: tuple[int, int] = (192, 160), rate: int = 15
 ) -> bytes:
-    """A file of `num_frames` pictures, BT.709 and limited range (MJPEG: BT.601 and full)."""
+    """A file of `num_frames` pictures, BT.709 and limited range (MJPEG: full).
+
+    The usual size is one that NVDEC takes for every codec (HEVC from 144×144 on).
+    """
     encoder, container_format, options, pixel_format = ENCODERS[codec]
     width, height = size
     file = io.BytesIO()

@@ -90,7 +90,7 @@ def test_rows_frames_and_sound_are_those_of_the_default_decoder(dataset: Any) ->
         for name in ("sample", "shift", "start_seconds", "audio"):
             assert torch.equal(getattr(a, name), getattr(b, name)), name
         assert b.frames is not None
-        assert b.frames.shape == (8, 12, 96, 160, 3)
+        assert b.frames.shape == (8, 12, 160, 192, 3)
         assert psnr(rgb_of(a), rgb_of(b), peak=1.0) > 45
         assert other.outcomes == (None,) * 4
 

@@ -21,7 +21,7 @@ except ImportError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 HAS_GPU = torch.cuda.is_available()
-SIZE = (160, 96)
+SIZE = (192, 160)
 
 
 @pytest.fixture(scope="module")

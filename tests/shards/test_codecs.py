@@ -1,0 +1,46 @@
+"""Every codec of a build keeps the layout: closed groups of pictures, a frame for every packet."""
+
+import io
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from shards import BuildError, BuildOptions
+from shards.encode import VideoEncoder
+from shards.options import CODECS
+from shards.tracks import demux_tracks
+
+
+def _planes(number: int) -> Any:
+    x, y = np.meshgrid(np.arange(64), np.arange(72))
+    return (126 + 60 * np.sin((x + 2 * number) / 9) * np.cos(y / 7)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_clip_starts_anywhere_and_looks_like_its_source(codec: str) -> None:
+    options = BuildOptions(codec=codec, size=(64, 48), fps=20, gop_seconds=0.5)
+    files = []
+    for _ in range(2):
+        encoder = VideoEncoder(options)
+        for number in range(35):
+            encoder.push(av.VideoFrame.from_ndarray(_planes(number), "yuv420p"))
+        files.append(encoder.finish())
+    assert files[0] == files[1]
+    (table,) = demux_tracks(files[0], "mp4")
+    assert table.header.codec == codec
+    assert (table.header.color_matrix, table.header.color_range) == ("bt709", "limited")
+    assert np.flatnonzero(table.flags & 1).tolist() == [0, 10, 20, 30]
+    assert np.all(np.diff(table.pts) > 0)  # no B-frames
+    container: Any
+    with av.open(io.BytesIO(files[0])) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(video=0)]
+    assert len(frames) == len(table.pts) == 35
+    error = np.mean([(f.astype(float) - _planes(k)) ** 2 for k, f in enumerate(frames)])
+    assert 10 * np.log10(255**2 / error) > 32
+
+
+def test_a_codec_that_is_not_one_says_which_are() -> None:
+    with pytest.raises(BuildError, match="option codec is 'av1'; allowed: h264 or vp9"):
+        BuildOptions(codec="av1")
