@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.faults import SkipError
 from pipelines.raw_batch import RawBatch
+from pipelines.recycle import Recycler
 from pipelines.segment import SegmentReader
 
 __all__ = ["BatchLoader", "Delivery", "Loader", "Request", "make_loader"]
@@ -87,6 +88,7 @@ class Loader:
     def __init__(self, reader: SegmentReader, threads: int, ahead: int) -> None:
         self._reader, self._ahead = reader, ahead
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._memory = Recycler(limit=2 * (ahead + 2))
         # Memory that a GPU decoder writes into is of a stream of its own, so that what the
         # consumer's stream has yet to do with earlier batches need not be waited for.
         self._stream = torch.cuda.Stream() if reader.backend.device == "cuda" else None
@@ -121,7 +123,7 @@ class Loader:
         if reader.video:
             frames = self._empty((*shape, options.num_frames, reader.frame_bytes))
         if reader.audio:
-            audio = np.empty((*shape, options.num_samples), np.float32)
+            audio = self._memory.empty((*shape, options.num_samples), np.float32)
         tasks = [
             self._pool.submit(
                 self._decode,
@@ -156,7 +158,7 @@ class Loader:
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         if self._stream is None:
-            return np.empty(shape, np.uint8)
+            return self._memory.empty(shape, np.uint8)
         with torch.cuda.stream(self._stream):
             return torch.empty(shape, dtype=torch.uint8, device="cuda")
 

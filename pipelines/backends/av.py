@@ -70,14 +70,15 @@ class PacketDecoder:
         out: NDArray[np.uint8],
     ) -> None:
         """See `Backend.frames`."""
-        distinct, first_row, number = np.unique(wanted, return_index=True, return_inverse=True)
-        row_of = dict(zip(track.packets.pts[distinct].tolist(), first_row.tolist(), strict=True))
+        ticks = track.packets.pts[wanted].tolist()
+        row_of = dict(zip(reversed(ticks), range(len(ticks) - 1, -1, -1), strict=True))
+        repeats = [(row, row_of[tick]) for row, tick in enumerate(ticks) if row_of[tick] != row]
         luma, chroma = height * width, (height // 2, width // 2)
         to_y = out[:, :luma].reshape(-1, height, width)
         to_u = out[:, luma : luma * 5 // 4].reshape(-1, *chroma)
         to_v = out[:, luma * 5 // 4 :].reshape(-1, *chroma)
         with _Decoding(self._contexts(), track) as context:
-            for run in runs_of(track.packets, distinct):
+            for run in runs_of(track.packets, wanted):
                 left = len(run.wanted)
                 for frame in _decode(context, read, track, run.first, run.stop):
                     row = row_of.pop(frame.pts, None)
@@ -102,8 +103,8 @@ class PacketDecoder:
                         f"{left} of {len(run.wanted)} frames did not come out of packets "
                         f"{run.first} to {run.stop - 1}",
                     )
-        if len(distinct) < len(wanted):
-            out[:] = out[first_row[number]]
+        for row, first in repeats:
+            out[row] = out[first]
 
     def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""

@@ -1,6 +1,7 @@
 """Which packets a decoder must be fed, and their bytes: read by range, verified by checksum."""
 
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,23 +37,24 @@ def runs_of(packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     Raises:
         MediaError: no keyframe comes before a wanted frame.
     """
-    positions = np.unique(wanted)
-    keyframes = np.flatnonzero(packets.keyframe)
-    group = np.searchsorted(keyframes, positions, side="right") - 1
-    pts = packets.pts
-    # A frame shown before its keyframe (open group of pictures) needs the group before it too.
-    while len(late := np.flatnonzero((group >= 0) & (pts[keyframes[group]] > pts[positions]))):
-        group[late] -= 1
-    if (group < 0).any():
-        number = int(positions[group < 0][0])
-        raise MediaError("index", f"no keyframe comes before packet {number} of {len(packets)}")
-    starts, stops = keyframes[group], positions + 1
-    starts = np.minimum.accumulate(starts[::-1])[::-1]  # begin where the neediest begins
-    splits = np.flatnonzero(starts[1:] > stops[:-1]) + 1  # feeding on would feed what is not needed
-    return [
-        Run(int(start[0]), int(stop[-1]), tuple((stop - 1).tolist()))
-        for start, stop in zip(np.split(starts, splits), np.split(stops, splits), strict=True)
-    ]
+    keyframes = np.flatnonzero(packets.keyframe).tolist()
+    pts = packets.pts.tolist()
+    runs: list[tuple[int, list[int]]] = []  # the first packet to feed, and the wanted ones
+    for position in sorted(set(wanted.tolist())):
+        group = bisect_right(keyframes, position) - 1
+        # A frame shown before its keyframe (open group of pictures) needs the group before it too.
+        while group >= 0 and pts[keyframes[group]] > pts[position]:
+            group -= 1
+        if group < 0:
+            raise MediaError(
+                "index", f"no keyframe comes before packet {position} of {len(packets)}"
+            )
+        first, inside = keyframes[group], [position]
+        while runs and first <= runs[-1][1][-1] + 1:  # feeding on costs nothing more than seeking
+            before, earlier = runs.pop()
+            first, inside = min(first, before), earlier + inside
+        runs.append((first, inside))
+    return [Run(first, inside[-1] + 1, tuple(inside)) for first, inside in runs]
 
 
 def read_packets(read: Read, track: Track, first: int, stop: int) -> list[memoryview]:
