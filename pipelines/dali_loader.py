@@ -60,7 +60,6 @@ class _Decoded:
 
     samples: tuple[_Fed | SkipError, ...]
     frames: Tensor  # [R, T, H, W, 3]
-    ready: torch.cuda.Event | None
 
 
 class DaliLoader:
@@ -150,8 +149,9 @@ class DaliLoader:
         with torch.cuda.stream(self._stream):
             clips = self._clips(samples, len(futures))
             frames = self._gather([s for s in samples if isinstance(s, _Fed)], clips, num_segments)
-            ready = None if self._stream is None else self._stream.record_event()
-        return _Decoded(tuple(samples), frames, ready)
+            if self._stream is not None:
+                self._stream.synchronize()  # DALI has its memory back when `clips` is gone
+        return _Decoded(tuple(samples), frames)
 
     def _clips(self, samples: list[_Fed | SkipError], most: int) -> list[Tensor]:
         """The distinct frames [U, H, W, 3] of every fed sample; samples that fail become skips."""
@@ -204,8 +204,7 @@ class DaliLoader:
 
     def _deliver(self, request: Request, decoded: _Decoded) -> Delivery:
         fed = [sample for sample in decoded.samples if isinstance(sample, _Fed)]
-        if decoded.ready is not None:
-            torch.cuda.current_stream().wait_event(decoded.ready)
+        if decoded.frames.is_cuda:
             decoded.frames.record_stream(torch.cuda.current_stream())
         kept = [i for i, sample in enumerate(decoded.samples) if isinstance(sample, _Fed)]
         num_segments, reader = request.places.shape[1], self._reader
