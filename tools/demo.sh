@@ -22,7 +22,7 @@ else
     run gdt samples synthetic --out "$out/synthetic"
     for split in train val; do
         run gdt shards build "$out/synthetic/$split" --out "$out/shards/$split" \
-            --labels "$out/synthetic/labels.csv" --clip-seconds 4 --workers 2
+            --labels "$out/synthetic/labels.csv" --clip-seconds 4 --size 96x96 --workers 2
     done
 fi
 
