@@ -23,7 +23,7 @@ def is_coarse(time_base: Fraction, sample_rate_hz: int) -> bool:
 
 
 def samples_of(
-    codec: str, extradata: bytes, packets: Sequence[bytes]
+    codec: str, extradata: bytes, sample_rate_hz: int, num_channels: int, packets: Sequence[bytes]
 ) -> npt.NDArray[np.int64] | None:
     """How many samples come out for each packet [P]; None if the decoder cannot say."""
     counts = np.zeros(len(packets), np.int64)
@@ -31,6 +31,8 @@ def samples_of(
         decoder: Any = av.CodecContext.create(codec, "r")
         if extradata:
             decoder.extradata = extradata
+        decoder.sample_rate = sample_rate_hz
+        decoder.layout = f"{num_channels}c"
         decoder.flags2 |= Flags2.skip_manual  # a codec's priming counts too
         for number, data in enumerate(packets):
             packet = av.Packet(data)
@@ -41,7 +43,7 @@ def samples_of(
             counts[-1 if frame.pts is None else frame.pts] += frame.samples
     except (av.FFmpegError, ValueError):
         return None
-    return counts
+    return counts if counts.any() else None
 
 
 def counted_out(

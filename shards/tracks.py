@@ -117,7 +117,8 @@ def _table(container: Any, stream: Any, packets: list[Any], data: bytes, member:
     keyframe = np.array([packet.is_keyframe for packet in packets], bool)
     priming, padding = _trimmed(packets[0])[0], _trimmed(packets[-1])[1]
     if header.kind == "audio" and is_coarse(header.time_base, header.sample_rate_hz):
-        counts = samples_of(header.codec, header.extradata, bodies)
+        rate, channels = header.sample_rate_hz, header.num_channels
+        counts = samples_of(header.codec, header.extradata, rate, channels, bodies)
         if counts is not None:
             pts = counted_out(pts, header.time_base, counts, header.sample_rate_hz)
             duration = counts

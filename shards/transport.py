@@ -57,7 +57,9 @@ class ElementaryStream:
         return int(self.offsets[piece]) + place - int(self.begins[piece])
 
     def place_of(self, offset: int) -> int:
-        """Which byte of the stream lies at `offset` of the file."""
+        """Which byte of the stream lies at `offset` of the file; its end if none does."""
+        if not len(self.offsets):
+            return len(self.data)
         piece = int(np.searchsorted(self.offsets, offset, side="right")) - 1
         return int(self.begins[piece]) + offset - int(self.offsets[piece])
 

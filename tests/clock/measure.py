@@ -6,7 +6,7 @@ in seconds of the author's clock.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,28 @@ Reader = Callable[[float], Answer]
 
 @dataclass(frozen=True)
 class Errors:
-    """The largest errors in seconds; NaN: there was no answer; infinite: it could not be read."""
+    """The largest errors in seconds, of what could be read; NaN where nothing could.
+
+    `whole`: every picture and all the sound that was asked for came out and was the clip's.
+    """
 
     video_seconds: float
     audio_seconds: float
+    whole: bool = True
 
     @classmethod
     def largest(cls, errors: Iterable["Errors"]) -> "Errors":
-        """The largest of each kind; one missing answer is a missing answer."""
+        """The largest of each kind."""
         each = list(errors)
         return cls(
-            float(np.max([e.video_seconds for e in each])),
-            float(np.max([e.audio_seconds for e in each])),
+            _largest([e.video_seconds for e in each]),
+            _largest([e.audio_seconds for e in each]),
+            all(e.whole for e in each),
         )
+
+
+def _largest(errors: Sequence[float]) -> float:
+    return max((e for e in errors if not math.isnan(e)), default=math.nan)
 
 
 def starts_of(variant: Variant) -> list[float]:
@@ -59,40 +68,39 @@ def starts_of(variant: Variant) -> list[float]:
 def errors_of(variant: Variant, start: float, answer: Answer) -> Errors:
     """The errors of an answer for the second that begins at `start` on the author's clock."""
     luma, audio = answer
-    return Errors(
-        math.nan if luma is None else _video_error(variant, start, luma),
-        math.nan if audio is None else _audio_error(variant, start, audio),
-    )
+    video_errors = [] if luma is None else list(_video_errors(variant, start, luma))
+    audio_errors = [] if audio is None else list(_audio_errors(variant, start, audio))
+    nothing_missing = len(video_errors) == NUM_FRAMES and audio is not None
+    readable = not np.isnan(video_errors + audio_errors).any()
+    return Errors(_largest(video_errors), _largest(audio_errors), nothing_missing and readable)
 
 
-def _video_error(variant: Variant, start: float, luma: NDArray[np.uint8]) -> float:
+def _video_errors(variant: Variant, start: float, luma: NDArray[np.uint8]) -> Iterator[float]:
     times = np.array([float(t) for t in variant.frame_times()])
     stops = np.append(times[1:], max(float(SECONDS), times[-1]))
-    worst = 0.0
     for number, picture in enumerate(luma):
         try:
             shown = int(np.abs(times - read_picture(picture)).argmin())
         except UnreadableClockError:
-            return math.inf
-        asked = start + (number + 0.5) / len(luma)
-        worst = max(worst, times[shown] - asked, asked - stops[shown])
-    return worst if worst > 1e-9 else 0.0
+            yield math.nan
+            continue
+        asked = start + (number + 0.5) / NUM_FRAMES
+        error = max(times[shown] - asked, asked - stops[shown])
+        yield error if error > 1e-9 else 0.0
 
 
-def _audio_error(variant: Variant, start: float, audio: NDArray[np.float32]) -> float:
-    worst = 0.0
-    for first in np.linspace(0, len(audio) - _WINDOW, _NUM_WINDOWS).astype(int).tolist():
+def _audio_errors(variant: Variant, start: float, audio: NDArray[np.float32]) -> Iterator[float]:
+    for first in np.linspace(0, SAMPLE_RATE_HZ - _WINDOW, _NUM_WINDOWS).astype(int).tolist():
         window = audio[first : first + _WINDOW]
         begin, end = (start + n / SAMPLE_RATE_HZ for n in (first, first + _WINDOW))
         if end < variant.audio_start - _ECHO_SECONDS:
-            if np.abs(window).max() > 0.02:
-                return math.inf  # a sound that is not there yet
+            silent = len(window) == _WINDOW and np.abs(window).max() < 0.02
+            yield 0.0 if silent else math.nan
         elif begin >= variant.audio_start and end <= SECONDS:
             try:
-                worst = max(worst, abs(read_sound(window, SAMPLE_RATE_HZ, near=begin) - begin))
+                yield abs(read_sound(window, SAMPLE_RATE_HZ, near=begin) - begin)
             except UnreadableClockError:
-                return math.inf
-    return worst
+                yield math.nan
 
 
 def ask(variant: Variant, reader: Reader) -> Errors:

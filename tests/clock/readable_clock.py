@@ -85,6 +85,8 @@ def read_sound(window: NDArray[np.float32], sample_rate_hz: int, near: float = 0
     Raises:
         UnreadableClockError: the window is not one unbroken piece of the sound.
     """
+    if len(window) < sample_rate_hz // 50:
+        raise UnreadableClockError(f"{len(window)} samples are too few to tell the time by")
     whole = sound(sample_rate_hz)
     first = max(0, round((near - 0.1) * sample_rate_hz))
     stop = round((near + 0.1) * sample_rate_hz) + len(window)

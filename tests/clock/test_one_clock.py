@@ -85,6 +85,7 @@ def test_unprepared_files_are_read_on_one_clock(variant: Variant, unprepared: Da
     reader = SegmentReader(unprepared, OPTIONS)
     number = CORPUS.index(variant)
     errors = ask(variant, lambda start: answer_of(reader.segments(number, [start])[0]))
+    assert errors.whole
     # An mp4's own edit list may cut between frames; every other frame is found exactly.
     assert errors.video_seconds <= (HALF_A_FRAME if variant.cut_seconds else 0.0005)
     assert errors.audio_seconds <= 2 * A_SAMPLE
@@ -105,6 +106,7 @@ def test_unprepared_files_begin_and_end_with_what_a_player_shows(
     for segment in answers[0 if not priming else 1 :]:
         start = segment.start_seconds + variant.offset
         errors = errors_of(variant, start, answer_of(segment))
+        assert errors.whole
         assert errors.video_seconds <= (HALF_A_FRAME if variant.cut_seconds else 0.0005)
         assert errors.audio_seconds <= 2 * A_SAMPLE
 
@@ -123,5 +125,6 @@ def test_shards_are_on_one_clock(variant: Variant, built: DataSet) -> None:
             errors.append(errors_of(variant, start, answer_of(segment)))
     assert len(errors) >= 3 * 2
     largest = Errors.largest(errors)
+    assert largest.whole
     assert largest.video_seconds <= HALF_A_FRAME + 0.0005  # and the rounding of the source's clock
     assert largest.audio_seconds <= 0.001
