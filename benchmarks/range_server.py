@@ -30,6 +30,7 @@ class Fault:
         reset_after: break the connection after this many bytes of the body, with a TCP reset.
         stop_after: end the body after this many bytes, and the connection in good order.
         stall_after: send this many bytes of the body, and no more until the client leaves.
+        trickle_seconds: send a byte, wait this long, and so on.
         status: answer with this, and nothing else.
         retry_after: the header that goes with it.
         content_range: this in place of the right header.
@@ -43,6 +44,7 @@ class Fault:
     reset_after: int | None = None
     stop_after: int | None = None
     stall_after: int | None = None
+    trickle_seconds: float = 0.0
     status: int | None = None
     retry_after: str | None = None
     content_range: str | None = None
@@ -192,8 +194,14 @@ class _Handler(BaseHTTPRequestHandler):
         cuts = [
             c for c in (fault.reset_after, fault.stop_after, fault.stall_after) if c is not None
         ]
-        if not cuts:
+        if fault.trickle_seconds:
+            for i in range(len(body)):
+                self.wfile.write(body[i : i + 1])
+                self.wfile.flush()
+                time.sleep(fault.trickle_seconds)
+        elif not cuts:
             self.wfile.write(body)
+        if not cuts:
             return len(body)
         cut = min(cuts[0], max(0, len(body) - 1))
         self.wfile.write(body[:cut])

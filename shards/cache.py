@@ -128,9 +128,9 @@ class FileCache:
             ShardError: it cannot be kept: too large for the limit, or the disk is full.
         """
         path = self._files.folder / sha256
-        if self._holds(path, sha256):
-            return path
         try:
+            if self._holds(path, sha256):
+                return path
             with _locked(self._files.folder.parent, f"fetching-{sha256[0]}"):
                 if self._holds(path, sha256):
                     return path
@@ -154,9 +154,10 @@ class FileCache:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     path.unlink(missing_ok=True)
                     return False
-            os.utime(path)
         except FileNotFoundError:
             return False
+        with contextlib.suppress(OSError):  # a cache may be read-only
+            os.utime(path)
         return True
 
 
@@ -172,7 +173,7 @@ class RangeCache:
         folder = f"{self._files.folder}/{sample}"
         try:
             names = os.listdir(folder) if self._files.limit_bytes else []
-        except FileNotFoundError:
+        except OSError:  # none there, or a disk that fails: as good as none
             return []
         for name in names:
             match = _EXTENT.fullmatch(name)
@@ -189,8 +190,8 @@ class RangeCache:
                     os.utime(path)
                 else:
                     os.unlink(path)
-            except FileNotFoundError:
-                continue  # dropped for room by another reader
+            except OSError:
+                continue  # dropped for room by another reader, mostly
         return sorted(pieces)
 
     def put(self, sample: str, piece: Piece) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -140,15 +141,15 @@ def test_a_reader_fetches_ahead_and_asks_for_the_rest(
 def test_ranges_of_one_call_and_reads_of_several_threads_run_at_once(
     local: DataSet, afar: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    samples = [far.sample(i) for i in range(len(far))]
-    server.clear()
-    server.latency_seconds = 0.2
-    far.read_many(samples[0], segment(samples[0]))
-    assert server.most_at_once == 2
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda i: same(local, far, i), range(8)))
-    assert server.most_at_once > 8
+    far = afar(attempts=1)
+    for first in (0, 4, 8):
+        far.sample(first)  # its shard's index
+    for samples in ([0], range(1, 9)):
+        # nobody is answered before picture and sound of all of them are asked for
+        together = threading.Barrier(2 * len(samples))
+        server.faults = lambda *_, b=together: b.wait(60) and None
+        with ThreadPoolExecutor(len(samples)) as pool:
+            assert all(pool.map(lambda i: same(local, far, i), samples))
 
 
 def test_no_more_connections_than_allowed(local: DataSet, afar: Open, server: RangeServer) -> None:
@@ -165,16 +166,19 @@ def test_one_thread_opens_a_shard_and_the_others_are_not_held_up(
     far = afar()
     far.sample(11)
     server.clear()
+    asked, go = threading.Event(), threading.Event()
 
-    def slow_index(_: int, request: Request) -> Fault | None:
-        return Fault(delay_seconds=0.5) if request.name == "shard-000000.tar.index" else None
+    def hold(_: int, __: Request) -> None:
+        asked.set()
+        assert go.wait(60)
 
-    server.faults = slow_index
+    server.faults = hold
     with ThreadPoolExecutor(5) as pool:
         waiting = [pool.submit(far.sample, i) for i in range(4)]
-        other = pool.submit(far.sample, 11)
-        other.result()
+        assert asked.wait(60)
+        pool.submit(far.sample, 11).result(60)
         assert not any(w.done() for w in waiting)
+        go.set()
         assert [w.result().key for w in waiting] == [f"clip-{i:04d}" for i in range(4)]
     assert [r.name for r in server.requests] == ["shard-000000.tar.index"]
 
