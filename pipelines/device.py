@@ -39,6 +39,7 @@ from pipelines.crop import Uniform
 from pipelines.draws import uniform
 from pipelines.log_mel import LogMel, LogMelSpectrogram
 from pipelines.raw_batch import RawBatch
+from pipelines.recycle import Recycler
 
 __all__ = ["DeviceOptions", "DeviceTransform"]
 
@@ -104,6 +105,7 @@ class DeviceTransform:
                 "or backwards, so at most 2"
             )
         self.log_mel = LogMelSpectrogram(options.log_mel)
+        self._memory = Recycler(limit=2 * len(plan.modalities))
 
     @torch.no_grad()
     def __call__(self, raw: RawBatch) -> Batch:
@@ -154,7 +156,10 @@ class DeviceTransform:
         augment = _augmenter(raw.frames.device, options, self.training)
         rows_a_pass = _BYTES_A_PASS[raw.frames.device.type] // max(1, raw.frames[:1].numel())
         shape = (len(raw), len(versions), 3, raw.frames.shape[1], options.size, options.size)
-        out = raw.frames.new_empty(shape, dtype=torch.float32)
+        if raw.frames.device.type == "cpu":
+            out = torch.from_numpy(self._memory.empty(shape, np.float32))
+        else:
+            out = raw.frames.new_empty(shape, dtype=torch.float32)
         for number, version in enumerate(versions):
             draw = version.draw(name) if self.training else None
             for start in range(0, len(raw), max(1, rows_a_pass)):

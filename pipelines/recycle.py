@@ -24,12 +24,15 @@ class Recycler:
         self._free: list[NDArray[np.uint8]] = []
         self._lock = Lock()
 
+    def __reduce__(self) -> Any:
+        return (Recycler, (self._limit,))  # a copy in another process starts with nothing
+
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array of unspecified content, like `np.empty`."""
         dtype = np.dtype(dtype)
         memory = self._take(math.prod(shape) * dtype.itemsize)
         # An array that owns no memory is what all its views refer to, if its base is no array.
-        array = np.frombuffer(memoryview(memory), dtype, math.prod(shape))
+        array = np.frombuffer(memory.data, dtype, math.prod(shape))
         weakref.finalize(array, self._give_back, memory).atexit = False
         return array.reshape(shape)
 

@@ -1,4 +1,5 @@
 import gc
+import pickle
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,12 @@ def test_what_is_held_is_never_handed_out_again() -> None:
             held.append((number, tensor))
     for number, tensor in held:
         assert (tensor == number).all()
+
+
+def test_a_copy_starts_with_nothing() -> None:
+    recycler = Recycler(limit=2)
+    recycler.empty((3,), np.uint8)
+    assert pickle.loads(pickle.dumps(recycler)).empty((3,), np.uint8).shape == (3,)
 
 
 def test_only_so_much_is_kept() -> None:
