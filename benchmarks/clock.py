@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.backends import make_backend
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import DataSet
 from tests.clock.corpus import CORPUS, Variant, make_corpus
@@ -75,6 +76,7 @@ def ours_unprepared(dataset: DataSet, decoder: str, variant: Variant) -> Errors:
 
 
 def torchcodec_reader(seek_mode: str, path: Path, _zero: float) -> Reader:
+    make_backend("torchcodec")  # says what is missing
     decoders: Any = import_module("torchcodec.decoders")
     video = decoders.VideoDecoder(path, seek_mode=seek_mode, dimension_order="NHWC")
     audio = decoders.AudioDecoder(path, sample_rate=SAMPLE_RATE_HZ, num_channels=1)

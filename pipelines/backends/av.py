@@ -21,6 +21,9 @@ from shards import Track
 __all__ = ["PacketDecoder"]
 
 _MAX_CONTEXTS = 16  # a thread: clips of one data set share one or two headers
+#: Sound decoders that a flush makes as new. Others (AAC, AC-3) fill in noise from a generator that
+#: runs on, so that what they give would depend on what was decoded before.
+_FLUSHED_AS_NEW: Final = ("alac", "flac", "mp3", "mp3float", "opus", "pcm_", "vorbis")
 _PLANAR_420: Final = ("yuv420p", "yuvj420p")  # the same bytes; the range is in the index
 
 #: Codec → seconds to decode ahead of the first wanted sample, for what overlaps between packets.
@@ -144,7 +147,7 @@ class PacketDecoder:
 
 
 class _Decoding:
-    """A context of this thread for a track; forgotten when decoding with it fails."""
+    """A context of this thread for a track; forgotten when it is not to be used again."""
 
     def __init__(self, contexts: "OrderedDict[tuple[Any, ...], Any]", track: Track) -> None:
         self._contexts, self._track = contexts, track
@@ -161,7 +164,8 @@ class _Decoding:
         return context
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None:
+        as_new = self._track.kind == "video" or self._track.codec.startswith(_FLUSHED_AS_NEW)
+        if error is not None or not as_new:
             self._contexts.pop(self._key, None)
         if isinstance(error, av.FFmpegError):
             raise MediaError("decode", f"{self._track.codec}: {error}") from error

@@ -3,6 +3,7 @@
 import io
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,23 @@ def test_av1_is_decoded_or_counted_or_refused(tmp_path: Path) -> None:
     assert sum(backend.fallbacks.values()) == 1
     with pytest.raises(RuntimeError, match=r"decord does not decode .*av1.*fallback = 'count'"):
         pictures(dataset, "decord")
+
+
+@pytest.mark.parametrize("name", ["av", *BIT_EXACT])
+def test_threads_share_a_backend(name: str, unprepared: DataSet) -> None:
+    backend_or_skip(name)
+    reader = SegmentReader(unprepared, SegmentOptions(decoder=name, num_frames=8))
+    starts = [reader.span(unprepared.sample(n))[0] + 0.4 for n in range(6)]
+
+    def read(number: int) -> Any:
+        return reader.segments(number % 6, [starts[number % 6]])[0]
+
+    alone = [read(number) for number in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(read, range(24)))
+    for number, segment in enumerate(together):
+        assert np.array_equal(segment.video, alone[number % 6].video)
+        assert np.array_equal(segment.audio, alone[number % 6].audio)
 
 
 @pytest.mark.parametrize("name", BIT_EXACT)
