@@ -113,7 +113,9 @@ def _build_chain(kind: _Kind, options: BuildOptions) -> Any:
         inner = box
     else:
         inner = _fitting_size(kind, box)
-    scale = f"scale={inner[0]}:{inner[1]}:flags=bicubic:out_color_matrix=bt709:out_range=limited"
+    # exact rounding costs 5 % of the scaling, and gives the same pictures on every processor
+    scale = f"scale={inner[0]}:{inner[1]}:flags=bicubic+accurate_rnd+bitexact"
+    scale += ":out_color_matrix=bt709:out_range=limited"
     if kind.colorspace != _RGB_MATRIX:
         guess = {"bt709": "bt709", "bt601": "smpte170m"}[matrix_name(kind.colorspace, kind.height)]
         scale += f":in_color_matrix={_FILTER_MATRIX.get(kind.colorspace, guess)}"
