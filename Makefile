@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the main job on a real film
 # make test   sets everything up and passes the tests
 # make check  format, lint, types, quick tests
+# make gpu-check  on a machine with a GPU: its tests and benchmarks
 # TORCH=system uses the torch, torchvision and torchaudio that PYTHON already has.
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ VENV_FLAGS :=
 TORCH_LOCK := -r requirements/torch.txt
 endif
 
-.PHONY: demo test check format lock gpu-check clean help
+.PHONY: demo test check format gpu-check lock clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -44,18 +45,27 @@ check: $(VENV)/installed-test
 	$(BIN)/mypy .
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu" -q
 
+# On a machine with a GPU: the tests marked gpu and the GPU benchmarks, as a table in docs/gpu.md.
+gpu-check: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.gpu
+
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # The torch stack has a lock of its own, so that a torch that is already there can take its place.
 TORCH_STACK := ^(torch|torchaudio|torchvision|triton|cuda-[a-z]*|nvidia-[a-z0-9-]*)==
-COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	--constraint requirements/torch.in pyproject.toml
 
 lock: $(UV)
-	$(COMPILE) --constraint requirements/torch.in | grep -E '$(TORCH_STACK)' > requirements/torch.txt
-	$(COMPILE) --constraint requirements/torch.in --extra test --extra dev | grep -vE '$(TORCH_STACK)' > requirements/test.txt
-	$(COMPILE) --constraint requirements/torch.in --constraint requirements/test.txt | grep -vE '$(TORCH_STACK)' > requirements/run.txt
+	$(COMPILE) --extra test --extra dev > requirements/test.txt
+	$(COMPILE) --constraint requirements/test.txt > requirements/run.txt
+	grep -E '$(TORCH_STACK)' requirements/run.txt > requirements/torch.txt
+	for lock in run test; do \
+		grep -vxFf requirements/torch.txt requirements/$$lock.txt > $(VENV)/lock.txt; \
+		mv $(VENV)/lock.txt requirements/$$lock.txt; \
+	done
 
 clean:
 	rm -rf demo runs
