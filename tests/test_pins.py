@@ -21,6 +21,7 @@ def test_hooks_and_lock_use_the_pins_of_the_dev_extra() -> None:
 
 def test_the_run_lock_is_part_of_the_test_lock() -> None:
     run, test = (
-        set((ROOT / f"requirements/{name}.txt").read_text().splitlines()) for name in ("run", "test")
+        set((ROOT / f"requirements/{name}.txt").read_text().splitlines())
+        for name in ("run", "test")
     )
     assert run - test == set()

@@ -205,7 +205,8 @@ article { display: flex; gap: 14px; padding: 14px; margin-bottom: 14px; backgrou
 .query { flex: 0 0 172px; min-width: 0; padding-right: 14px; border-right: 1px solid var(--line); }
 .hits { flex: 1; display: flex; gap: 10px; overflow-x: auto; align-items: flex-start; }
 .gap { align-self: center; color: var(--faint); padding: 0 2px; }
-.card { flex: 0 0 158px; min-width: 0; padding: 6px; border: 2px solid transparent; border-radius: 8px; }
+.card { flex: 0 0 158px; min-width: 0; padding: 6px;
+  border: 2px solid transparent; border-radius: 8px; }
 .query .card { padding: 6px 0; border: 0; }
 .card.right { border-color: var(--good); background: var(--good-soft); }
 .head { display: flex; justify-content: space-between; gap: 6px; font-size: 13px;
