@@ -37,13 +37,13 @@ demo: $(VENV)/installed-run
 	@PATH="$(abspath $(BIN)):$$PATH" sh tools/demo.sh
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu" -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" -q
 
 # On a machine with a GPU: the tests marked gpu and the GPU benchmarks, as a table in docs/gpu.md.
 gpu-check: $(VENV)/installed-test
