@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from shards.errors import ShardError
-from shards.index import COLUMNS, FORMAT, HEADER_KEY, VERSION, encode_header
+from shards.index_file import COLUMNS, FORMAT, HEADER_KEY, VERSION, encode_header
 from shards.sample import check_key
 from shards.tracks import CodecHeader, TrackTable
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from shards import IndexFormatError, ShardError, ShardIndex
-from shards.index import COLUMNS, HEADER_KEY
+from shards.index_file import COLUMNS, HEADER_KEY
 from tests.shards.small import write_shard
 
 Columns = dict[str, Any]
@@ -130,7 +130,7 @@ def test_a_spoilt_index_is_refused_with_its_cause(shard: Path, index_path: Path,
 
 
 @pytest.mark.parametrize("field", ["time_base", "frame_rate", "extradata", "width", "kind"])
-@pytest.mark.parametrize("value", ["1/0", "x", -1, None, [], "é", {"a": 1}, 1.5])
+@pytest.mark.parametrize("value", ["1/0", "x", -1, None, [], "é", {"a": 1}, 1.5, "1e999999999"])
 def test_a_spoilt_codec_header_is_refused(
     shard: Path, index_path: Path, field: str, value: object
 ) -> None:
