@@ -18,14 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.backends import Backend, MediaError, choose_decoder, make_backend
+from pipelines.backends import Backend, MediaError, Read, choose_decoder, make_backend
 from pipelines.backends.feed import Feed, feed_of
+from pipelines.backends.packets import runs_of
 from pipelines.faults import SkipError
 from pipelines.resample import read_sound
 from shards import DataSet, IndexedSample, ShardError, Track
 
 __all__ = ["Segment", "SegmentOptions", "SegmentReader"]
 
+_PREROLL_SECONDS = 0.3  # the longest that an audio decoder is fed ahead
 _TICK_TOLERANCE = 1e-6  # a time this close below a frame's own counts as the frame's
 
 
@@ -184,8 +186,8 @@ class SegmentReader:
         Raises:
             SkipError: this sample cannot be had; names shard, key, stage and cause.
         """
-        read = partial(self.dataset.read, sample)
         with _naming(sample):
+            read = self._reader(sample, starts, video=frames is not None, audio=audio is not None)
             if frames is not None:
                 track = _track(sample, "video")
                 self._check_size(sample, track)
@@ -214,7 +216,8 @@ class SegmentReader:
             track = _track(sample, "video")
             self._check_size(sample, track)
             wanted = frames_on_screen(track, starts, self.options)
-            return feed_of(partial(self.dataset.read, sample), track, wanted.ravel())
+            read = self._reader(sample, starts, video=True, audio=False)
+            return feed_of(read, track, wanted.ravel())
 
     def segments(self, index: int, starts: Sequence[float]) -> list[Segment]:
         """The segments of sample `index` that start at `starts` seconds.
@@ -255,6 +258,30 @@ class SegmentReader:
             )
             for k, start in enumerate(starts)
         ]
+
+    def _reader(
+        self, sample: IndexedSample, starts: NDArray[np.float64], *, video: bool, audio: bool
+    ) -> Read:
+        """Reads the sample's bytes; from afar, those the segments need are asked for together."""
+        if not self.dataset.is_remote:
+            return partial(self.dataset.read, sample)
+        spans: list[tuple[Track, int, int]] = []
+        if video:
+            track = _track(sample, "video")
+            wanted = frames_on_screen(track, starts, self.options).ravel()
+            spans += [(track, run.first, run.stop) for run in runs_of(track.packets, wanted)]
+        if audio:
+            track = _track(sample, "audio")
+            ends = starts[:, None] + (-_PREROLL_SECONDS, self.options.seconds)
+            places = np.searchsorted(track.packets.pts, ends / float(track.time_base), "right")
+            spans += [(track, max(0, a - 1), b) for a, b in places.tolist()]
+        ranges = []
+        for track, first, stop in spans:
+            if track.transport is None:  # packets in pieces have no range of their own
+                begin = int(track.packets.offset[first])
+                last = int(track.packets.offset[stop - 1]) + int(track.packets.size[stop - 1])
+                ranges.append((begin, last - begin))
+        return self.dataset.reader(sample, ranges)
 
     def _check_size(self, sample: IndexedSample, track: Track) -> None:
         if self.options.frame_size is None and (

@@ -14,7 +14,7 @@ app.command("knn")(knn)
 @app.command()
 def retrieval(
     run: Annotated[Path, typer.Option(help="Run folder of `gdt pretrain`.")],
-    shards: Annotated[Path, typer.Option(help="Shards that the run did not train on.")],
+    shards: Annotated[str, typer.Option(help="Folder or URL of shards it did not train on.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; RUN/retrieval if absent.")
     ] = None,

@@ -8,8 +8,8 @@ import typer
 
 def knn(
     run: Annotated[Path, typer.Option(help="Run folder of `gdt pretrain`.")],
-    train: Annotated[Path, typer.Option(help="Shards whose clips vote; built with --labels.")],
-    test: Annotated[Path, typer.Option(help="Shards whose labels are to be found.")],
+    train: Annotated[str, typer.Option(help="Shards whose clips vote; built with --labels.")],
+    test: Annotated[str, typer.Option(help="Shards whose labels are to be found.")],
     k: Annotated[
         str, typer.Option(help="How many neighbours vote; several with commas between.")
     ] = "1,5,20",

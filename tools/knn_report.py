@@ -46,8 +46,8 @@ class KnnResult:
 
 def evaluate_knn(
     run_path: Path,
-    train: Path,
-    test: Path,
+    train: str | Path,
+    test: str | Path,
     *,
     ks: Sequence[int] = (1, 5, 20),
     segments_per_clip: int = 4,

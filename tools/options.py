@@ -3,10 +3,11 @@
 Each is one table of a config; the other tables are the option classes of the rooms themselves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pipelines.stream import StreamOptions
+from shards import RemoteOptions
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
@@ -16,12 +17,14 @@ class DataOptions(StreamOptions):
     """`[data]`: where the shards lie, and the stream's own options.
 
     Attributes:
-        shards: folder of a data set, as `gdt shards build` wrote it; relative to the folder the
-            command runs in.
+        shards: folder or URL (http, https, s3, …) of a data set, as `gdt shards build` wrote it; a
+            folder is relative to the one the command runs in.
+        remote: cache, retries and connections, where `shards` is a URL.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     shards: str
+    remote: RemoteOptions = field(default_factory=RemoteOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()

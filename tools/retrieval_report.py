@@ -56,7 +56,7 @@ class RetrievalResult:
 
 def evaluate_retrieval(
     run_path: Path,
-    shards: Path,
+    shards: str | Path,
     out: Path,
     *,
     segments_per_clip: int = 5,

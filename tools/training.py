@@ -211,7 +211,8 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
-    module = Pretraining(config, DataSet.open(config.data.shards), folder)
+    dataset = DataSet.open(config.data.shards, remote=config.data.remote)
+    module = Pretraining(config, dataset, folder)
     options, losses = config.trainer, LossFile(folder.losses)
     progress = TrainingProgress(config.data.batch_size, options.epochs, module.num_steps)
     trainer = Trainer(

@@ -10,7 +10,7 @@ from benchmarks.textured_shards import write_textured_shards
 from gdt import Plan
 from pipelines.faults import Ledger
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions
+from pipelines.segment import SegmentOptions, SegmentReader
 from pipelines.stream import Stream, StreamOptions
 from shards import DataSet, RemoteOptions
 
@@ -84,3 +84,17 @@ def test_what_cannot_be_had_is_a_named_skip(local: DataSet, tmp_path: Path) -> N
     assert sample.key in line
     assert "gave up after 2 attempts" in line
     assert "status 503" in line
+
+
+def test_what_the_segments_of_a_sample_need_is_asked_for_together(
+    local: DataSet, tmp_path: Path
+) -> None:
+    """Two shifts of picture and sound are at most four ranges; near ones are asked for as one."""
+    with RangeServer(Path(local.path)) as server:
+        options = RemoteOptions(cache_folder=str(tmp_path), range_cache_bytes=0)
+        far = DataSet.open(server.url, remote=options)
+        far.sample(0)  # the index
+        before = far.traffic.requests
+        reader = SegmentReader(far, SegmentOptions())
+        reader.segments(0, [0.1, 1.9])
+        assert far.traffic.requests - before <= 4
