@@ -65,7 +65,7 @@ def _draw_losses(config: "Config", folder: "RunFolder") -> None:
     """Draw the loss curve, with the loss of equal embeddings where the plan alone gives it."""
     import torch
 
-    from gdt import plan_loss
+    from gdt import contrastive_loss
     from tools.losses import read_losses
     from tools.pictures import loss_curve
 
@@ -73,7 +73,9 @@ def _draw_losses(config: "Config", folder: "RunFolder") -> None:
     if config.model.method != "moco":  # whose keys come from a queue
         plan = config.build_plan()
         codes = plan.codes(torch.arange(config.data.batch_size))
-        chance = float(plan_loss(plan, torch.zeros(len(codes), 1), codes, 1.0))
+        equal = torch.zeros(len(codes), 1)
+        tables = plan.contrast(codes, codes), plan.weight(codes, codes)
+        chance = float(contrastive_loss(equal, equal, *tables, 1.0))
     rows = read_losses(folder.path)
     loss_curve(
         [row.step for row in rows],

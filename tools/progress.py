@@ -37,7 +37,10 @@ class TrainingProgress(Callback):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; a resumed run's rate counts its own steps only."""
+        """Start the clock; a resumed run's rate counts its own steps only. One rank shows it."""
+        self._is_shown = trainer.is_global_zero
+        if not self._is_shown:
+            return
         self._first_step = trainer.global_step
         self._start = self._last_line = time.monotonic()
         self._bar.start()
@@ -49,6 +52,8 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar, or print a line when the last one is some seconds old."""
+        if not self._is_shown:
+            return
         step, now = trainer.global_step, time.monotonic()
         rate = self.samples_per_step * (step - self._first_step) / max(1e-9, now - self._start)
         status = (

@@ -16,15 +16,17 @@ from pathlib import Path
 from tools.config import Config, differing_keys, load_config
 
 #: What may change between two attempts of one run: where and how fast it runs, not what it learns.
+#: Beginnings of the lines of `differing_keys`.
 _FREE_ON_RESUME = (
-    "data.shards",  # the stream's fingerprint says whether it is the same data set
-    "data.threads",
-    "data.prefetch",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.checkpoint_every_steps",
+    "data.shards:",  # the stream's fingerprint says whether it is the same data set
+    "data.threads:",
+    "data.prefetch:",
+    "data.remote.",
+    "trainer.accelerator:",
+    "trainer.devices:",
+    "trainer.num_nodes:",
+    "trainer.strategy:",
+    "trainer.checkpoint_every_steps:",
 )
 
 
@@ -73,7 +75,7 @@ class RunFolder:
         if self.config.exists():
             saved = load_config(self.config)
             differing = differing_keys(config, saved)
-            kept = [line for line in differing if line.partition(":")[0] not in _FREE_ON_RESUME]
+            kept = [line for line in differing if not line.startswith(_FREE_ON_RESUME)]
             if kept:
                 raise RunError(
                     f"{self.path} already holds a run of another config. This one differs in\n  "
