@@ -7,17 +7,17 @@ depend on the number of workers, nor on interruptions.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from shards import media, report
-from shards.cutting import PlannedSource, clip_counts, cut, parts, tails
-from shards.errors import BuildError, IndexFormatError
+from shards.cutting import PlannedSource, cut, parts
+from shards.errors import BuildError, IndexFormatError, SourceError
 from shards.index import ShardIndex
+from shards.lists import is_list, read_lists
 from shards.manifest import MANIFEST_NAME, Manifest
 from shards.options import BuildOptions
+from shards.planning import plan_line, planned_source
 from shards.pool import WorkerFailure, WorkerPool
 from shards.report import BuildSummary
 from shards.sources import Labels, Source, list_sources, with_labels
@@ -39,10 +39,10 @@ def build(
     time_limit_seconds: float = 600.0,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> BuildSummary:
-    """Build shards from folders and files into `out`; see BuildOptions for the choices.
+    """Build shards from folders, files and lists into `out`; see BuildOptions for the choices.
 
     Args:
-        sources: folders (with all that is in them) and files.
+        sources: folders (with all that is in them) and files; or lists, see `shards.lists`.
         out: a new or empty folder, or one where this very build was interrupted.
         options: what decides the bytes.
         num_workers: worker processes; decides nothing but the time.
@@ -54,8 +54,7 @@ def build(
         BuildError: nothing can be built, and why; one source's fault is only counted.
     """
     table = Labels(labels) if labels is not None else None
-    apart = [out] + ([labels] if labels is not None else [])
-    listed = list_sources(sources, leave_out=apart)
+    listed = _listed(sources, out, labels)
     with Target(out) as target, WorkerPool(num_workers, time_limit_seconds) as pool:
         try:
             summary = _Build(target, options, pool, progress).run(with_labels(listed, table))
@@ -67,6 +66,23 @@ def build(
     if table is not None:
         summary.labels_without_source = table.unused()
     return summary
+
+
+def _listed(given: Sequence[Path], out: Path, labels: Path | None) -> Iterator[Source]:
+    lists = [path for path in given if is_list(path)]
+    if not lists:
+        return list_sources(given, leave_out=[out] + ([labels] if labels is not None else []))
+    if len(lists) < len(given):
+        raise BuildError(
+            f"List {lists[0]} is given together with folders or videos; build them apart, or name "
+            "those videos in the list too."
+        )
+    if labels is not None:
+        raise BuildError(
+            f"Labels {labels} are given with the list {lists[0]}; a list has them in its own "
+            "column, label."
+        )
+    return read_lists(lists)
 
 
 class _Build:
@@ -104,7 +120,7 @@ class _Build:
         number = 0
         with temporary.open("wb") as file:
             for number, (source, found) in enumerate(self._pool.map(_probe, sources), start=1):
-                line = _plan_line(number, source, found, self._options)
+                line = plan_line(number, source, found, self._options)
                 self._total += line.get("clips", 0)
                 file.write(report.jsonl([line]))
                 self._progress("probe", number, None)
@@ -144,7 +160,7 @@ class _Build:
     def _planned(self) -> Iterator[PlannedSource]:
         for line in report.read_jsonl(self._plan):
             if "skip" not in line:
-                yield _planned_source(line)
+                yield planned_source(line)
 
     def _count(self, clips: int) -> None:
         self._done += clips
@@ -243,6 +259,8 @@ _Task = tuple[int, Unit, bool]  # shard number, unit, whether it is the shard's 
 
 
 def _probe(source: Source) -> media.Probe:
+    if source.listed and not source.path.is_file():
+        raise SourceError("open", "no such file", str(source.path))
     return media.probe(source.path)
 
 
@@ -260,39 +278,3 @@ def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) ->
     for sample in result.samples:
         writer.add(sample.key, sample.members, sample.tracks)
     return report.unit_line(*about, len(result.samples), result.skipped, result.details)
-
-
-def _plan_line(
-    number: int, source: Source, found: media.Probe | WorkerFailure, options: BuildOptions
-) -> dict[str, Any]:
-    line: dict[str, Any] = {"number": number, "name": source.name, "path": str(source.path)}
-    if isinstance(found, WorkerFailure):
-        error = found.error
-        return line | {"skip": [error.stage, error.cause, error.detail]}
-    line |= asdict(found) | {"row": source.row}
-    line["origin"], line["duration_seconds"] = str(found.origin), str(found.duration_seconds)
-    if "audio" in options.require and not found.has_audio:
-        return line | {"skip": ["probe", "no audio stream", "needed: see --require"]}
-    planned = _planned_source(line)
-    counts = clip_counts(planned, options)
-    if not any(counts.values()):
-        has, needs = float(found.duration_seconds), float(options.clip_length)
-        detail = f"{has:.3f} s; a clip is {needs:g} s"
-        return line | {"skip": ["cut", "too short for one clip", detail]}
-    if tails(planned, options):
-        line["skipped_clips"] = {"a tail shorter than a clip": tails(planned, options)}
-    return line | {"clips": sum(counts.values())}
-
-
-def _planned_source(line: dict[str, Any]) -> PlannedSource:
-    return PlannedSource(
-        number=line["number"],
-        name=line["name"],
-        path=line["path"],
-        size=line["size"],
-        mtime_ns=line["mtime_ns"],
-        origin=Fraction(line["origin"]),
-        duration_seconds=Fraction(line["duration_seconds"]),
-        has_audio=line["has_audio"],
-        row=line["row"],
-    )

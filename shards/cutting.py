@@ -20,7 +20,10 @@ WHOLE, TRAIN, HELD_OUT = "", "train", "val"
 
 @dataclass(frozen=True)
 class PlannedSource:
-    """A probed source that will be cut: times in seconds of its own clock."""
+    """A probed source that will be cut: times in seconds of its own clock.
+
+    Clips are cut from [start_seconds, stop_seconds), and never after the source's end.
+    """
 
     number: int
     name: str
@@ -31,6 +34,17 @@ class PlannedSource:
     duration_seconds: Fraction
     has_audio: bool
     row: dict[str, Any] = field(default_factory=dict)
+    start_seconds: Fraction = Fraction(0)
+    stop_seconds: Fraction | None = None
+    range_text: str = ""
+
+    @property
+    def span(self) -> tuple[Fraction, Fraction]:
+        """The range that there is to cut; empty where it begins after the source's end."""
+        stop = self.duration_seconds
+        if self.stop_seconds is not None:
+            stop = min(stop, self.stop_seconds)
+        return self.start_seconds, max(self.start_seconds, stop)
 
 
 def parts(options: BuildOptions) -> tuple[str, ...]:
@@ -40,28 +54,41 @@ def parts(options: BuildOptions) -> tuple[str, ...]:
 
 def ranges(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[Fraction, Fraction]]:
     """The time range of a source that each part gets; parts that get nothing are left out."""
-    whole = (Fraction(0), source.duration_seconds)
+    start, end = source.span
     if not options.holdout:
-        return {WHOLE: whole}
+        return {WHOLE: (start, end)}
     if options.split_by == "source":
         digest = hashlib.sha256(b"holdout\0" + source.name.encode("utf-8", "surrogateescape"))
         held_out = int.from_bytes(digest.digest()[:8], "big") < options.holdout * 2**64
-        return {HELD_OUT if held_out else TRAIN: whole}
+        return {HELD_OUT if held_out else TRAIN: (start, end)}
     rate = options.frame_rate
-    split = source.duration_seconds * (1 - exact_seconds(options.holdout))
-    split = Fraction(math.ceil(split * rate)) / rate
-    stop = max(Fraction(0), split - exact_seconds(options.gap_seconds))
-    return {TRAIN: (Fraction(0), stop), HELD_OUT: (split, source.duration_seconds)}
+    trained = (end - start) * (1 - exact_seconds(options.holdout))
+    split = start + Fraction(math.ceil(trained * rate)) / rate
+    stop = max(start, split - exact_seconds(options.gap_seconds))
+    return {TRAIN: (start, stop), HELD_OUT: (split, end)}
 
 
 def clip_counts(source: PlannedSource, options: BuildOptions) -> dict[str, int]:
     """How many whole clips each part gets of a source."""
+    return {
+        part: _whole_clips(stop - start, options)
+        for part, (start, stop) in ranges(source, options).items()
+    }
+
+
+def _whole_clips(seconds: Fraction, options: BuildOptions) -> int:
     # a declared length may miss the last frame's own time; half a frame is within "on screen"
     slack = 1 / (2 * options.frame_rate)
-    found = {}
-    for part, (start, stop) in ranges(source, options).items():
-        found[part] = max(0, int((stop - start + slack) / options.clip_length))
-    return found
+    return max(0, int((seconds + slack) / options.clip_length))
+
+
+def clips_after_end(source: PlannedSource, options: BuildOptions) -> int:
+    """How many whole clips a range asks for that the source is too short for."""
+    start, end = source.span
+    if source.stop_seconds is None:
+        return 0
+    asked = _whole_clips(source.stop_seconds - start, options)
+    return asked - _whole_clips(end - start, options)
 
 
 def tails(source: PlannedSource, options: BuildOptions) -> int:
@@ -114,4 +141,5 @@ def _unit(s: PlannedSource, part: str, first_clip: int, count: int, start: Fract
         start_seconds=start,
         has_audio=s.has_audio,
         row=s.row,
+        range_text=s.range_text,
     )

@@ -85,6 +85,8 @@ def _source_line(planned: dict[str, Any], units: list[dict[str, Any]]) -> dict[s
         skipped.update(unit["skipped"])
         details += unit["details"]
     line: dict[str, Any] = {"source": planned["name"], "clips": sum(clips.values())}
+    if "listed" in planned:
+        line["listed"] = planned["listed"]
     if any(part != "all" for part in clips):
         line["clips_by_part"] = dict(clips)
     if skipped:

@@ -36,17 +36,19 @@ def check_key(key: str) -> str:
     return key
 
 
-def key_from_source(name: str, clip: int) -> str:
+def key_from_source(name: str, clip: int, range_text: str = "") -> str:
     """The key of clip number `clip` of the source called `name` (its path in the source folder).
 
     A readable stem, then 60 bits of the whole name's hash, so that equal stems in different
-    folders stay distinct, then the clip's number. It depends on nothing but its arguments, so any
-    part of a build, on any machine, makes the same keys.
+    folders stay distinct, then the clip's number. `range_text` names the part of the source that
+    clips are numbered in, and goes into the hash. The key depends on nothing but its arguments, so
+    any part of a build, on any machine, makes the same keys.
     """
     stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:40] or "clip"
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    whole = f"{name}\0{range_text}" if range_text else name  # no file name holds a 0
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).digest()
     return f"{slug}-{base64.b32encode(digest)[:12].decode().lower()}-{clip:05d}"
 
 

@@ -5,7 +5,8 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,25 @@ from shards.errors import BuildError
 
 @dataclass(frozen=True)
 class Source:
-    """One file to make clips of; `name` is its path within what was given, with slashes."""
+    """One file to make clips of; `name` is its path within what was given, with slashes.
+
+    start_seconds, stop_seconds: the range to cut, on the source's clock; None is its end. listed:
+    the list and line that name it ("clips.csv:3"), "" where no list does.
+    """
 
     name: str
     path: Path
     row: dict[str, Any] = field(default_factory=dict)
+    start_seconds: Fraction = Fraction(0)
+    stop_seconds: Fraction | None = None
+    listed: str = ""
+
+    @property
+    def range_text(self) -> str:
+        """The range as keys see it; "" where it is the whole file."""
+        if not self.start_seconds and self.stop_seconds is None:
+            return ""
+        return f"{self.start_seconds}:{self.stop_seconds or ''}"
 
 
 def list_sources(given: Sequence[Path], leave_out: Sequence[Path] = ()) -> Iterator[Source]:
@@ -130,4 +145,4 @@ def _row(line: dict[str, Any]) -> dict[str, Any]:
 def with_labels(sources: Iterable[Source], labels: Labels | None) -> Iterator[Source]:
     """The same sources, each with its row."""
     for source in sources:
-        yield source if labels is None else Source(source.name, source.path, labels.of(source))
+        yield source if labels is None else replace(source, row=labels.of(source))

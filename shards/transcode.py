@@ -43,7 +43,7 @@ class Unit:
     """A run of `num_clips` clips of one source, from `start_seconds` on (source clock).
 
     size, mtime_ns and origin are the source's as it was planned. `row` is what the source list
-    said of it (label, caption, metadata).
+    said of it (label, caption, metadata), `range_text` the range of it that clips are numbered in.
     """
 
     number: int
@@ -58,6 +58,7 @@ class Unit:
     start_seconds: Fraction
     has_audio: bool
     row: dict[str, Any] = field(default_factory=dict)
+    range_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _sample(
     wave: npt.NDArray[np.int16] | None,
     sha256: str,
 ) -> BuiltSample:
-    key = key_from_source(unit.name, unit.first_clip + n)
+    key = key_from_source(unit.name, unit.first_clip + n, unit.range_text)
     start = unit.start_seconds + n * options.clip_length
     info = SampleInfo(
         key=key,

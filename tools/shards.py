@@ -16,7 +16,10 @@ PROBLEMS_FOUND = 1
 
 @app.command()
 def build(
-    sources: Annotated[list[Path], typer.Argument(help="Folders of videos, or video files.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of videos and video files; or lists (.csv, .tsv, .jsonl)."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to build in: new, empty, or to continue.")],
     clip_seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
     short_side: Annotated[int, typer.Option(help="Height in pixels; width follows 16:9.")] = 128,
@@ -46,8 +49,9 @@ def build(
 ) -> None:
     """Make shards of clips: one pass over each source, whole shards only, every source accounted.
 
-    A source that cannot be used is skipped, counted and named in OUT/report.jsonl. Run the same
-    command again to continue a build that was interrupted.
+    A list has the column path, and may have start and stop (seconds), label, caption, and others,
+    which are kept. A source that cannot be used is skipped, counted and named in OUT/report.jsonl.
+    Run the same command again to continue a build that was interrupted.
     """
     import os
     import time
