@@ -179,7 +179,7 @@ def probe(path: Path) -> Probe:
 
 def video_stream(container: Any) -> Any:
     """The best video stream (no cover pictures), its limits set; raises `SourceError` if none."""
-    streams = [s for s in container.streams.video if not _is_cover(s)]
+    streams = [s for s in container.streams.video if not is_cover(s)]
     if not streams:
         raise SourceError("probe", "no video stream")
     stream = max(
@@ -197,7 +197,8 @@ def video_stream(container: Any) -> Any:
     return stream
 
 
-def _is_cover(stream: Any) -> bool:
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is one still picture that comes with the file, as mp3s have."""
     return bool(stream.disposition & stream.disposition.__class__.attached_pic)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import ShardError
-from shards.media import describe, open_container
+from shards.media import describe, is_cover, open_container
 from shards.picture import matrix_name
 from shards.sound_clock import counted_out, is_coarse, samples_of
 from shards.transport import Transport, elementary_stream
@@ -78,7 +78,10 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
         ShardError: a packet's bytes do not lie in the member, or it has no time.
     """
     with open_container(io.BytesIO(data)) as container:
-        streams: list[Any] = [*container.streams.video[:1], *container.streams.audio[:1]]
+        known = [s for s in container.streams if s.codec_context is not None]
+        videos = [s for s in known if s.type == "video" ]
+        audios = [s for s in known if s.type == "audio"]
+        streams: list[Any] = videos[:1] + audios[:1]
         packets: dict[int, list[Any]] = {s.index: [] for s in streams}
         try:
             for packet in container.demux(streams):

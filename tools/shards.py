@@ -1,4 +1,4 @@
-"""`gdt shards`: build, verify, inspect."""
+"""`gdt shards`: build, index, verify, inspect."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -159,6 +159,43 @@ def _print_summary(summary: "BuildSummary", out: Path, seconds: float) -> None:
         names = ", ".join(summary.labels_without_source[:5])
         number = len(summary.labels_without_source)
         console.print(f"{number} labels matched no source: {names}", style="yellow")
+
+
+@app.command()
+def index(
+    tars: Annotated[list[Path], typer.Argument(help="Tars of one folder, or the folder.")],
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; one for each core if absent.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a tar may take.")] = 3600.0,
+) -> None:
+    """Make WebDataset tars of videos a data set, as they are: an index beside each, a manifest.
+
+    Samples that cannot be indexed are left out, counted and named in index-report.jsonl.
+    """
+    import os
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from shards.foreign import REPORT_NAME, index_tars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("indexing tars", total=None)
+        summary = index_tars(
+            tars,
+            num_workers=workers or len(os.sched_getaffinity(0)),
+            time_limit_seconds=time_limit,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    typer.echo(f"{summary.samples} samples of {summary.tars} tars are indexed")
+    for cause, number in summary.skipped_tars.most_common():
+        typer.echo(f"  left out: {number} tars: {cause}")
+    for cause, number in summary.skipped.most_common():
+        typer.echo(f"  left out: {number} samples: {cause}")
+    folder = tars[0] if tars[0].is_dir() else tars[0].parent
+    typer.echo(f"{folder / REPORT_NAME} has a line for each tar")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The command from a folder of films to shards, and what it says of them."""
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,31 @@ def test_verify_lists_what_is_damaged(out: str) -> None:
     assert "shard-000000.tar, sample film-" in output
     assert "is damaged" in output
     assert run("verify", "--quick", out)[0] == 0
+
+
+def test_a_list_names_what_to_take(out: str) -> None:
+    clips = Path(out).parent / "videos/clips.csv"
+    clips.write_text("path,start,stop\nfilm.mp4,0.5,1.5\ngone.mp4,,\n")
+    choices = ["--clip-seconds", "1", "--short-side", "64", "--workers", "1"]
+    status, output = run("build", str(clips), "--out", out, *choices)
+    assert status == 0
+    assert "2 sources = 1 made + 1 skipped" in output
+    assert "skipped: no such file" in output
+
+
+def test_tars_of_others_are_indexed(out: str) -> None:
+    tar = Path(out).parent / "tars/a.tar"
+    tar.parent.mkdir()
+    with tarfile.open(tar, "w") as file:
+        file.add(Path(out).parent / "videos/film.mp4", "one.mp4")
+        file.add(Path(out).parent / "videos/notes.mp4", "two.mp4")
+    status, output = run("index", str(tar), "--workers", "1")
+    assert status == 0
+    assert "1 samples of 1 tars are indexed" in output
+    assert "left out: 1 samples: no picture and no sound" in output
+    status, output = run("inspect", str(tar.parent))
+    assert status == 0
+    assert "sample one" in output
 
 
 def test_train_and_held_out_parts_are_counted(out: str) -> None:
