@@ -64,7 +64,7 @@ def film(
 def synthetic(
     out: Annotated[Path, typer.Option(help="Folder for train/, val/ and labels.csv.")],
     videos: Annotated[int, typer.Option(help="How many training videos.")] = 256,
-    val_videos: Annotated[int, typer.Option(help="How many held-out videos.")] = 64,
+    val_videos: Annotated[int, typer.Option(help="How many held-out videos.")] = 96,
     seconds: Annotated[float, typer.Option(help="Length of each video in seconds.")] = 4.0,
     size: Annotated[int, typer.Option(help="Height and width in pixels, even.")] = 96,
     seed: Annotated[int, typer.Option(help="Another seed gives other videos.")] = 0,

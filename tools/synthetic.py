@@ -46,10 +46,10 @@ LOWEST_HZ = 450.0
 OCTAVES_BETWEEN_KINDS = 0.35
 OCTAVES_OVER_SIZE = 0.9
 OCTAVES_OVER_HEIGHT = 1.0
-RADII = (0.12, 0.28)
+RADII = (0.14, 0.3)
 SPEEDS = (0.4, 2.4)
 SECONDS_BETWEEN_FLASHES = (0.3, 2.0)
-FLASH_SECONDS = 0.1
+FLASH_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SyntheticOptions:
     """
 
     num_train: int = 256
-    num_val: int = 64
+    num_val: int = 96
     seconds: float = 4.0
     size: int = 96
     frames_per_second: int = 30
@@ -142,7 +142,7 @@ def render_video(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.uint
         rng.uniform(0, 2 * np.pi) + rng.uniform(-1.5, 1.5) * times
     )
     down = 1.0 - scene.heights(times)
-    turn = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.6, 0.6) * times
+    turn = rng.uniform(-0.35, 0.35) + rng.uniform(-0.2, 0.2) * times
     light = _after_hits(times, scene.hits(options.seconds), FLASH_SECONDS)
 
     # one window around the shape for each frame: [T, window, window]
