@@ -189,13 +189,14 @@ _STYLE = """
     --good: #4cc38a; --good-soft: #173326; --shade: rgb(0 0 0 / 40%); } }
 * { box-sizing: border-box; margin: 0; }
 body { font: 15px/1.45 system-ui, sans-serif; background: var(--page); color: var(--ink);
-  max-width: 1240px; margin: 0 auto; padding: 28px 20px 60px; }
+  max-width: 1280px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 24px; } h2 { font-size: 19px; margin: 38px 0 12px; }
 .facts { display: flex; flex-wrap: wrap; gap: 4px 28px; margin: 10px 0 18px; }
 .facts dt { font-size: 12px; color: var(--faint); } .facts dd { overflow-wrap: anywhere; }
 .metrics { border-collapse: collapse; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; font-variant-numeric: tabular-nums; }
-.metrics th, .metrics td { padding: 6px 16px; text-align: right; font-weight: 500; }
+.metrics th, .metrics td { padding: 6px min(16px, 2vw); text-align: right; font-weight: 500;
+  white-space: nowrap; }
 .metrics td { font-weight: 600; }
 .metrics th:first-child { text-align: left; } .metrics tr:first-child { color: var(--faint); }
 .metrics tr + tr { border-top: 1px solid var(--line); } .metrics .chance * { color: var(--faint); }
@@ -203,9 +204,9 @@ h1 { font-size: 24px; } h2 { font-size: 19px; margin: 38px 0 12px; }
 article { display: flex; gap: 14px; padding: 14px; margin-bottom: 14px; background: var(--card);
   border: 1px solid var(--line); border-radius: 10px; box-shadow: 0 1px 3px var(--shade); }
 .query { flex: 0 0 172px; min-width: 0; padding-right: 14px; border-right: 1px solid var(--line); }
-.hits { flex: 1; display: flex; gap: 10px; overflow-x: auto; align-items: flex-start; }
+.hits { flex: 1; display: flex; gap: 7px; overflow-x: auto; align-items: flex-start; }
 .gap { align-self: center; color: var(--faint); padding: 0 2px; }
-.card { flex: 0 0 158px; min-width: 0; padding: 6px;
+.card { flex: 0 0 147px; min-width: 0; padding: 6px;
   border: 2px solid transparent; border-radius: 8px; }
 .query .card { padding: 6px 0; border: 0; }
 .card.right { border-color: var(--good); background: var(--good-soft); }
