@@ -79,7 +79,7 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
     """
     with open_container(io.BytesIO(data)) as container:
         known = [s for s in container.streams if s.codec_context is not None]
-        videos = [s for s in known if s.type == "video" ]
+        videos = [s for s in known if s.type == "video" and not is_cover(s)]
         audios = [s for s in known if s.type == "audio"]
         streams: list[Any] = videos[:1] + audios[:1]
         packets: dict[int, list[Any]] = {s.index: [] for s in streams}
