@@ -51,6 +51,9 @@ def pretrain(
             ("loss curve", folder.loss_curve),
         ):
             console.print(f"{name:<11} {path}", soft_wrap=True)
+        if folder.ledger.exists():
+            num_skips = len(folder.ledger.read_text(encoding="utf-8").splitlines())
+            console.print(f"{num_skips} skips    {folder.ledger}", soft_wrap=True)
 
 
 def is_first_rank(environment: Mapping[str, str]) -> bool:

@@ -41,6 +41,18 @@ class TrainingProgress(Callback):
         self._is_shown = trainer.is_global_zero
         if not self._is_shown:
             return
+        num_weights = sum(
+            weight.numel() for weight in pl_module.parameters() if weight.requires_grad
+        )
+        device = pl_module.device.type
+        self._console.print(
+            f"{self.num_steps} steps of {self.samples_per_step} samples, {self.epochs} epochs · "
+            f"{num_weights / 1e6:.1f} M weights · {trainer.world_size} × {device}, "
+            f"{trainer.precision}",
+            soft_wrap=True,
+        )
+        if trainer.global_step:
+            self._console.print(f"resumed after step {trainer.global_step}")
         self._first_step = trainer.global_step
         self._start = self._last_line = time.monotonic()
         self._bar.start()
@@ -75,5 +87,11 @@ class TrainingProgress(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back."""
+        """Give the terminal back, and say how to go on."""
         self._bar.stop()
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            self._console.print(
+                f"interrupted after step {trainer.global_step}: the same command with --resume "
+                "goes on from the last checkpoint",
+                soft_wrap=True,
+            )
