@@ -17,7 +17,8 @@ def gdt(folder: Path, *arguments: str) -> None:
     """Runs one `gdt` command in a process of its own, as a person does."""
     # one thread: the other core belongs to other tests
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", GDT, *arguments]
+    # -P: the folder holds a `shards` of its own
+    command = [sys.executable, "-P", "-c", GDT, *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
