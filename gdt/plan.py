@@ -16,10 +16,10 @@ import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -96,6 +96,9 @@ class Plan:
         )
         whole = dict(tables.get("tables", {}))
         _refuse_unknown(whole, _WHOLE_TABLE_KEYS, "[plan.tables]")
+        for key, value in whole.items():
+            if not isinstance(value, str):
+                raise ValueError(f"[plan.tables]: {key} = {value!r}, must be the name of a file")
         if not whole:
             return cls(factors)
         num_transformations = len(cls(factors).grid())
@@ -218,6 +221,9 @@ def _factor_from_table(name: str, table: Mapping[str, Any]) -> Factor:
     _refuse_unknown(table, _FACTOR_KEYS, f"[plan.{name}]")
     if "relation" not in table:
         raise ValueError(f"[plan.{name}]: relation is missing: invariant or distinctive")
+    for key, value in table.items():
+        if not _KEY_TYPES[key][0](value):
+            raise ValueError(f"[plan.{name}]: {key} = {value!r}, must be {_KEY_TYPES[key][1]}")
     keys = dict(table)
     keys["values"] = tuple(keys.get("values", ()))
     keys.setdefault("draws", max(1, len(keys["values"])))
@@ -225,6 +231,28 @@ def _factor_from_table(name: str, table: Mapping[str, Any]) -> Factor:
         if keys.get(own_table) is not None:
             keys[own_table] = tuple(tuple(float(x) for x in row) for row in keys[own_table])
     return Factor(name=name, **keys)
+
+
+def _is_number_table(value: object) -> bool:
+    return value is None or (
+        isinstance(value, list | tuple)
+        and all(isinstance(row, list | tuple) for row in value)
+        and all(isinstance(x, int | float) for row in value for x in row)
+    )
+
+
+#: key of a factor's table → (whether a value will do, what it must be)
+_KEY_TYPES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "relation": (lambda value: isinstance(value, str), "text"),
+    "pairs": (lambda value: isinstance(value, str), "text"),
+    "draws": (lambda value: type(value) is int, "a whole number"),
+    "values": (
+        lambda value: isinstance(value, list | tuple) and all(isinstance(x, str) for x in value),
+        "a list of names",
+    ),
+    "contrast": (_is_number_table, "a list of rows of numbers"),
+    "weight": (_is_number_table, "a list of rows of numbers"),
+}
 
 
 def _read_whole_table(path: Path, num_transformations: int, fill: str) -> Table:

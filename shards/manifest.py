@@ -59,6 +59,10 @@ def read_manifest(folder: Path) -> Manifest:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise IndexFormatError(_no_manifest(folder)) from error
+    except OSError as error:
+        raise IndexFormatError(
+            f"{folder} cannot be read as a folder of shards: {error.strerror}."
+        ) from error
     return parse_manifest(data, str(path))
 
 

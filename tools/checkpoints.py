@@ -4,6 +4,7 @@ A run keeps one, RUN/checkpoints/last.ckpt: weights and statistics, the optimize
 the method's buffers (a queue, a momentum encoder) and the position in the stream.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,9 @@ class SaveCheckpoints(Callback):
         """Save where it is time; the losses of the steps it stands for reach the disk first."""
         step = trainer.global_step
         if step % self.every_steps == 0 or step == self.num_steps:
+            loss = trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
+            if not math.isfinite(float(loss)):
+                return  # weights of a run that diverged must not replace the last good ones
             if trainer.is_global_zero:
                 self.losses.flush_to_disk()
             trainer.save_checkpoint(self.folder.checkpoint)

@@ -14,10 +14,14 @@ run() {
 rm -rf "$out/shards" "$out/run" "$out/retrieval" "$out/pictures"
 mkdir -p "$out/pictures"
 
-if run gdt samples film --out "$out/film"; then
+status=0
+run gdt samples film --out "$out/film" || status=$?
+if [ "$status" -eq 0 ]; then
     run gdt shards build "$out/film/big_buck_bunny.mp4" --out "$out/shards" \
         --clip-seconds 4 --holdout 0.2 --gap-seconds 10 --workers 2
-else
+elif [ "$status" -ne 3 ]; then
+    exit "$status"
+else # 3: the film cannot be had here
     printf '\nThe film cannot be fetched here: the demo runs on the synthetic corpus instead.\n'
     run gdt samples synthetic --out "$out/synthetic"
     for split in train val; do

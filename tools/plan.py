@@ -15,7 +15,7 @@ def _group() -> None:
 
 @app.command()
 def show(
-    config: Annotated[Path, typer.Argument(help="TOML file with [plan] tables.")],
+    config: Annotated[Path, typer.Argument(help="TOML file with plan tables.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")

@@ -72,7 +72,8 @@ class RunFolder:
             RunError: it already holds a run of another config, or one that `resume` was not asked
                 for, or none to resume.
         """
-        if self.config.exists():
+        holds_training = self.checkpoint.exists() or self.losses.exists()
+        if self.config.exists() and (holds_training or resume):
             saved = load_config(self.config)
             differing = differing_keys(config, saved)
             kept = [line for line in differing if not line.startswith(_FREE_ON_RESUME)]

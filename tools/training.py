@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -212,10 +213,19 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
     dataset = DataSet.open(config.data.shards, remote=config.data.remote)
-    module = Pretraining(config, dataset, folder)
+    try:
+        module = Pretraining(config, dataset, folder)
+        trainer = _trainer(config, folder, module)
+    except (ValueError, ImportError, MisconfigurationException) as error:
+        raise TrainingError(f"the config asks for what cannot be had: {error}") from error
+    has_checkpoint = resume and folder.checkpoint.exists()
+    trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)
+
+
+def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
     options, losses = config.trainer, LossFile(folder.losses)
     progress = TrainingProgress(config.data.batch_size, options.epochs, module.num_steps)
-    trainer = Trainer(
+    return Trainer(
         accelerator=options.accelerator,
         devices=_devices(options),
         num_nodes=options.num_nodes,
@@ -238,5 +248,3 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    has_checkpoint = resume and folder.checkpoint.exists()
-    trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)

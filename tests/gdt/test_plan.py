@@ -134,6 +134,16 @@ def test_fingerprint_changes_with_the_plan_only() -> None:
         ({"sample": {"relation": "invariant"}, "modality": CROSS}, "must be distinctive"),
         ({"sample": {"relation": "both"}, "modality": CROSS}, "allowed are invariant, distinctive"),
         ({"sample": {}, "modality": CROSS}, "relation is missing"),
+        (
+            {"sample": SAMPLE, "modality": {**CROSS, "draws": 2.5}},
+            r"\[plan.modality\]: draws = 2.5, must be a whole number",
+        ),
+        ({"sample": SAMPLE, "modality": {**CROSS, "values": "video"}}, "must be a list of names"),
+        ({"sample": SAMPLE, "modality": {**CROSS, "contrast": 3}}, "must be a list of rows"),
+        (
+            {"sample": SAMPLE, "modality": CROSS, "tables": {"contrast_file": 3}},
+            "contrast_file = 3, must be the name of a file",
+        ),
         ({"sample": {**SAMPLE, "weigth": 1}, "modality": CROSS}, "unknown key 'weigth'"),
         (
             {"sample": SAMPLE, "modality": {**CROSS, "values": ["video", "smell"]}},
