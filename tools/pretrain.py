@@ -42,7 +42,12 @@ def pretrain(
 
     if is_first:
         console.print(f"{config} → {folder.path}", soft_wrap=True)
-    fit(settings, folder, resume=resume)
+    try:
+        fit(settings, folder, resume=resume)
+    except BaseException:
+        if is_first:
+            folder.release()
+        raise
     if is_first:
         _draw_losses(settings, folder)
         for name, path in (

@@ -72,8 +72,7 @@ class RunFolder:
             RunError: it already holds a run of another config, or one that `resume` was not asked
                 for, or none to resume.
         """
-        holds_training = self.checkpoint.exists() or self.losses.exists()
-        if self.config.exists() and (holds_training or resume):
+        if self.config.exists():
             saved = load_config(self.config)
             differing = differing_keys(config, saved)
             kept = [line for line in differing if not line.startswith(_FREE_ON_RESUME)]
@@ -98,3 +97,8 @@ class RunFolder:
         partial = self.config.with_name(self.config.name + ".partial")
         partial.write_text(config.to_toml(), encoding="utf-8")
         partial.replace(self.config)
+
+    def release(self) -> None:
+        """Give the folder up where nothing was trained in it: the mistake can be mended."""
+        if not (self.checkpoint.exists() or self.losses.exists()):
+            self.config.unlink(missing_ok=True)

@@ -65,3 +65,14 @@ def test_what_is_no_run_cannot_be_loaded(tiny_config: Path, tmp_path: Path) -> N
     claim(tiny_config, tmp_path / "run")
     with pytest.raises(RunError, match=r"has no checkpoint yet \(checkpoints/last\.ckpt\)"):
         load_run(tmp_path / "run")
+
+
+def test_a_start_that_failed_leaves_the_folder_free(tiny_config: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    claim(tiny_config, folder.path)
+    folder.release()
+    claim(tiny_config, folder.path, "seed=9")
+    folder.losses.parent.mkdir()
+    folder.losses.write_text("trained")
+    folder.release()
+    assert "already holds" in refusal(tiny_config, folder.path)
