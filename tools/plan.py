@@ -42,7 +42,7 @@ def show(
             "own table" if factor.weight is not None else factor.pairs,
             ", ".join(factor.values),
         )
-    console = Console()
+    console = Console(markup=False)  # file names may hold brackets
     console.print(table)
 
     codes = plan.codes(torch.arange(num_samples))

@@ -31,7 +31,7 @@ def pretrain(
     from tools.config import load_config
     from tools.run_folder import RunFolder
 
-    console = Console()
+    console = Console(markup=False)  # file names may hold brackets
     settings = load_config(config, overrides or ())
     folder = RunFolder(out or Path("runs") / config.stem)
     is_first = is_first_rank(os.environ)

@@ -39,7 +39,7 @@ def test_build_verify_and_inspect(out: str) -> None:
     assert "2 sources = 1 made + 1 skipped" in output
     assert "skipped: not media: a text file" in output
     assert "left out: a tail shorter than a clip" in output
-    assert "1 labels matched no source: other.mp4" in output
+    assert "1 rows of the labels file name no source of this build: other.mp4" in output
 
     assert "is complete already" in build(out)
 
@@ -54,6 +54,25 @@ def test_build_verify_and_inspect(out: str) -> None:
     for word in ("film-", "112×64", "15 to 15 frames from keyframe", "countdown", "24000 Hz × 1"):
         assert word in output.replace("\n", "")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_brackets_in_names_are_no_markup(out: str) -> None:
+    video = Path(out).parent / "videos/film.mp4"
+    video.rename(video.with_name("[bold]film.mp4"))
+    output = build(out + "[red]")
+    assert "out[red]/report.jsonl" in output
+    status, output = run("inspect", out + "[red]")
+    assert status == 0
+    assert "[bold]film.mp4" in output
+    assert "out[red]" in output
+
+
+@pytest.mark.parametrize(("option", "value"), [("--workers", "0"), ("--time-limit", "-1")])
+def test_numbers_that_mean_nothing_are_refused(out: str, option: str, value: str) -> None:
+    status, output = run("build", str(Path(out).parent / "videos"), "--out", out, option, value)
+    assert status == 2
+    assert f"Invalid value for '{option}'" in output
+    assert not Path(out).exists()
 
 
 def test_verify_lists_what_is_damaged(out: str) -> None:

@@ -1,0 +1,123 @@
+"""`gdt shards` on what is built: verify, inspect."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from shards import DataSet, IndexedSample
+
+PROBLEMS_FOUND = 1
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A data set, or a folder with train and val.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Sizes and indexes only; the tars are not read.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Shards verified at a time.")] = 2,
+) -> None:
+    """Compare every byte with what was written; exit status 1 and a list where they differ."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from shards.verify import verify as verify_shards
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verifying", total=None)
+        found = verify_shards(
+            folder,
+            quick=quick,
+            num_threads=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    what = "sizes and indexes" if quick else f"all {found.bytes_read} bytes"
+    counted = f"{found.shards} shards, {found.samples} samples"
+    if not found.problems:
+        typer.echo(f"{folder}: {counted}, {what} as they were written")
+        return
+    typer.echo(f"{folder}: {len(found.problems)} problems in {counted}:", err=True)
+    for problem in found.problems[:20]:
+        typer.echo(f"  {problem}", err=True)
+    if len(found.problems) > 20:
+        typer.echo(f"  … and {len(found.problems) - 20} more", err=True)
+    raise typer.Exit(PROBLEMS_FOUND)
+
+
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A data set.")],
+    key: Annotated[str | None, typer.Option(help="The sample to look at; else the first.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to draw: frames over their log-mel.")
+    ] = None,
+    segments: Annotated[int, typer.Option(help="Segments to draw.")] = 6,
+) -> None:
+    """Show what a sample is; with --out, draw segments of it (without --key, of several)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from shards import DataSet
+
+    data_set = DataSet.open(folder)
+    number = data_set.find(key) if key is not None else 0
+    sample = data_set.sample(number)
+    table = Table(title=f"sample {sample.key}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", style="bold")
+    table.add_column("", overflow="fold")
+    for name, value in _facts(data_set, sample, number):
+        table.add_row(name, value)
+    console = Console(markup=False)  # file names may hold brackets
+    console.print(f"{data_set}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table, highlight=False)
+    if out is not None:
+        _draw(data_set, number, every=key is None, segments=segments, out=out)
+        console.print(f"drew {out}", highlight=False, soft_wrap=True)
+
+
+def _facts(data_set: "DataSet", sample: "IndexedSample", number: int) -> "list[tuple[str, str]]":
+    import numpy as np
+
+    facts = [("number", f"{number} of {len(data_set)}"), ("shard", sample.shard)]
+    for member in sample.members.values():
+        place = f"{member.size} bytes at {member.offset}, crc32 {member.crc32:08x}"
+        facts.append((f".{member.extension}", place))
+    for track in (sample.video, sample.audio):
+        if track is None:
+            continue
+        packets = track.packets
+        facts.append((track.kind, f"{track!r}"))
+        keyframes = np.flatnonzero(packets.keyframe)
+        if track.kind == "video" and len(keyframes) > 1:
+            gops = np.diff(keyframes)
+            facts.append(("", f"{gops.min()} to {gops.max()} frames from keyframe to keyframe"))
+    facts += [(name, f"{value}") for name, value in data_set.metadata(number).items()]
+    return facts
+
+
+def _draw(data_set: "DataSet", number: int, *, every: bool, segments: int, out: Path) -> None:
+    """Draw segments of one sample, evenly spaced, or one from the middle of several samples."""
+    from pipelines.segment import SegmentOptions, SegmentReader
+    from tools.pictures import contact_sheet
+    from tools.segment_views import contact_row
+
+    sample = data_set.sample(number)
+    rate = sample.audio.sample_rate_hz if sample.audio is not None else 24000
+    reader = SegmentReader(
+        data_set,
+        SegmentOptions(sample_rate_hz=rate),
+        video=sample.video is not None,
+        audio=sample.audio is not None,
+    )
+    count = min(segments, len(data_set)) if every else segments
+    numbers = [i * len(data_set) // count if every else number for i in range(count)]
+    rows = []
+    for i, n in enumerate(numbers):
+        start, stop = reader.span(data_set.sample(n))
+        room = max(0.0, stop - start - reader.options.seconds)
+        at = start + room * (0.5 if every or count == 1 else i / (count - 1))
+        (segment,) = reader.segments(n, [at])
+        label = data_set.metadata(n).get("label", "")
+        rows.append(contact_row(data_set.sample(n).key, segment, note=str(label)))
+    contact_sheet(rows, out, title=f"{data_set.path}")
