@@ -11,6 +11,7 @@ from typing import Any
 from shards.errors import BuildError
 
 CODECS = ("h264", "vp9")
+PROFILES = ("fast", "compact")
 FITS = ("crop", "pad")
 SPLITS = ("time", "source")
 REQUIREMENTS = ("audio",)
@@ -29,6 +30,7 @@ class BuildOptions:
     clip_seconds is rounded to whole frames. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec` is "h264", or "vp9" for decoders that know no H.264 (DALI without a GPU).
+    `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
     between the parts) or holds out whole sources (`split_by="source"`).
     """
@@ -41,7 +43,7 @@ class BuildOptions:
     gop_seconds: float = 0.5
     codec: str = "h264"
     crf: int = 20
-    preset: str = "veryfast"
+    profile: str = "fast"
     sample_rate_hz: int = 24000
     require: tuple[str, ...] = ("audio",)
     holdout: float = 0.0
@@ -62,6 +64,7 @@ class BuildOptions:
             ok = all(16 <= s <= 4096 and s % 16 == 0 for s in self.size)
             _must(ok, "size", self.size, "width and height multiples of 16, 16–4096")
         _must(self.codec in CODECS, "codec", self.codec, " or ".join(CODECS))
+        _must(self.profile in PROFILES, "profile", self.profile, " or ".join(PROFILES))
         _must(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
         _must(self.split_by in SPLITS, "split_by", self.split_by, " or ".join(SPLITS))
         _must(0 <= self.crf <= 51, "crf", self.crf, "0–51 (lower is better and larger)")

@@ -29,6 +29,9 @@ def build(
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 30.0,
     gop_seconds: Annotated[float, typer.Option(help="Time between keyframes.")] = 0.5,
     codec: Annotated[str, typer.Option(help="h264, or vp9 for DALI without a GPU.")] = "h264",
+    profile: Annotated[
+        str, typer.Option(help="fast, or compact: fewer bytes, slower to make and read.")
+    ] = "fast",
     crf: Annotated[int, typer.Option(help="Quality: lower is better and larger.")] = 20,
     sample_rate: Annotated[int, typer.Option(help="Sound samples a second.")] = 24000,
     require: Annotated[
@@ -75,6 +78,7 @@ def build(
         fps=fps,
         gop_seconds=gop_seconds,
         codec=codec,
+        profile=profile,
         crf=crf,
         sample_rate_hz=sample_rate,
         require=() if require == "none" else tuple(require.split(",")),

@@ -9,7 +9,7 @@ import pytest
 
 from shards import BuildError, BuildOptions
 from shards.encode import VideoEncoder
-from shards.options import CODECS
+from shards.options import CODECS, PROFILES
 from shards.tracks import demux_tracks
 
 
@@ -18,9 +18,10 @@ def _planes(number: int) -> Any:
     return (126 + 60 * np.sin((x + 2 * number) / 9) * np.cos(y / 7)).astype(np.uint8)
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_clip_starts_anywhere_and_looks_like_its_source(codec: str) -> None:
-    options = BuildOptions(codec=codec, size=(64, 48), fps=20, gop_seconds=0.5)
+def test_a_clip_starts_anywhere_and_looks_like_its_source(codec: str, profile: str) -> None:
+    options = BuildOptions(codec=codec, profile=profile, size=(64, 48), fps=20, gop_seconds=0.5)
     files = []
     for _ in range(2):
         encoder = VideoEncoder(options)
