@@ -5,9 +5,13 @@ Shapes: B rows, C channels, T frames, H height, W width, F mel bins, L time bins
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
+import torch
 from torch import Tensor, nn
+
+#: Dimensions of a convolution's weight → its layout.
+_CHANNELS_LAST: Final = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Encoder(nn.Module):
@@ -46,6 +50,20 @@ class Encoder(nn.Module):
             )
         features = self.network(values)  # B × embedding_dim (× 1 …)
         return cast(Tensor, features.flatten(1))
+
+    def arrange(self, *, channels_last: bool = False, compiled: bool = False) -> None:
+        """Choose how the network computes; what it computes, and its state, stay as they are.
+
+        Args:
+            channels_last: keep the weights of convolutions with their channels last in memory.
+            compiled: compile the network at its first batch.
+        """
+        if channels_last:
+            for module in self.network.modules():
+                if isinstance(module, nn.Conv2d | nn.Conv3d):
+                    module.to(memory_format=_CHANNELS_LAST[module.weight.ndim])  # type: ignore[call-overload]
+        if compiled:
+            self.network.compile()
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,23 @@ class DeviceTransform:
         seed: of the run.
         training: False takes the middle crop and leaves out every random step; reversal and
             augmentation then have the single code 0.
+        dtype: of pictures; what an encoder under autocast would round them to first of all.
+        channels_last: leave the channels of a pixel side by side in memory, as convolutions on
+            tensor cores want them; shapes are the same.
     """
 
     def __init__(
-        self, plan: Plan, options: DeviceOptions, seed: int = 0, *, training: bool = True
+        self,
+        plan: Plan,
+        options: DeviceOptions,
+        seed: int = 0,
+        *,
+        training: bool = True,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
     ) -> None:
         self.plan, self.options, self.seed, self.training = plan, options, seed, training
+        self.dtype, self.channels_last = dtype, channels_last
         self.num_reversals = plan.draws("time_reversal") if training else 1
         self.num_augmentations = plan.draws("augmentation") if training else 1
         if self.num_reversals > 2:
@@ -143,7 +154,7 @@ class DeviceTransform:
         )
 
     def _pictures(self, raw: RawBatch, versions: list[_Version], name: str) -> Tensor:
-        """Video float32 [N, 3, T, S, S], or image float32 [N, 3, S, S]."""
+        """Video [N, 3, T, S, S], or image [N, 3, S, S], of the transform's dtype and layout."""
         if raw.frames is None:
             raise ValueError(f"the plan has the modality {name!r}, but the batch has no frames")
         is_image = name == "image"
@@ -155,16 +166,17 @@ class DeviceTransform:
         rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
         augment = _augmenter(raw.frames.device, options, self.training)
         rows_a_pass = _BYTES_A_PASS[raw.frames.device.type] // max(1, raw.frames[:1].numel())
-        shape = (len(raw), len(versions), 3, raw.frames.shape[1], options.size, options.size)
-        if raw.frames.device.type == "cpu":
-            out = torch.from_numpy(self._memory.empty(shape, np.float32))
-        else:
-            out = raw.frames.new_empty(shape, dtype=torch.float32)
+        out = self._empty(raw.frames, len(versions), options.size)
+        is_direct = augment is not augment_pictures or (
+            out.dtype == torch.float32 and out.is_contiguous()
+        )
         for number, version in enumerate(versions):
             draw = version.draw(name) if self.training else None
             for start in range(0, len(raw), max(1, rows_a_pass)):
                 rows = slice(start, start + max(1, rows_a_pass))
                 frames = raw.frames[rows]
+                into = out[rows, number]
+                made = into if is_direct else torch.empty(into.shape, device=into.device)
                 augment(
                     frames.flip(1) if version.reversal else frames,
                     raw.height,
@@ -172,10 +184,24 @@ class DeviceTransform:
                     rgb,
                     options,
                     None if draw is None else _rows_of(draw, rows),
-                    out[rows, number],
+                    made,
                 )
+                if not is_direct:
+                    into.copy_(made)
         pictures = out.flatten(0, 1)
         return pictures[:, :, 0] if is_image else pictures
+
+    def _empty(self, frames: Tensor, num_versions: int, size: int) -> Tensor:
+        """Unwritten pictures [R, versions, 3, T, S, S] beside `frames` [R, T, …]."""
+        num_rows, num_frames = frames.shape[:2]
+        shape = (num_rows, num_versions, 3, num_frames, size, size)
+        if self.channels_last:
+            shape = (num_rows, num_versions, num_frames, size, size, 3)
+        if frames.device.type == "cpu" and self.dtype == torch.float32:
+            out = torch.from_numpy(self._memory.empty(shape, np.float32))
+        else:
+            out = torch.empty(shape, dtype=self.dtype, device=frames.device)
+        return out.movedim(-1, 2) if self.channels_last else out
 
     def _audio(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
         """Log-mel float32 [N, 1, F, L]; mel power is taken once for all versions of a row."""

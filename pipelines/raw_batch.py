@@ -70,8 +70,11 @@ class RawBatch:
         return self._with_pixels(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "RawBatch":
-        """The same in page-locked memory, from where copies to a GPU run beside its work."""
-        return self._with_pixels(Tensor.pin_memory)
+        """The same in page-locked memory, from where copies to a GPU run beside its work.
+
+        What a GPU decoder left on the GPU stays there.
+        """
+        return self._with_pixels(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _with_pixels(self, change: Callable[[Tensor], Tensor]) -> "RawBatch":
         return replace(

@@ -87,6 +87,10 @@ class TrainerOptions:
         num_nodes: machines.
         strategy: Lightning's name of one ("auto", "ddp", "fsdp", …).
         precision: "32-true", "bf16-mixed" or "16-mixed".
+        compile: compile the encoders with torch.compile: minutes at the start (it needs a C++
+            compiler, on a GPU Triton), quicker steps after.
+        channels_last: a pixel's channels side by side in memory, in pictures and weights, as tensor
+            cores want them in reduced precision.
         sync_batch_norm: statistics of batch normalisation over all ranks.
         gradient_clip_norm: clip the gradient's 2-norm to this; none by default.
         log_every_steps: a line in the logs every so many steps.
@@ -101,6 +105,8 @@ class TrainerOptions:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    compile: bool = False
+    channels_last: bool = False
     sync_batch_norm: bool = False
     gradient_clip_norm: float | None = None
     log_every_steps: int = 1

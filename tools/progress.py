@@ -1,7 +1,7 @@
 """Training progress: a live bar on a terminal, now and then a line in a file or a pipe."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -11,7 +11,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class TrainingProgress(Callback):
-    """Shows step, epoch, the loss and how many samples a second are trained on.
+    """Shows step, epoch, the loss, samples a second, and the share of the time for getting batches.
+
+    On a GPU that is waiting for them; on a CPU it has augmenting them in it.
 
     Args:
         samples_per_step: global batch size.
@@ -51,6 +53,11 @@ class TrainingProgress(Callback):
             f"{trainer.precision}",
             soft_wrap=True,
         )
+        stream = cast(Any, trainer.train_dataloader).stream
+        name, reason = stream.decoder
+        self._console.print(
+            f"decoder {name}: {reason}", soft_wrap=True, markup=False, highlight=False
+        )
         if trainer.global_step:
             self._console.print(f"resumed after step {trainer.global_step}")
         self._first_step = trainer.global_step
@@ -67,9 +74,12 @@ class TrainingProgress(Callback):
         if not self._is_shown:
             return
         step, now = trainer.global_step, time.monotonic()
-        rate = self.samples_per_step * (step - self._first_step) / max(1e-9, now - self._start)
+        passed = max(1e-9, now - self._start)
+        rate = self.samples_per_step * (step - self._first_step) / passed
+        waiting = cast(Any, trainer.train_dataloader).overlap.waited_seconds / passed
         status = (
-            f"epoch {self.epoch + 1}/{self.epochs} · loss {self.loss:.4f} · {rate:.1f} samples/s"
+            f"epoch {self.epoch + 1}/{self.epochs} · loss {self.loss:.4f} · "
+            f"{rate:.1f} samples/s · {waiting:.0%} getting batches"
         )
         self._bar.update(self._task, completed=step, status=status)
         is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self.num_steps
@@ -81,8 +91,15 @@ class TrainingProgress(Callback):
             )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the finished bar."""
+        """Leave the finished bar, and say what the decoder could not do."""
         self._bar.stop()
+        if self._is_shown:
+            for cause, number in cast(Any, trainer.train_dataloader).stream.fallbacks.items():
+                self._console.print(
+                    f"{number} samples were decoded on the CPU: {cause}",
+                    soft_wrap=True,
+                    markup=False,
+                )
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from gdt import Plan
 from models import Method, build_method
 from pipelines.device import DeviceOptions, DeviceTransform
@@ -11,6 +13,13 @@ from tools.config import Config, load_config
 from tools.run_folder import RunError, RunFolder
 
 _METHOD = "method."  # where the training module keeps it
+
+#: Precision → type of the pictures: what autocast makes of them before the first convolution.
+PICTURE_DTYPES = {
+    "32-true": torch.float32,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,20 @@ class Run:
 
 
 def build_device_transform(config: Config, *, training: bool) -> DeviceTransform:
-    """The transform that a config describes."""
+    """The transform that a config describes; in training, of its precision and layout."""
     options = DeviceOptions(
         config.video_augment, config.audio_augment, config.image_augment, config.log_mel
     )
-    return DeviceTransform(config.build_plan(), options, config.seed, training=training)
+    plan, seed, trainer = config.build_plan(), config.seed, config.trainer
+    if not training:
+        return DeviceTransform(plan, options, seed, training=False)
+    return DeviceTransform(
+        plan,
+        options,
+        seed,
+        dtype=PICTURE_DTYPES[trainer.precision],
+        channels_last=trainer.channels_last,
+    )
 
 
 def load_run(path: Path) -> Run:

@@ -1,7 +1,7 @@
 """The training run: a stream, a device transform and a method, driven by Lightning's Trainer.
 
     Stream ─► RawBatch ─► DeviceTransform ─► gdt.Batch ─► method ─► loss ─► optimizer
-    (threads)             (on the device)                 (models)
+    (threads)             (on the device, beside the step before)  (models)
 
 To Lightning the whole run is one epoch: our epochs are a matter of the stream, every resume is one
 from the middle, and there is one kind of it. What a step computes is a function of the
@@ -14,7 +14,8 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from gdt import Batch
-from models import Method, build_method
+from models import Encoder, Method, build_method
 from pipelines.faults import Ledger
+from pipelines.overlap import Overlap
 from pipelines.stream import RawBatch, Stream
 from shards import DataSet
 from tools.checkpoints import AtomicCheckpointIO, SaveCheckpoints
@@ -50,42 +52,62 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 class WholeRun:
-    """The batches of all epochs as one sequence, which can start anywhere.
+    """The batches of all epochs as one sequence, on the device, which can start anywhere.
 
-    Has the `state_dict` that Lightning looks for in a loader and keeps in its checkpoints.
+    Has the `state_dict` that Lightning looks for in a loader and keeps in its checkpoints. The
+    stream may be ahead of it, by the batch that is being prepared.
+
+    Args:
+        stream: raw batches, epoch by epoch.
+        overlap: makes them into batches on the device.
+        num_steps: where the run ends.
     """
 
-    def __init__(self, stream: Stream, num_steps: int) -> None:
-        self.stream = stream
-        self.num_steps = num_steps
+    def __init__(self, stream: Stream, overlap: Overlap, num_steps: int) -> None:
+        self.stream, self.overlap, self.num_steps = stream, overlap, num_steps
+        self._position = (stream.epoch, stream.step)
 
     @property
     def next_step(self) -> int:
         """The step, over the whole run, of the batch that will be handed out next."""
-        return self.stream.epoch * len(self.stream) + self.stream.step
+        epoch, step = self._position
+        return epoch * len(self.stream) + step
 
     def __len__(self) -> int:
         """Steps of the whole run."""
         return self.num_steps
 
-    def __iter__(self) -> Iterator[RawBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         """The batches from the current position to the end of the run."""
+        if (self.stream.epoch, self.stream.step) != self._position:
+            self.stream.seek(*self._position)
+        with closing(self._raw()) as raw, closing(self.overlap.batches(raw)) as batches:
+            for batch in batches:
+                self._position = (batch.epoch, batch.step + 1)
+                yield batch
+
+    def _raw(self) -> Generator[RawBatch, None, None]:
+        def is_over() -> bool:
+            return self.stream.epoch * len(self.stream) + self.stream.step >= self.num_steps
+
         try:
-            while self.next_step < self.num_steps:
+            while not is_over():
                 for batch in self.stream:
                     yield batch
-                    if self.next_step >= self.num_steps:
+                    if is_over():
                         break
         finally:
             self.stream.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch handed out, and what it is a position in."""
-        return self.stream.state_dict()
+        epoch, step = divmod(self.next_step, len(self.stream))
+        return self.stream.state_dict() | {"epoch": epoch, "step": step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a saved position; the stream refuses one in another data set."""
         self.stream.load_state_dict(state)
+        self._position = (self.stream.epoch, self.stream.step)
 
 
 class Pretraining(LightningModule):
@@ -112,9 +134,13 @@ class Pretraining(LightningModule):
         self.device_transform = build_device_transform(config, training=True)
         torch.manual_seed(config.seed)  # the initial weights, the same on every rank
         self.method: Method = build_method(config.model, self.plan)
+        for encoder in (m for m in self.method.modules() if isinstance(m, Encoder)):
+            encoder.arrange(
+                channels_last=config.trainer.channels_last, compiled=config.trainer.compile
+            )
 
     def train_dataloader(self) -> WholeRun:
-        """This rank's share of every global batch."""
+        """This rank's share of every global batch; autocast begins later, in `training_step`."""
         stream = Stream(
             self.dataset,
             self.plan,
@@ -125,11 +151,8 @@ class Pretraining(LightningModule):
             num_ranks=self.trainer.world_size,
             ledger=Ledger(self.folder.ledger),
         )
-        return WholeRun(stream, self.num_steps)
-
-    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Batch:
-        """Augment on the device, in full precision: autocast begins in `training_step`."""
-        return self.device_transform(batch)
+        overlap = Overlap(self.device_transform, self.trainer.strategy.root_device)
+        return WholeRun(stream, overlap, self.num_steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The method's loss."""

@@ -200,3 +200,36 @@ def test_a_gpu_makes_what_the_cpu_makes() -> None:
             on_gpu.modalities[name].values.cpu(), on_cpu.modalities[name].values, atol=2e-3, rtol=0
         )
         assert torch.equal(on_gpu.modalities[name].codes.cpu(), on_cpu.modalities[name].codes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_type_and_layout_change_no_value(dtype: torch.dtype, channels_last: bool) -> None:
+    """Beyond rounding, which is autocast's: float32 is made first, and rounded to nearest."""
+    expected = DeviceTransform(GDT, DeviceOptions())(raw_batch())
+    transform = DeviceTransform(GDT, DeviceOptions(), dtype=dtype, channels_last=channels_last)
+    batch = transform(raw_batch())
+    video = batch.modalities["video"].values
+    assert torch.equal(video, expected.modalities["video"].values.to(dtype))
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    assert video.is_contiguous(memory_format=layout)
+    audio = batch.modalities["audio"].values
+    assert torch.equal(audio, expected.modalities["audio"].values)
+
+
+def test_images_have_their_channels_last_too() -> None:
+    plan = Plan.from_tables(
+        {
+            "sample": {"relation": "distinctive"},
+            "modality": {"relation": "invariant", "values": ["image"]},
+            "augmentation": {"relation": "invariant", "draws": 2},
+        }
+    )
+    raw = raw_batch()
+    assert raw.frames is not None
+    raw = replace(raw, frames=raw.frames[:, :1].contiguous(), audio=None)
+    expected = DeviceTransform(plan, DeviceOptions())(raw).modalities["image"].values
+    image = DeviceTransform(plan, DeviceOptions(), channels_last=True)(raw)
+    values = image.modalities["image"].values
+    assert torch.equal(values, expected)
+    assert values.is_contiguous(memory_format=torch.channels_last)

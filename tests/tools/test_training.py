@@ -1,11 +1,13 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from pipelines.overlap import Overlap
 from pipelines.stream import StateError
-from tools.checkpoints import AtomicCheckpointIO
+from tools.checkpoints import AtomicCheckpointIO, load_checkpoint
 from tools.config import load_config
 from tools.losses import read_losses
 from tools.run import load_run
@@ -55,6 +57,51 @@ def test_a_run_resumed_from_any_step_repeats_the_unbroken_one(
         assert read_losses(run) == unbroken
         resumed = load_run(run).method.state_dict()
         assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_a_checkpoint_knows_nothing_of_the_batch_that_is_prepared(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where batches are made ahead: the position is that of the batch in hand."""
+    short = ("trainer.checkpoint_every_steps=1", "trainer.max_steps=5")
+    train(tiny_config, tmp_path / "unbroken", *short)
+    ahead = partial(Overlap, background=True)
+    monkeypatch.setattr("tools.training.Overlap", ahead)
+    run = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+            train(tiny_config, run, *short)
+    position = load_checkpoint(run / "checkpoints" / "last.ckpt")["loops"]["fit_loop"]
+    assert (position["state_dict"]["combined_loader"][0]["step"]) == 2
+    train(tiny_config, run, *short, resume=True)
+    assert read_losses(run) == read_losses(tmp_path / "unbroken")
+
+
+def test_compiled_and_channels_last_learn_the_same(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for the compiler, and run without it: a compiler takes minutes on two cores."""
+    compiled = []
+
+    def trace(self: torch.nn.Module) -> None:
+        compiled.append(type(self).__name__)
+        compile_module(self, backend="eager")
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    short = ("trainer.max_steps=2", "model.dropout=0.0")
+    train(tiny_config, tmp_path / "plain", *short)
+    assert not compiled
+    train(
+        tiny_config, tmp_path / "run", *short, "trainer.compile=true", "trainer.channels_last=true"
+    )
+    assert compiled == ["Sequential", "Sequential"] or len(compiled) == 2
+    plain, run = (load_run(tmp_path / name).method.state_dict() for name in ("plain", "run"))
+    assert plain.keys() == run.keys()
+    first, second = zip(read_losses(tmp_path / "plain"), read_losses(tmp_path / "run"), strict=True)
+    assert first[0].loss == pytest.approx(first[1].loss, rel=1e-5)
+    assert second[0].loss == pytest.approx(second[1].loss, rel=1e-3)  # rounding, one step later
 
 
 def test_the_generator_is_seeded_by_run_step_and_rank() -> None:
