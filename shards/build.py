@@ -1,29 +1,32 @@
 """Build a data set: sources → plan → shards → manifest and report.
 
-    list_sources ─► probe (workers) ─► plan.jsonl ─► cut ─► transcode (workers) ─► ShardWriter
+    list_sources ─► probe (engine) ─► plan.jsonl ─► cut ─► ShardJob ─► engine ─► shard, report lines
 
 An interrupted build is continued by running it again: finished shards are kept. The result does not
-depend on the number of workers, nor on interruptions.
+depend on the engine or its number of workers, nor on interruptions.
 """
 
+import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from shards import media, report
 from shards.cutting import PlannedSource, cut, parts
-from shards.errors import BuildError, IndexFormatError, SourceError
-from shards.index import ShardIndex
+from shards.engines import Engine, LocalEngine
+from shards.errors import BuildError, SourceError
+from shards.jobs import ShardJob
 from shards.lists import is_list, read_lists
-from shards.manifest import MANIFEST_NAME, Manifest
+from shards.manifest import Manifest
 from shards.options import BuildOptions
 from shards.planning import plan_line, planned_source
-from shards.pool import WorkerFailure, WorkerPool
+from shards.portion import Portion
 from shards.report import BuildSummary
 from shards.sources import Labels, Source, list_sources, with_labels
 from shards.target import BUILD_NAME, REPORT_NAME, Target
-from shards.transcode import Unit, UnitResult, machine, transcode
-from shards.writer import INDEX_SUFFIX, ShardEntry, ShardWriter, file_sha256, write_atomically
+from shards.transcode import machine
+from shards.writer import ShardEntry, file_sha256
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage ("probe": sources, "build": clips), how much is done, and of how much."""
@@ -37,6 +40,8 @@ def build(
     num_workers: int = 1,
     labels: Path | None = None,
     time_limit_seconds: float = 600.0,
+    portion: Portion | None = None,
+    engine: Engine | None = None,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> BuildSummary:
     """Build shards from folders, files and lists into `out`; see BuildOptions for the choices.
@@ -48,6 +53,8 @@ def build(
         num_workers: worker processes; decides nothing but the time.
         labels: a CSV with the columns file and label; see `shards.sources.Labels`.
         time_limit_seconds: a minute of a source may take this long before it is given up.
+        portion: build these sources only, in a folder of `out` of their own, for `merge` to join.
+        engine: who does the work; `num_workers` processes here by default.
         progress: called as work is done.
 
     Raises:
@@ -55,9 +62,10 @@ def build(
     """
     table = Labels(labels) if labels is not None else None
     listed = _listed(sources, out, labels)
-    with Target(out) as target, WorkerPool(num_workers, time_limit_seconds) as pool:
+    workers = engine or LocalEngine(num_workers, time_limit_seconds)
+    with Target(out, portion) as target, workers:
         try:
-            summary = _Build(target, options, pool, progress).run(with_labels(listed, table))
+            summary = _Build(target, options, workers, progress).run(with_labels(listed, table))
         except OSError as error:
             raise BuildError(
                 f"Building in {out} stopped: {error.strerror} ({error.filename or 'writing'}). "
@@ -89,72 +97,72 @@ class _Build:
     """One run of a build on a claimed target."""
 
     def __init__(
-        self, target: Target, options: BuildOptions, pool: WorkerPool, progress: Progress
+        self, target: Target, options: BuildOptions, engine: Engine, progress: Progress
     ) -> None:
-        self._target, self._options, self._pool = target, options, pool
+        self._target, self._options, self._engine = target, options, engine
         self._progress = progress
         self._plan = target.state / "plan.jsonl"
         self._done, self._total = 0, 0
 
     def run(self, sources: Iterator[Source]) -> BuildSummary:
         """Plan, build every shard that is not there yet, then write report and manifests."""
-        num_sources = self._write_plan(sources)
-        if not num_sources:
+        listing = self._write_plan(sources)
+        if not listing["sources"]:
             self._plan.unlink()
             raise BuildError("The sources hold no file: there is nothing to build. Check the path.")
-        self._target.claim(self._options.as_dict(), file_sha256(self._plan))
-        if self._is_finished():
+        self._target.claim(self._options.as_dict(), file_sha256(self._plan), listing)
+        if self._target.is_finished(parts(self._options)):
             return self._summary_of_finished()
         self._progress("build", 0, self._total)
-        built = {part: self._build_part(part) for part in parts(self._options)}
-        return self._finish(built)
+        return self._finish({part: self._build_part(part) for part in parts(self._options)})
 
-    def _is_finished(self) -> bool:
-        folders = [self._target.part_folder(part) for part in parts(self._options)]
-        needed = [self._target.path / REPORT_NAME] + [f / MANIFEST_NAME for f in folders]
-        return all(path.exists() for path in needed)
-
-    def _write_plan(self, sources: Iterator[Source]) -> int:
-        """Probe every source and write the plan; returns how many sources there are."""
+    def _write_plan(self, sources: Iterator[Source]) -> dict[str, Any]:
+        """Probe the sources and write the plan; returns what tells this list from another."""
         temporary = self._plan.with_suffix(".tmp")
-        number = 0
+        portion, digest = self._target.portion, hashlib.sha256()
+        listed = 0
+
+        def chosen() -> Iterator[_Numbered]:
+            nonlocal listed
+            for listed, source in enumerate(sources, start=1):
+                digest.update(
+                    f"{source.name}\0{source.range_text}\n".encode(errors="surrogateescape")
+                )
+                if portion is None or portion.has(source.name):
+                    yield listed, source
+
         with temporary.open("wb") as file:
-            for number, (source, found) in enumerate(self._pool.map(_probe, sources), start=1):
+            probed = self._engine.map(_probe, chosen())
+            for done, ((number, source), found) in enumerate(probed, start=1):
                 line = plan_line(number, source, found, self._options)
                 self._total += line.get("clips", 0)
                 file.write(report.jsonl([line]))
-                self._progress("probe", number, None)
+                self._progress("probe", done, None)
         temporary.rename(self._plan)
-        return number
+        return {"sources": listed, "sources_sha256": digest.hexdigest()}
 
     def _build_part(self, part: str) -> list[ShardEntry]:
         """Build the shards of one part that are not there yet; returns all of them, in order."""
-        self._target.part_folder(part).mkdir(exist_ok=True)
+        self._target.layout.folder(part).mkdir(parents=True, exist_ok=True)
         entries: list[ShardEntry] = []
 
-        def tasks() -> Iterator[_Task]:
-            for number, shard in enumerate(cut(self._planned(), part, self._options)):
-                if self._kept(part, number, entries):
-                    self._count(sum(unit.num_clips for unit in shard))
-                else:
-                    for i, unit in enumerate(shard):
-                        yield number, unit, i + 1 == len(shard)
+        def jobs() -> Iterator[ShardJob]:
+            for number, units in enumerate(cut(self._planned(), part, self._options)):
+                job = ShardJob(part, number, tuple(units))
+                kept = self._target.kept(job)
+                if kept is None:
+                    yield job
+                    continue
+                if kept.entry is not None:
+                    entries.append(kept.entry)
+                self._count(job.num_clips)
 
-        # a shard is written while the units come in, which is in order
-        writer: ShardWriter | None = None
-        lines: list[dict[str, Any]] = []
-        try:
-            for (number, unit, last), result in self._pool.map(_transcode, tasks(), self._options):
-                if writer is None:
-                    writer, lines = ShardWriter(self._shard_path(part, number)), []
-                lines.append(_add(writer, unit, result))
-                self._count(unit.num_clips)
-                if last:
-                    self._finish_shard(part, number, writer, lines, entries)
-                    writer = None
-        finally:
-            if writer is not None:
-                writer.discard()
+        built = self._engine.build(jobs(), self._options, self._target.layout, self._count)
+        with contextlib.closing(built):
+            for shard in built:
+                self._target.keep(shard)
+                if shard.entry is not None:
+                    entries.append(shard.entry)
         return sorted(entries, key=lambda entry: entry.name)
 
     def _planned(self) -> Iterator[PlannedSource]:
@@ -166,85 +174,32 @@ class _Build:
         self._done += clips
         self._progress("build", self._done, self._total)
 
-    def _shard_path(self, part: str, number: int) -> Path:
-        return self._target.part_folder(part) / f"shard-{number:06d}.tar"
-
-    def _report_path(self, part: str, number: int) -> Path:
-        return self._target.state / f"{part or 'all'}-{number:06d}.jsonl"
-
-    def _kept(self, part: str, number: int, entries: list[ShardEntry]) -> bool:
-        """Whether an earlier run finished this shard; if so, and it has samples, it is listed."""
-        report_path = self._report_path(part, number)
-        if not report_path.exists():
-            return False
-        expected: int = sum(line["clips"] for line in report.read_jsonl(report_path))
-        if not expected:
-            return True
-        path = self._shard_path(part, number)
-        index_path = path.with_name(path.name + INDEX_SUFFIX)
-        try:
-            index = ShardIndex(index_path)
-        except (FileNotFoundError, IndexFormatError):
-            return False
-        entry = ShardEntry(
-            name=path.name,
-            size=index.shard_size,
-            sha256=file_sha256(path),
-            num_samples=len(index),
-            index_size=index_path.stat().st_size,
-            index_sha256=file_sha256(index_path),
-        )
-        if len(index) == expected:
-            entries.append(entry)
-        return len(index) == expected
-
-    def _finish_shard(
-        self,
-        part: str,
-        number: int,
-        writer: ShardWriter,
-        lines: list[dict[str, Any]],
-        entries: list[ShardEntry],
-    ) -> None:
-        if len(writer):
-            entries.append(writer.finish())
-        else:
-            writer.discard()
-        # the report comes after the index: a shard with a report is finished, or empty
-        write_atomically(self._report_path(part, number), report.jsonl(lines))
-
     def _finish(self, built: dict[str, list[ShardEntry]]) -> BuildSummary:
         summary = BuildSummary()
-        shard_reports = [
-            sorted(self._target.state.glob(f"{part or 'all'}-*.jsonl")) for part in built
-        ]
         final = self._target.path / REPORT_NAME
         temporary = final.with_name(REPORT_NAME + ".tmp")
         with temporary.open("wb") as file:
-            for line in report.count(report.source_lines(self._plan, shard_reports), summary):
+            lines = report.source_lines(self._plan, map(self._target.unit_lines, built))
+            for line in report.count(lines, summary):
                 file.write(report.jsonl([line]))
-        if summary.clips:
+        # a portion may be empty, for all that one knows before the others are done
+        if summary.clips or self._target.portion is not None:
             about: dict[str, Any] = {"options": self._options.as_dict(), "made_by": machine()}
             about |= {"sources": summary.sources, "sources_made": summary.made}
             for part, shards in built.items():
-                Manifest(tuple(shards), about).write(self._target.part_folder(part))
+                Manifest(tuple(shards), about).write(self._target.layout.folder(part))
         temporary.rename(final)
-        self._clear_state()
-        if not summary.clips:
+        self._target.clear_state()
+        if not (summary.clips or self._target.portion is not None):
             (self._target.path / BUILD_NAME).unlink()
             raise BuildError(self._nothing_made(summary))
         return summary
-
-    def _clear_state(self) -> None:
-        for path in self._target.state.iterdir():
-            if path.name != "lock":
-                path.unlink()
 
     def _summary_of_finished(self) -> BuildSummary:
         summary = BuildSummary(already_built=True)
         for _ in report.count(report.read_jsonl(self._target.path / REPORT_NAME), summary):
             pass
-        self._clear_state()
+        self._target.clear_state()
         return summary
 
     def _nothing_made(self, summary: BuildSummary) -> str:
@@ -255,26 +210,11 @@ class _Build:
         )
 
 
-_Task = tuple[int, Unit, bool]  # shard number, unit, whether it is the shard's last
+_Numbered = tuple[int, Source]
 
 
-def _probe(source: Source) -> media.Probe:
+def _probe(numbered: _Numbered) -> media.Probe:
+    _, source = numbered
     if source.listed and not source.path.is_file():
         raise SourceError("open", "no such file", str(source.path))
     return media.probe(source.path)
-
-
-def _transcode(task: _Task, options: BuildOptions) -> UnitResult:
-    return transcode(task[1], options)
-
-
-def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) -> dict[str, Any]:
-    """Put a unit's samples in the shard; returns its line for the report."""
-    about = (unit.number, unit.name, unit.part)
-    if isinstance(result, WorkerFailure):
-        error = result.error
-        skipped = {f"{error.stage}: {error.cause}": unit.num_clips}
-        return report.unit_line(*about, 0, skipped, [str(error)])
-    for sample in result.samples:
-        writer.add(sample.key, sample.members, sample.tracks)
-    return report.unit_line(*about, len(result.samples), result.skipped, result.details)

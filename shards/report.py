@@ -60,12 +60,11 @@ def unit_line(
     return line | {"details": list(details)}
 
 
-def source_lines(plan: Path, shard_reports: Iterable[Iterable[Path]]) -> Iterator[dict[str, Any]]:
-    """One line per source: the plan's, with what its units made (paths: per part, shard order)."""
-    streams = [
-        itertools.chain.from_iterable(read_jsonl(path) for path in part) for part in shard_reports
-    ]
-    units = heapq.merge(*streams, key=lambda line: int(line["number"]))
+def source_lines(
+    plan: Path, unit_lines: Iterable[Iterable[dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """One line per source: the plan's, with what its units made (for each part, in shard order)."""
+    units = heapq.merge(*unit_lines, key=lambda line: int(line["number"]))
     groups = itertools.groupby(units, key=lambda line: line["number"])
     group = next(groups, None)
     for planned in read_jsonl(plan):

@@ -3,18 +3,27 @@
 DIR/build.json        what is being built: options, and a digest of the plan
 DIR/report.jsonl      one line per source, when the build is done
 DIR/manifest.json, DIR/shard-000000.tar, …     or DIR/train/… and DIR/val/… with a holdout
-DIR/.build/           lock, plan, shard reports; left with the lock alone when the build is done
+DIR/.build/           lock, plan, what is known of finished shards; in the end the lock alone
+
+An array job has DIR/part-0002-of-0008 for the first two and .build, and its shards beside those of
+the others: in the same folder, or in DIR/train/part-0002-of-0008 and DIR/val/part-0002-of-0008.
 """
 
 import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from shards.errors import BuildError
-from shards.writer import write_atomically
+from shards.jobs import BuiltShard, Layout, ShardJob
+from shards.manifest import MANIFEST_NAME
+from shards.portion import Portion
+from shards.sample import json_bytes
+from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
 
 BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"
 
@@ -26,8 +35,10 @@ class Target:
         BuildError: it cannot be written, another builder holds it, or it holds something else.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, out: Path, portion: Portion | None = None) -> None:
+        self.portion = portion
+        self.layout = Layout(out, portion.folder if portion else "")
+        path = self.path = self.layout.folder("")
         self.state = path / STATE_NAME
         if path.exists() and not path.is_dir():
             raise BuildError(f"Target {path} is a file; name a folder with --out.")
@@ -73,18 +84,18 @@ class Target:
                 self.path.rmdir()
         os.close(self._lock)
 
-    def part_folder(self, part: str) -> Path:
-        """The data set folder of a part ("" is the target itself)."""
-        return self.path / part if part else self.path
-
-    def claim(self, options: dict[str, Any], plan_sha256: str) -> None:
+    def claim(self, options: dict[str, Any], plan_sha256: str, listing: dict[str, Any]) -> None:
         """Record what is built here, or check that it is what was begun here before.
+
+        `listing` tells the list of all sources from another; portions of one list have the same.
 
         Raises:
             BuildError: other options or other sources were used here.
         """
         path = self.path / BUILD_NAME
         wanted = {"format": "gdt-build", "version": 1, "options": options, "plan": plan_sha256}
+        if self.portion is not None:
+            wanted |= {"part": [self.portion.number, self.portion.count]} | listing
         if not path.exists():
             write_atomically(path, json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n")
             return
@@ -105,3 +116,47 @@ class Target:
                 f"Target {self.path} already holds a build of other sources (or these have "
                 "changed since). Choose another folder with --out, or remove that one."
             )
+
+    def is_finished(self, parts: Iterable[str]) -> bool:
+        """Whether report and manifests are there."""
+        manifests = [self.layout.folder(part) / MANIFEST_NAME for part in parts]
+        return all(path.exists() for path in [self.path / REPORT_NAME, *manifests])
+
+    def keep(self, shard: BuiltShard) -> None:
+        """Record a finished shard (or that nothing came of it), so that it is not made again."""
+        content = {"entry": shard.entry and asdict(shard.entry), "lines": shard.lines}
+        write_atomically(self._state_of(shard.job), json_bytes(content))
+
+    def kept(self, job: ShardJob) -> BuiltShard | None:
+        """What an earlier run made of this job, if it did and the files are there."""
+        try:
+            content = json.loads(self._state_of(job).read_bytes())
+        except FileNotFoundError:
+            return None
+        entry = ShardEntry(**content["entry"]) if content["entry"] else None
+        if entry is not None and not _is_there(self.layout.folder(job.part), entry):
+            return None
+        return BuiltShard(job, entry, tuple(content["lines"]))
+
+    def unit_lines(self, part: str) -> Iterator[dict[str, Any]]:
+        """The report lines of a part's units, in order."""
+        for path in sorted(self.state.glob(f"{part or 'all'}-*.json")):
+            yield from json.loads(path.read_bytes())["lines"]
+
+    def clear_state(self) -> None:
+        """Drop what is needed only until the build is finished."""
+        for path in self.state.iterdir():
+            if path.name != "lock":
+                path.unlink()
+
+    def _state_of(self, job: ShardJob) -> Path:
+        return self.state / f"{job.part or 'all'}-{job.number:06d}.json"
+
+
+def _is_there(folder: Path, entry: ShardEntry) -> bool:
+    index = folder / (entry.name + INDEX_SUFFIX)
+    try:
+        same_size = (folder / entry.name).stat().st_size == entry.size
+        return same_size and file_sha256(index) == entry.index_sha256
+    except FileNotFoundError:
+        return False

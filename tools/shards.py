@@ -48,6 +48,9 @@ def build(
     time_limit: Annotated[
         float, typer.Option(min=1.0, help="Seconds that a minute of a source may take.")
     ] = 600.0,
+    part: Annotated[
+        str | None, typer.Option(help="Of an array job, as in 2/8; `gdt shards merge` joins them.")
+    ] = None,
 ) -> None:
     """Make shards of clips: one pass over each source, whole shards only, every source accounted.
 
@@ -69,7 +72,9 @@ def build(
 
     from shards import BuildOptions
     from shards.build import build as build_shards
+    from shards.portion import Portion
 
+    portion = Portion.parse(part) if part is not None else None
     options = BuildOptions(
         clip_seconds=clip_seconds,
         short_side=short_side,
@@ -113,9 +118,10 @@ def build(
             num_workers=workers or len(os.sched_getaffinity(0)),
             labels=labels,
             time_limit_seconds=time_limit,
+            portion=portion,
             progress=progress,
         )
-    _print_summary(summary, out, time.monotonic() - started)
+    _print_summary(summary, out / portion.folder if portion else out, time.monotonic() - started)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -18,7 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from shards import BuildError, BuildOptions, DataSet
-from shards.build import _transcode, build
+from shards.build import build
+from shards.transcode import Unit, UnitResult, transcode
 from shards.verify import verify
 from tests.films import decode_video, read_number
 from tools.cli import app
@@ -248,13 +249,13 @@ def test_a_full_disk_is_one_clear_message_and_the_build_goes_on_later(
     assert verify(tmp_path / "out").samples == 6
 
 
-def _crashing(task: Any, options: BuildOptions) -> Any:
+def _crashing(unit: Unit, options: BuildOptions) -> UnitResult:
     """As the real one, but one source brings its worker down, and one never ends."""
-    if task[1].name == "crash.mp4":
+    if unit.name == "crash.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if task[1].name == "hang.mp4":
+    if unit.name == "hang.mp4":
         time.sleep(600)
-    return _transcode(task, options)
+    return transcode(unit, options)
 
 
 @pytest.mark.slow
@@ -263,7 +264,7 @@ def test_a_source_that_crashes_or_hangs_its_decoder_costs_that_source(
 ) -> None:
     for name in ("a.mp4", "crash.mp4", "hang.mp4", "z.mp4"):
         film(f"videos/{name}", seconds=2)
-    monkeypatch.setattr("shards.build._transcode", _crashing)
+    monkeypatch.setattr("shards.engines.transcode", _crashing)
     summary = build([tmp_path / "videos"], tmp_path / "out", OPTIONS, time_limit_seconds=10)
     assert (summary.sources, summary.made, summary.clips) == (4, 2, 4)
     assert summary.skipped_sources == {

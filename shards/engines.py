@@ -1,0 +1,88 @@
+"""Who does a build's work: an engine runs functions on many tasks, and shard jobs, in isolation.
+
+`LocalEngine` is one pool of worker processes on this machine; ray_engine.py has many machines.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, islice
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from shards.jobs import BuiltShard, Layout, ShardJob, write_shard
+from shards.options import BuildOptions
+from shards.pool import WorkerFailure, WorkerPool
+from shards.transcode import Unit, transcode
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Does the work of a build; used as a context manager, which ends what it started."""
+
+    def __enter__(self) -> Self:
+        """Start."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """End all workers."""
+
+    def map(
+        self, function: Callable[..., Result], tasks: Iterable[Task], *arguments: object
+    ) -> Iterator[tuple[Task, Result | WorkerFailure]]:
+        """`function(task, *arguments)` for every task, in order; see `WorkerPool.map`."""
+
+    def build(
+        self,
+        jobs: Iterable[ShardJob],
+        options: BuildOptions,
+        layout: Layout,
+        advance: Callable[[int], None],
+    ) -> Generator[BuiltShard]:
+        """Do every job; what is made comes in whatever order it is finished.
+
+        `advance` is told how many more clips are done with.
+        """
+
+
+class LocalEngine(WorkerPool):
+    """Worker processes on this machine, which are never idle between shards.
+
+    The units of several shards are in the pool at a time. Their results come in order, so one shard
+    after the other is written here, while the workers go on.
+    """
+
+    def build(
+        self,
+        jobs: Iterable[ShardJob],
+        options: BuildOptions,
+        layout: Layout,
+        advance: Callable[[int], None],
+    ) -> Generator[BuiltShard]:
+        """See `Engine.build`; shards come in the jobs' order."""
+        handed_out: deque[ShardJob] = deque()
+
+        def units() -> Iterator[Unit]:
+            for job in jobs:
+                handed_out.append(job)
+                yield from job.units
+
+        results = self.map(transcode, units(), options)
+        for first in results:
+            job = handed_out.popleft()
+            own = chain([first], islice(results, len(job.units) - 1))
+            yield write_shard(job, _counted(own, advance), layout.folder(job.part))
+
+
+def _counted(
+    results: Iterable[tuple[Unit, Result]], advance: Callable[[int], None]
+) -> Iterator[Result]:
+    for unit, result in results:
+        yield result
+        advance(unit.num_clips)

@@ -1,0 +1,85 @@
+"""The work of a build as values: a `ShardJob` in, a shard and its report lines out.
+
+What a job makes follows from the job, the options and the sources' bytes, on whatever machine and
+in whatever order jobs are done. Engines (engines.py, ray_engine.py) differ in who does them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shards import report
+from shards.pool import WorkerFailure
+from shards.transcode import Unit, UnitResult
+from shards.writer import ShardEntry, ShardWriter
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to make: shard `number` of a part ("", "train" or "val"), out of these units."""
+
+    part: str
+    number: int
+    units: tuple[Unit, ...]
+
+    @property
+    def name(self) -> str:
+        """The tar's file name."""
+        return f"shard-{self.number:06d}.tar"
+
+    @property
+    def num_clips(self) -> int:
+        """Clips planned; the shard may get fewer."""
+        return sum(unit.num_clips for unit in self.units)
+
+
+@dataclass(frozen=True)
+class BuiltShard:
+    """What became of a job: the shard (None where no clip could be made) and its report lines."""
+
+    job: ShardJob
+    entry: ShardEntry | None
+    lines: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the shards of each part lie under a target; `portion` is an array job's own folder."""
+
+    path: Path
+    portion: str = ""
+
+    def folder(self, part: str) -> Path:
+        """The folder of a part's data set."""
+        return self.path / part / self.portion
+
+
+def write_shard(
+    job: ShardJob, results: Iterable[UnitResult | WorkerFailure], folder: Path
+) -> BuiltShard:
+    """Write a job's tar and index into `folder`, whole or not at all.
+
+    Args:
+        job: what is to be made.
+        results: what became of its units, in their order.
+        folder: where the shard gets its final name.
+    """
+    lines = []
+    with ShardWriter(folder / job.name) as writer:
+        for unit, result in zip(job.units, results, strict=True):
+            lines.append(_add(writer, unit, result))
+        entry = writer.finish() if len(writer) else None
+    return BuiltShard(job, entry, tuple(lines))
+
+
+def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) -> dict[str, Any]:
+    """Put a unit's samples in the shard; returns its line for the report."""
+    about = (unit.number, unit.name, unit.part)
+    if isinstance(result, WorkerFailure):
+        error = result.error
+        skipped = {f"{error.stage}: {error.cause}": unit.num_clips}
+        return report.unit_line(*about, 0, skipped, [str(error)])
+    for sample in result.samples:
+        writer.add(sample.key, sample.members, sample.tracks)
+    return report.unit_line(*about, len(result.samples), result.skipped, result.details)
