@@ -163,20 +163,21 @@ class Loader:
             return torch.empty(shape, dtype=torch.uint8, device="cuda")
 
     def _finish(self, underway: _Underway) -> Delivery:
-        request, reader = underway.request, self._reader
-        outcomes: list[SkipError | None] = []
-        keys: list[str] = []
-        starts: list[NDArray[np.float64]] = []
+        results: list[tuple[str, NDArray[np.float64]] | SkipError] = []
         for task in underway.tasks:
             try:
-                key, starts_of_sample = task.result()
+                results.append(task.result())
             except SkipError as error:
-                outcomes.append(error)
-                continue
-            outcomes.append(None)
-            keys += [key] * len(starts_of_sample)
-            starts.append(starts_of_sample)
+                results.append(error)
+        return self._collate(underway, results)
+
+    def _collate(
+        self, underway: _Underway, results: list[tuple[str, NDArray[np.float64]] | SkipError]
+    ) -> Delivery:
+        request, reader = underway.request, self._reader
+        outcomes = tuple(result if isinstance(result, SkipError) else None for result in results)
         kept = [i for i, outcome in enumerate(outcomes) if outcome is None]
+        delivered = [result for result in results if not isinstance(result, SkipError)]
         num_shifts = request.places.shape[1]
 
         def rows(array: Any) -> torch.Tensor | None:
@@ -187,13 +188,14 @@ class Loader:
             whole = array if len(kept) == len(array) else array[kept]
             return torch.as_tensor(whole.reshape(len(kept) * num_shifts, *array.shape[2:]))
 
+        starts = np.array([starts_of_sample for _, starts_of_sample in delivered], np.float64)
         batch = RawBatch(
             frames=rows(underway.frames),
             audio=rows(underway.audio),
             sample=torch.from_numpy(request.samples[kept].repeat(num_shifts)),
             shift=torch.arange(num_shifts).repeat(len(kept)),
-            start_seconds=torch.from_numpy(np.array(starts, np.float64).reshape(-1)),
-            keys=tuple(keys),
+            start_seconds=torch.from_numpy(starts.reshape(-1)),
+            keys=tuple(key for key, _ in delivered for _ in range(num_shifts)),
             height=reader.height,
             width=reader.width,
             color_matrix=reader.color_matrix,
@@ -202,4 +204,4 @@ class Loader:
             epoch=request.epoch,
             step=request.step,
         )
-        return Delivery(batch, tuple(outcomes))
+        return Delivery(batch, outcomes)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import typer
 import typer.core
 
-from tools import evaluate, plan, pretrain, samples, shards
+from tools import bench, evaluate, plan, pretrain, samples, shards
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
 #: nothing. Subclasses count.
@@ -64,3 +64,4 @@ app.add_typer(shards.app, name="shards")
 app.add_typer(plan.app, name="plan")
 app.command("pretrain")(pretrain.pretrain)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(bench.app, name="bench")

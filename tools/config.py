@@ -90,6 +90,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    return config_of(tables, path, overrides)
+
+
+def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Check nested tables as `load_config` checks a file's.
+
+    Args:
+        tables: as a TOML file would give them.
+        path: where they come from: messages name it, and files are relative to its folder.
+        overrides: see `load_config`.
+
+    Raises:
+        ConfigError: an unknown, missing or ill-typed key, a refused value.
+    """
     for override in overrides:
         _apply_override(tables, override)
     _anchor_table_files(tables, path.parent)
