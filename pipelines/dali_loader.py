@@ -216,7 +216,7 @@ class DaliLoader:
         batch = RawBatch(
             frames=decoded.frames,
             audio=audio,
-            sample=torch.from_numpy(request.samples[kept].repeat(num_segments)),
+            sample=request.rows_of(request.samples, kept),
             shift=torch.arange(num_segments).repeat(len(kept)),
             start_seconds=torch.from_numpy(np.concatenate([np.empty(0), *(s.starts for s in fed)])),
             keys=tuple(sample.key for sample in fed for _ in range(num_segments)),
@@ -227,6 +227,7 @@ class DaliLoader:
             sample_rate_hz=reader.options.sample_rate_hz,
             epoch=request.epoch,
             step=request.step,
+            data_epoch=request.row_epochs(kept),
             pixels="rgb_bt601",
         )
         outcomes = tuple(s if isinstance(s, SkipError) else None for s in decoded.samples)

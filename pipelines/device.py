@@ -62,7 +62,7 @@ class _Version:
     """One (time_reversal, augmentation) of every raw row, and its random numbers."""
 
     seed: int
-    epoch: int
+    epoch: NDArray[np.int64]  # [R]
     sample: NDArray[np.int64]
     shift: NDArray[np.int64]
     reversal: int
@@ -76,7 +76,8 @@ class _Version:
             counters = np.arange(max(1, count))
             codes = (self.shift[:, None], self.reversal, self.augmentation, counters)
             stream = f"{modality}.{name}"
-            table = uniform(self.seed, self.epoch, self.sample[:, None], stream, *codes)
+            rows = self.epoch[:, None], self.sample[:, None]
+            table = uniform(self.seed, *rows, stream, *codes)
             return table if count else table[:, 0]
 
         return uniforms
@@ -126,8 +127,9 @@ class DeviceTransform:
             ValueError: the raw batch lacks what a modality of the plan needs, or its sample rate
                 is not the spectrogram's.
         """
+        epoch = np.full(len(raw), raw.epoch) if raw.data_epoch is None else raw.data_epoch.numpy()
         versions = [
-            _Version(self.seed, raw.epoch, raw.sample.numpy(), raw.shift.numpy(), reversal, g)
+            _Version(self.seed, epoch, raw.sample.numpy(), raw.shift.numpy(), reversal, g)
             for reversal in range(self.num_reversals)
             for g in range(self.num_augmentations)
         ]

@@ -38,13 +38,13 @@ def _word_of(name: str) -> np.uint64:
 
 
 def bits(
-    seed: int, epoch: int, sample: Integers, name: str, *draws: Integers
+    seed: int, epoch: Integers, sample: Integers, name: str, *draws: Integers
 ) -> NDArray[np.uint64]:
-    """64 random bits for each element of the broadcast of `sample` and `draws`.
+    """64 random bits for each element of the broadcast of `epoch`, `sample` and `draws`.
 
     Args:
         seed: of the run, not negative.
-        epoch: not negative.
+        epoch: of the sample's data set, not negative, one or an array.
         sample: index of the sample in the data set, one or an array.
         name: what the number is for ("time_shift", "video.crop_x", …): a stream of its own.
         draws: further counters: the number of the draw, the row's codes.
@@ -56,7 +56,7 @@ def bits(
 
 
 def uniform(
-    seed: int, epoch: int, sample: Integers, name: str, *draws: Integers
+    seed: int, epoch: Integers, sample: Integers, name: str, *draws: Integers
 ) -> NDArray[np.float64]:
     """Uniform float64 in [0, 1), 53 random bits each; arguments as for `bits`."""
     high = bits(seed, epoch, sample, name, *draws) >> np.uint64(11)
@@ -64,7 +64,7 @@ def uniform(
 
 
 def integers(
-    stop: Integers, seed: int, epoch: int, sample: Integers, name: str, *draws: Integers
+    stop: Integers, seed: int, epoch: Integers, sample: Integers, name: str, *draws: Integers
 ) -> NDArray[np.int64]:
     """Uniform int64 in [0, stop); `stop` may be an array. Below 2**32 the bias is under 2**-21."""
     return np.floor(uniform(seed, epoch, sample, name, *draws) * stop).astype(np.int64)

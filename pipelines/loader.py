@@ -33,12 +33,22 @@ class Request:
         epoch, step: where it stands in the run.
         samples: int64 [n], indices in the data set.
         places: float64 [n, K] in [0, 1]: where in what the clip allows each segment starts.
+        data_epochs: int64 [n], see `Visits`; None where all are in the run's epoch.
     """
 
     epoch: int
     step: int
     samples: NDArray[np.int64]
     places: NDArray[np.float64]
+    data_epochs: NDArray[np.int64] | None = None
+
+    def rows_of(self, column: NDArray[np.int64], kept: list[int]) -> torch.Tensor:
+        """A column of the kept samples, int64 [R]: once for each of their segments."""
+        return torch.from_numpy(column[kept].repeat(self.places.shape[1]))
+
+    def row_epochs(self, kept: list[int]) -> torch.Tensor | None:
+        """`RawBatch.data_epoch` of the kept samples."""
+        return None if self.data_epochs is None else self.rows_of(self.data_epochs, kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +202,7 @@ class Loader:
         batch = RawBatch(
             frames=rows(underway.frames),
             audio=rows(underway.audio),
-            sample=torch.from_numpy(request.samples[kept].repeat(num_shifts)),
+            sample=request.rows_of(request.samples, kept),
             shift=torch.arange(num_shifts).repeat(len(kept)),
             start_seconds=torch.from_numpy(starts.reshape(-1)),
             keys=tuple(key for key, _ in delivered for _ in range(num_shifts)),
@@ -203,5 +213,6 @@ class Loader:
             sample_rate_hz=reader.options.sample_rate_hz,
             epoch=request.epoch,
             step=request.step,
+            data_epoch=request.row_epochs(kept),
         )
         return Delivery(batch, outcomes)

@@ -9,18 +9,32 @@ computes only its own places. There is no shuffle buffer.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.draws import Integers, bits, splitmix64
 
-__all__ = ["Order"]
+__all__ = ["Order", "Visits"]
 
 _ROUNDS = (
     10  # even, so that both halves return to their places; small data sets need the extra ones
 )
 _LEAST_BITS = 6
+
+
+class Visits(NamedTuple):
+    """What stands at some places of a run.
+
+    Attributes:
+        samples: int64 [n], numbers in the data set.
+        epochs: int64 [n], how many times each sample's data set was gone through before; what its
+            draws are made from, so that a second visit is not the first once more.
+    """
+
+    samples: NDArray[np.int64]
+    epochs: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,11 @@ class Order:
     def sample(self, epoch: int, n: int) -> int:
         """Index in the data set of the n-th sample of the epoch."""
         return int(self.samples(epoch, np.array([n]))[0])
+
+    def visits(self, epoch: int, n: Integers) -> Visits:
+        """The samples at places n, and the epoch, which is the data set's own."""
+        samples = self.samples(epoch, n)
+        return Visits(samples, np.full_like(samples, epoch))
 
     def samples(self, epoch: int, n: Integers) -> NDArray[np.int64]:
         """The same for an array of places n, each in [0, num_samples)."""

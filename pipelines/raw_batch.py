@@ -29,6 +29,8 @@ class RawBatch:
         sample_rate_hz: of the audio.
         epoch, step: where in the run the batch stands, zero-based.
         pixels: what frames hold, see color.PIXELS.
+        data_epoch: int64 [R], the epoch of each row's own data set, which draws are made from; None
+            where that is `epoch`, as it is unless data sets are mixed.
     """
 
     frames: Tensor | None
@@ -45,10 +47,11 @@ class RawBatch:
     epoch: int
     step: int
     pixels: str = "i420"
+    data_epoch: Tensor | None = None
 
     def __post_init__(self) -> None:
         num_rows = len(self.keys)
-        for name in ("frames", "audio", "sample", "shift", "start_seconds"):
+        for name in ("frames", "audio", "sample", "shift", "start_seconds", "data_epoch"):
             tensor = getattr(self, name)
             if tensor is not None and len(tensor) != num_rows:
                 raise ValueError(f"raw batch: {name} has {len(tensor)} rows for {num_rows} keys")

@@ -22,8 +22,10 @@ from pipelines.backends import Backend, MediaError, Read, choose_decoder, make_b
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.packets import runs_of
 from pipelines.faults import SkipError
+from pipelines.mixture import Mixture
+from pipelines.picture_form import picture_form
 from pipelines.resample import read_sound
-from shards import DataSet, IndexedSample, ShardError, Track
+from shards import IndexedSample, Samples, ShardError, Track
 
 __all__ = ["Segment", "SegmentOptions", "SegmentReader"]
 
@@ -117,12 +119,11 @@ class SegmentReader:
 
     Raises:
         ImportError: the decoder's library is missing.
-        ValueError: neither is wanted, or the data set's first sample has no picture to take the
-            frame size from.
+        ValueError: neither is wanted, or no picture is found to take their form from.
     """
 
     def __init__(
-        self, dataset: DataSet, options: SegmentOptions, *, video: bool = True, audio: bool = True
+        self, dataset: Samples, options: SegmentOptions, *, video: bool = True, audio: bool = True
     ) -> None:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
@@ -132,11 +133,10 @@ class SegmentReader:
         self.width, self.height = options.frame_size or (0, 0)
         self.color_matrix, self.color_range = "bt709", "limited"
         if video:
-            track = _track(dataset.sample(0), "video")
-            if options.frame_size is None:
-                self.width, self.height = track.width, track.height
-            self.color_matrix = track.color_matrix or self.color_matrix
-            self.color_range = track.color_range or self.color_range
+            parts = dataset.data_sets if isinstance(dataset, Mixture) else {}
+            form = picture_form(dataset, parts, options.frame_size)
+            self.width, self.height = form.width, form.height
+            self.color_matrix, self.color_range = form.color_matrix, form.color_range
 
     @property
     def frame_bytes(self) -> int:

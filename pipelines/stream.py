@@ -24,10 +24,11 @@ from gdt.plan import Plan
 from pipelines.draws import uniform
 from pipelines.faults import Account, Ledger, TooManySkipsError
 from pipelines.loader import BatchLoader, Delivery, Request, make_loader
+from pipelines.mixture import MixedOrder, Mixture
 from pipelines.order import Order
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
-from shards import DataSet
+from shards import Samples
 
 __all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "evaluation_batches"]
 
@@ -69,7 +70,7 @@ class Stream:
     is the one after the last batch handed out. A last batch that would not be full is left out.
 
     Args:
-        dataset: indexed shards.
+        dataset: indexed shards, or a mixture of them.
         plan: its modalities say what is decoded, its `time_shift` how many segments of a clip.
         segment_options: what a segment holds.
         stream_options: batch size, threads.
@@ -87,7 +88,7 @@ class Stream:
 
     def __init__(
         self,
-        dataset: DataSet,
+        dataset: Samples,
         plan: Plan,
         segment_options: SegmentOptions,
         stream_options: StreamOptions,
@@ -113,7 +114,9 @@ class Stream:
         self.options, self.segment_options = stream_options, segment_options
         self.rank, self.num_ranks = rank, num_ranks
         self.ledger = ledger or Ledger()
-        self.order = Order(seed, len(dataset))
+        self.order: Order | MixedOrder = Order(seed, len(dataset))
+        if isinstance(dataset, Mixture):
+            self.order = dataset.order(seed, batch_size)
         self._reader = reader_for(dataset, plan.modalities, segment_options)
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
         self.finished_epoch: Account | None = None
@@ -205,8 +208,13 @@ class Stream:
         return {**self.__dict__, "_loader": None, "_deliveries": None}
 
     def _identity(self) -> dict[str, int | str]:
+        weights: dict[str, int | str] = {}
+        if isinstance(self.dataset, Mixture):
+            shown = (f"{name}={weight}" for name, weight in self.dataset.weights.items())
+            weights = {"weights": ", ".join(shown)}
         return {
             "dataset": self.dataset.fingerprint,
+            **weights,
             "plan": self.plan.fingerprint(),
             "seed": self.seed,
             "batch_size": self.options.batch_size,
@@ -217,9 +225,10 @@ class Stream:
         draws = np.arange(self.plan.draws("time_shift"))
         while True:
             places = step * self.options.batch_size + np.arange(*self._share)
-            samples = self.order.samples(epoch, places)
-            shifts = uniform(self.seed, epoch, samples[:, None], "time_shift", draws)
-            yield Request(epoch, step, samples, shifts)
+            visits = self.order.visits(epoch, places)
+            rows = visits.epochs[:, None], visits.samples[:, None]
+            shifts = uniform(self.seed, *rows, "time_shift", draws)
+            yield Request(epoch, step, visits.samples, shifts, visits.epochs)
             step += 1
             if step == len(self):
                 epoch, step = epoch + 1, 0
@@ -266,7 +275,7 @@ class Stream:
 
 
 def reader_for(
-    dataset: DataSet, modalities: Sequence[str], options: SegmentOptions
+    dataset: Samples, modalities: Sequence[str], options: SegmentOptions
 ) -> SegmentReader:
     """A reader of what the modalities are made of: frames for video and image, sound for audio."""
     video = "video" in modalities or "image" in modalities
@@ -274,7 +283,7 @@ def reader_for(
 
 
 def evaluation_batches(
-    dataset: DataSet,
+    dataset: Samples,
     modalities: Sequence[str],
     segment_options: SegmentOptions,
     segments_per_clip: int = 1,

@@ -13,6 +13,7 @@ from shards.index import IndexedSample, Member, Packets, ShardIndex, Track
 from shards.manifest import Manifest, read_manifest
 from shards.options import BuildOptions
 from shards.sample import SampleInfo, check_key, key_from_source
+from shards.samples import Samples
 from shards.transfer import RemoteOptions
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RemoteError",
     "RemoteOptions",
     "SampleInfo",
+    "Samples",
     "ShardError",
     "ShardIndex",
     "SourceError",

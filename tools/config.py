@@ -167,7 +167,7 @@ def _anchor_table_files(tables: dict[str, Any], folder: Path) -> None:
 def _explain(details: ErrorDetails, overrides: Sequence[str]) -> str:
     location = [part for part in details["loc"] if isinstance(part, str)]
     # pydantic appends the branch of a union ("int", "literal['auto']"): not a part of the key
-    while len(location) > 1 and location[-1] not in _allowed_keys(location[:-1]):
+    while len(location) > 1 and not _is_key(location):
         if details["type"] in _UNKNOWN_KEY:
             break
         location.pop()
@@ -198,10 +198,23 @@ def _shown(value: object) -> str:
 
 def _allowed_keys(location: Sequence[str]) -> list[str]:
     """The keys of the table at `location`, empty where it is no table of options."""
-    table: Any = Config
+    return list(_fields(_annotation(location)))
+
+
+def _is_key(location: Sequence[str]) -> bool:
+    table = _annotation(location[:-1])
+    return typing.get_origin(table) is dict or location[-1] in _fields(table)
+
+
+def _annotation(location: Sequence[str]) -> Any:
+    """What kind of thing the config holds at `location`."""
+    found: Any = Config
     for key in location:
-        table = _fields(table).get(key)
-    return list(_fields(table))
+        if typing.get_origin(found) is dict:  # tables under names of one's own: [data.mix.NAME]
+            found = typing.get_args(found)[1]
+        else:
+            found = _fields(found).get(key)
+    return found
 
 
 def _fields(table: Any) -> dict[str, Any]:

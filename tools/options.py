@@ -3,13 +3,34 @@
 Each is one table of a config; the other tables are the option classes of the rooms themselves.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from pipelines.mixture import Mixture, shares_of
 from pipelines.stream import StreamOptions
-from shards import RemoteOptions
+from shards import DataSet, RemoteOptions, Samples
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedDataOptions:
+    """`[data.mix.NAME]`: one data set of a mixture.
+
+    Attributes:
+        shards: as `data.shards`.
+        weight: how much of the mixture it is, beside the others' weights.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    shards: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(bool(self.shards), "shards", '""', "the folder of a data set")
+        ok = math.isfinite(self.weight) and self.weight > 0
+        _check(ok, "weight", self.weight, "a number greater than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,17 +40,37 @@ class DataOptions(StreamOptions):
     Attributes:
         shards: folder or URL (http, https, s3, …) of a data set, as `gdt shards build` wrote it; a
             folder is relative to the one the command runs in.
-        remote: cache, retries and connections, where `shards` is a URL.
+        mix: in its place, several data sets by name, each with its weight.
+        remote: cache, retries and connections, where data lies at a URL.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    shards: str
+    shards: str | None = None
+    mix: dict[str, MixedDataOptions] = field(default_factory=dict)
     remote: RemoteOptions = field(default_factory=RemoteOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.shards:
-            raise ValueError("shards is empty: give the folder of a data set")
+        if bool(self.shards) == bool(self.mix):
+            got = "both are given (shards = '' takes one back)" if self.mix else "neither is given"
+            raise ValueError(
+                f"shards = FOLDER names one data set, tables [data.mix.NAME] several; {got}, and "
+                "one of the two is needed"
+            )
+        if self.mix:
+            shares_of({name: part.weight for name, part in self.mix.items()})
+
+    def open(self) -> Samples:
+        """The data set, or the mixture.
+
+        Raises:
+            ShardError: there is no finished data set, or it cannot be read.
+            ValueError: data sets that cannot be mixed.
+        """
+        if self.shards:
+            return DataSet.open(self.shards, remote=self.remote)
+        parts = {name: DataSet.open(p.shards, remote=self.remote) for name, p in self.mix.items()}
+        return Mixture(parts, {name: part.weight for name, part in self.mix.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

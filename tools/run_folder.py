@@ -10,23 +10,20 @@
 A folder is a run's because of its config.toml, and keeps to the config it began with.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.config import Config, differing_keys, load_config
 
 #: What may change between two attempts of one run: where and how fast it runs, not what it learns.
-#: Beginnings of the lines of `differing_keys`.
-_FREE_ON_RESUME = (
-    "data.shards:",  # the stream's fingerprint says whether it is the same data set
-    "data.threads:",
-    "data.prefetch:",
-    "data.remote.",
-    "trainer.accelerator:",
-    "trainer.devices:",
-    "trainer.num_nodes:",
-    "trainer.strategy:",
-    "trainer.checkpoint_every_steps:",
+#: What the lines of `differing_keys` begin with.
+_FREE_ON_RESUME = re.compile(
+    # the stream's fingerprint says whether these are the same data sets
+    r"data\.(mix\.[^:]*\.)?shards:"
+    r"|data\.(threads|prefetch):"
+    r"|data\.remote\."
+    r"|trainer\.(accelerator|devices|num_nodes|strategy|checkpoint_every_steps):"
 )
 
 
@@ -75,7 +72,7 @@ class RunFolder:
         if self.config.exists():
             saved = load_config(self.config)
             differing = differing_keys(config, saved)
-            kept = [line for line in differing if not line.startswith(_FREE_ON_RESUME)]
+            kept = [line for line in differing if not _FREE_ON_RESUME.match(line)]
             if kept:
                 raise RunError(
                     f"{self.path} already holds a run of another config. This one differs in\n  "

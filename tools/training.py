@@ -30,7 +30,7 @@ from models import Encoder, Method, build_method
 from pipelines.faults import Ledger
 from pipelines.overlap import Overlap
 from pipelines.stream import RawBatch, Stream
-from shards import DataSet
+from shards import Samples
 from tools.checkpoints import AtomicCheckpointIO, SaveCheckpoints
 from tools.config import Config
 from tools.losses import LossFile, LossRow
@@ -119,14 +119,14 @@ class Pretraining(LightningModule):
         folder: where skips are written down.
     """
 
-    def __init__(self, config: Config, dataset: DataSet, folder: RunFolder) -> None:
+    def __init__(self, config: Config, dataset: Samples, folder: RunFolder) -> None:
         super().__init__()
         self.config, self.dataset, self.folder = config, dataset, folder
         self.plan = config.build_plan()
         self.steps_per_epoch = len(dataset) // config.data.batch_size
         if self.steps_per_epoch == 0:
             raise TrainingError(
-                f"{config.data.shards} holds {len(dataset)} samples, fewer than one batch of "
+                f"{dataset.path} holds {len(dataset)} samples, fewer than one batch of "
                 f"{config.data.batch_size}: lower data.batch_size, or build more shards"
             )
         epochs, most = config.trainer.epochs, config.trainer.max_steps
@@ -235,8 +235,8 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
-    dataset = DataSet.open(config.data.shards, remote=config.data.remote)
     try:
+        dataset = config.data.open()
         module = Pretraining(config, dataset, folder)
         trainer = _trainer(config, folder, module)
     except (ValueError, ImportError, MisconfigurationException) as error:

@@ -183,3 +183,47 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
     config = load_config(write(tmp_path))
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
+
+
+MIX = """
+[data.mix.talks]
+shards = "shards/talks"
+weight = 2
+[data.mix.films]
+shards = "shards/films"
+"""
+
+
+def test_data_sets_are_mixed_by_tables_of_their_names(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL.replace('shards = "shards/train"', "") + MIX)
+    config = load_config(path, ["data.mix.films.weight=0.5", "data.mix.news={shards='n'}"])
+    assert {name: (part.shards, part.weight) for name, part in config.data.mix.items()} == {
+        "talks": ("shards/talks", 2.0),
+        "films": ("shards/films", 0.5),
+        "news": ("n", 1.0),
+    }
+    written = tmp_path / "config.toml"
+    written.write_text(config.to_toml())
+    assert load_config(written) == config
+    mixed = load_config(write(tmp_path, SMALL + MIX), ["data.shards=''"])
+    assert set(mixed.data.mix) == {"talks", "films"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.mix.talks.wieght=3", "unknown key data.mix.talks.wieght (did you mean weight?)"),
+        ("data.mix.talks.weight=x", 'data.mix.talks.weight = "x", must be a valid number'),
+        ("data.mix.talks.weight=0", "[data.mix.talks]: weight = 0.0, must be a number greater"),
+        ("data.mix.talks.weight=-2", "[data.mix.talks]: weight = -2.0, must be a number greater"),
+        ("data.mix.talks.weight=nan", "[data.mix.talks]: weight = nan, must be a number greater"),
+        ("data.mix.talks.weight=1e-6", "weight = 1e-06 of talks is 1e-06 of all weights"),
+        ("data.mix.talks.shards=''", '[data.mix.talks]: shards = "", must be the folder of a'),
+        ("data.mix.more.weight=2", "key data.mix.more.shards is missing"),
+        ("data.shards=one", "both are given"),
+        ("data.mix={}", "neither is given"),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    path = write(tmp_path, SMALL.replace('shards = "shards/train"', "") + MIX)
+    assert message in refusal(path, override)

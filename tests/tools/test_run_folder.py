@@ -53,6 +53,16 @@ def test_where_and_how_fast_it_runs_may_change_on_resume(tiny_config: Path, tmp_
     assert load_config(run / "config.toml").data.threads == 1
 
 
+def test_a_mixtures_shards_may_move_and_its_weights_may_not(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    run, one = tmp_path / "run", "data.shards=''"
+    claim(tiny_config, run, one, "data.mix.a={shards='here'}")
+    claim(tiny_config, run, one, "data.mix.a={shards='there'}", resume=True)
+    text = refusal(tiny_config, run, one, "data.mix.a={shards='here', weight=2}", resume=True)
+    assert "\n  data.mix.a.weight: 2.0, was 1.0\n" in text
+
+
 def test_nothing_to_resume(tiny_config: Path, tmp_path: Path) -> None:
     text = refusal(tiny_config, tmp_path / "run", resume=True)
     assert "holds no run to resume: there is no config.toml in it" in text

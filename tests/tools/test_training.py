@@ -11,7 +11,7 @@ from tools.checkpoints import AtomicCheckpointIO, load_checkpoint
 from tools.config import load_config
 from tools.losses import read_losses
 from tools.run import load_run
-from tools.run_folder import RunFolder
+from tools.run_folder import RunError, RunFolder
 from tools.training import TrainingError, fit, step_seed
 
 
@@ -102,6 +102,18 @@ def test_compiled_and_channels_last_learn_the_same(
     first, second = zip(read_losses(tmp_path / "plain"), read_losses(tmp_path / "run"), strict=True)
     assert first[0].loss == pytest.approx(first[1].loss, rel=1e-5)
     assert second[0].loss == pytest.approx(second[1].loss, rel=1e-3)  # rounding, one step later
+
+
+def test_a_run_over_mixed_data_sets(tiny_config: Path, tiny_shards: Path, tmp_path: Path) -> None:
+    config = tiny_config.with_name("mixed.toml")
+    mix = "".join(f'[data.mix.{name}]\nshards = "{tiny_shards}"\n' for name in "ab")
+    lines = [line for line in tiny_config.read_text().splitlines() if "shards =" not in line]
+    config.write_text("\n".join(lines) + "\n" + mix)
+    train(config, tmp_path / "run", "trainer.epochs=1", "data.mix.a.weight=3")
+    assert [row.step for row in read_losses(tmp_path / "run")] == list(range(2 * 14 // 4))
+    changed = ("trainer.epochs=1", "data.mix.a.weight=2")
+    with pytest.raises(RunError, match=r"data\.mix\.a\.weight: 2\.0, was 3\.0"):
+        train(config, tmp_path / "run", *changed, resume=True)
 
 
 def test_the_generator_is_seeded_by_run_step_and_rank() -> None:

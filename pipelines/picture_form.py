@@ -1,0 +1,73 @@
+"""What every picture of a data set looks like when it is decoded: one size, one colour description.
+
+The first sample that has pictures says it; of a mixture, the first of each data set. Others must
+agree (segment.py sees to it, sample by sample), or `segment.frame_size` brings them to one size.
+"""
+
+from dataclasses import dataclass
+
+from shards import Samples, Track
+
+__all__ = ["PictureForm", "picture_form"]
+
+_MOST_LOOKED_AT = 256  # samples without pictures before one with
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """Size in pixels, and what turns the planes into RGB, see color.py."""
+
+    width: int
+    height: int
+    color_matrix: str
+    color_range: str
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height} {self.color_matrix} {self.color_range}"
+
+
+def picture_form(
+    dataset: Samples, parts: dict[str, Samples], frame_size: tuple[int, int] | None
+) -> PictureForm:
+    """The form of a data set's pictures.
+
+    Args:
+        dataset: the whole.
+        parts: by name, the data sets that it is a mixture of; none where it is one.
+        frame_size: (width, height) that all are scaled to.
+
+    Raises:
+        ValueError: no pictures are found, or data sets of a mixture do not agree.
+    """
+    forms = {
+        name: _form(_first_pictures(part), frame_size)
+        for name, part in (parts or {str(dataset.path): dataset}).items()
+    }
+    (first_name, first), *others = forms.items()
+    for name, form in others:
+        if form != first:
+            sizes_differ = (form.width, form.height) != (first.width, first.height)
+            remedy = "set segment.frame_size, or build them" if sizes_differ else "build them"
+            raise ValueError(
+                f"pictures of the mixture differ: {first_name} has {first} and {name} has {form}: "
+                f"{remedy} alike with `gdt shards build`"
+            )
+    return first
+
+
+def _form(track: Track, frame_size: tuple[int, int] | None) -> PictureForm:
+    width, height = frame_size or (track.width, track.height)
+    matrix, color_range = track.color_matrix or "bt709", track.color_range or "limited"
+    return PictureForm(width, height, matrix, color_range)
+
+
+def _first_pictures(dataset: Samples) -> Track:
+    for number in range(min(len(dataset), _MOST_LOOKED_AT)):
+        track = dataset.sample(number).video
+        if track is not None:
+            return track
+    raise ValueError(
+        f"{dataset.path}: none of its first {min(len(dataset), _MOST_LOOKED_AT)} samples has "
+        "pictures (no video track), and the plan needs them: leave video and image out of "
+        "plan.modality.values, or give other shards"
+    )
