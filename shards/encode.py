@@ -64,6 +64,12 @@ _ENCODERS: Final[Mapping[str, tuple[str, Callable[[BuildOptions], dict[str, str]
 }
 
 
+def encoder_of(options: BuildOptions) -> tuple[str, dict[str, str]]:
+    """FFmpeg's name of the encoder, and its settings."""
+    encoder, settings = _ENCODERS[options.codec]
+    return encoder, settings(options) | dict(PROFILES[options.profile][options.codec])
+
+
 class VideoEncoder:
     """Encodes the frames of one clip; `finish` gives the mp4's bytes."""
 
@@ -77,11 +83,9 @@ class VideoEncoder:
             options={"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"},
             io_open=lambda _url, _flags, _options: io.BytesIO(self._file.getvalue()),
         )
-        encoder, settings = _ENCODERS[options.codec]
+        encoder, settings = encoder_of(options)
         stream: Any = self._container.add_stream(
-            encoder,
-            rate=options.frame_rate,
-            options=settings(options) | dict(PROFILES[options.profile][options.codec]),
+            encoder, rate=options.frame_rate, options=settings
         )
         stream.width, stream.height, stream.pix_fmt = options.width, options.height, "yuv420p"
         codec = stream.codec_context

@@ -45,7 +45,10 @@ class _Kind:
 
 
 class PictureFitter:
-    """Fits decoded frames to the coded size of `options`; keeps one filter chain per kind."""
+    """Fits decoded frames to the coded size of `options`; keeps one filter chain per kind.
+
+    filters: the chain of the last frame, in FFmpeg's syntax.
+    """
 
     def __init__(self, options: BuildOptions, sample_aspect_ratio: Any) -> None:
         self._options = options
@@ -54,6 +57,7 @@ class PictureFitter:
         self._aspect = (aspect.numerator, aspect.denominator) if usable else (1, 1)
         self._kind: _Kind | None = None
         self._chain: Any = None
+        self.filters = ""
 
     def fit(self, frame: Any) -> Any:
         """A yuv420p frame of the coded size, made from a decoded frame of any kind."""
@@ -68,8 +72,9 @@ class PictureFitter:
             _orientation(frame),
         )
         if kind != self._kind:
-            self._chain = _build_chain(kind, self._options)
-            self._kind = kind
+            steps = _steps(kind, self._options)
+            self._chain = _build_chain(kind, steps)
+            self._kind, self.filters = kind, ",".join(steps)
         try:
             self._chain.vpush(frame)
             return self._chain.vpull()
@@ -101,7 +106,7 @@ _TURN = {
 }
 
 
-def _build_chain(kind: _Kind, options: BuildOptions) -> Any:
+def _steps(kind: _Kind, options: BuildOptions) -> list[str]:
     sideways = kind.orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
@@ -123,6 +128,10 @@ def _build_chain(kind: _Kind, options: BuildOptions) -> Any:
     steps += [scale, "format=yuv420p", *_TURN[kind.orientation]]
     if inner != box:
         steps.append(f"pad={out_w}:{out_h}:-1:-1")
+    return steps
+
+
+def _build_chain(kind: _Kind, steps: list[str]) -> Any:
     graph = av.filter.Graph()
     graph.threads = 1
     source = (
