@@ -1,6 +1,6 @@
 """Build a data set: sources → plan → shards → manifest and report.
 
-    list_sources ─► probe (engine) ─► plan.jsonl ─► cut ─► ShardJob ─► engine ─► shard, report lines
+    list_sources ─► survey (engine) ─► plan.jsonl ─► cut ─► ShardJob ─► engine ─► shard, report
 
 An interrupted build is continued by running it again: finished shards are kept. The result does not
 depend on the engine or its number of workers, nor on interruptions.
@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shards import media, report
+from shards import report
 from shards.cutting import PlannedSource, cut, parts
 from shards.engines import Engine, LocalEngine
-from shards.errors import BuildError, SourceError
+from shards.errors import BuildError
 from shards.jobs import ShardJob
 from shards.lists import is_list, read_lists
 from shards.manifest import Manifest
 from shards.options import BuildOptions
-from shards.planning import plan_line, planned_source
+from shards.planning import Found, plan_line, planned_source, survey
 from shards.portion import Portion
 from shards.report import BuildSummary
 from shards.sources import Labels, Source, list_sources, with_labels
@@ -132,8 +132,8 @@ class _Build:
                     yield listed, source
 
         with temporary.open("wb") as file:
-            probed = self._engine.map(_probe, chosen())
-            for done, ((number, source), found) in enumerate(probed, start=1):
+            surveyed = self._engine.map(_survey, chosen(), self._options)
+            for done, ((number, source), found) in enumerate(surveyed, start=1):
                 line = plan_line(number, source, found, self._options)
                 self._total += line.get("clips", 0)
                 file.write(report.jsonl([line]))
@@ -213,8 +213,5 @@ class _Build:
 _Numbered = tuple[int, Source]
 
 
-def _probe(numbered: _Numbered) -> media.Probe:
-    _, source = numbered
-    if source.listed and not source.path.is_file():
-        raise SourceError("open", "no such file", str(source.path))
-    return media.probe(source.path)
+def _survey(numbered: _Numbered, options: BuildOptions) -> Found:
+    return survey(numbered[1], options)

@@ -5,15 +5,18 @@ goes into one shard, not longer than `seconds_per_unit`, and is what a worker do
 it depends on the sources and options alone, so any number of workers builds the same shards.
 """
 
+import bisect
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any
 
 from shards.options import BuildOptions, exact_seconds
-from shards.transcode import Unit
+from shards.transcode import Span, Unit
 
 WHOLE, TRAIN, HELD_OUT = "", "train", "val"
 
@@ -22,7 +25,8 @@ WHOLE, TRAIN, HELD_OUT = "", "train", "val"
 class PlannedSource:
     """A probed source that will be cut: times in seconds of its own clock.
 
-    Clips are cut from [start_seconds, stop_seconds), and never after the source's end.
+    Clips are cut from [start_seconds, stop_seconds), and never after the source's end. frame_rate
+    is the source's own; scene_cuts, in order, are the times that no clip may cross.
     """
 
     number: int
@@ -32,11 +36,13 @@ class PlannedSource:
     mtime_ns: int
     origin: Fraction
     duration_seconds: Fraction
+    frame_rate: Fraction
     has_audio: bool
     row: dict[str, Any] = field(default_factory=dict)
     start_seconds: Fraction = Fraction(0)
     stop_seconds: Fraction | None = None
     range_text: str = ""
+    scene_cuts: tuple[Fraction, ...] = ()
 
     @property
     def span(self) -> tuple[Fraction, Fraction]:
@@ -68,58 +74,82 @@ def ranges(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[Frac
     return {TRAIN: (start, stop), HELD_OUT: (split, end)}
 
 
+def clip_spans(source: PlannedSource, options: BuildOptions) -> dict[str, list[Span]]:
+    """The clips that each part gets of a source, in order."""
+    return {part: clips for part, (clips, _) in _cut_parts(source, options).items()}
+
+
 def clip_counts(source: PlannedSource, options: BuildOptions) -> dict[str, int]:
-    """How many whole clips each part gets of a source."""
-    return {
-        part: _whole_clips(stop - start, options)
-        for part, (start, stop) in ranges(source, options).items()
-    }
-
-
-def _whole_clips(seconds: Fraction, options: BuildOptions) -> int:
-    # a declared length may miss the last frame's own time; half a frame is within "on screen"
-    slack = 1 / (2 * options.frame_rate)
-    return max(0, int((seconds + slack) / options.clip_length))
-
-
-def clips_after_end(source: PlannedSource, options: BuildOptions) -> int:
-    """How many whole clips a range asks for that the source is too short for."""
-    start, end = source.span
-    if source.stop_seconds is None:
-        return 0
-    asked = _whole_clips(source.stop_seconds - start, options)
-    return asked - _whole_clips(end - start, options)
+    """How many clips each part gets of a source."""
+    return {part: len(clips) for part, clips in clip_spans(source, options).items()}
 
 
 def tails(source: PlannedSource, options: BuildOptions) -> int:
-    """How many parts of a source end with a rest that is too short for a clip."""
-    counts = clip_counts(source, options)
-    rests = (
-        stop - start - counts[part] * options.clip_length
-        for part, (start, stop) in ranges(source, options).items()
-        if counts[part]
+    """How many rests of a source are too short for a clip.
+
+    Where clips have one length, a part that has none is not counted: its source is skipped.
+    """
+    return sum(
+        rests for clips, rests in _cut_parts(source, options).values() if clips or options.rests
     )
-    return sum(rest * options.frame_rate > Fraction(1, 2) for rest in rests)
+
+
+def clips_after_end(source: PlannedSource, options: BuildOptions) -> int:
+    """How many clips a range asks for that the source is too short for."""
+    if source.stop_seconds is None:
+        return 0
+    whole = replace(source, duration_seconds=max(source.duration_seconds, source.stop_seconds))
+    alone = replace(options, holdout=0.0)
+    asked, got = (sum(clip_counts(s, alone).values()) for s in (whole, source))
+    return asked - got
+
+
+def _cut_parts(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[list[Span], int]]:
+    """Of each part: its clips, and how many rests are left out."""
+    options = options.for_source(source.frame_rate)
+    found = {}
+    for part, (start, stop) in ranges(source, options).items():
+        borders = [start, *(c for c in source.scene_cuts if start < c < stop), stop]
+        pieces = [_cut_stretch(a, b, options) for a, b in itertools.pairwise(borders)]
+        found[part] = (
+            [clip for clips, _ in pieces for clip in clips],
+            sum(rest for _, rest in pieces),
+        )
+    return found
+
+
+def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tuple[list[Span], bool]:
+    """Clips from the start on, each as long as may be; and whether a rest is left.
+
+    A frame belongs to the stretch that the middle of its interval lies in, so a clip may end up to
+    half a frame after its stretch does, and a declared length may miss the last frame's own time.
+    """
+    rate = options.frame_rate
+    frames = math.floor((stop - start) * rate + Fraction(1, 2))
+    clips = []
+    while frames >= options.fewest_frames:
+        taken = min(frames, options.frames_per_clip)
+        clips.append(Span(start, start + taken / rate))
+        start += taken / rate
+        frames -= taken
+    return clips, frames > 0
 
 
 def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:
     """The shards of one part, each as its units in order."""
-    longest = max(1, int(exact_seconds(options.seconds_per_unit) / options.clip_length))
+    longest = exact_seconds(options.seconds_per_unit)
     shard: list[Unit] = []
     room = options.clips_per_shard
     for source in sources:
-        counts = clip_counts(source, options)
-        if not counts.get(part):
-            continue
+        spans = clip_spans(source, options)
         # held-out clips are numbered on from the training clips, so a key is used once
-        number = counts.get(TRAIN, 0) if part == HELD_OUT else 0
-        start = ranges(source, options)[part][0]
-        left = counts[part]
+        number = len(spans.get(TRAIN, ())) if part == HELD_OUT else 0
+        left = spans.get(part, [])
         while left:
-            take = min(left, room, longest)
-            shard.append(_unit(source, part, number, take, start))
-            number, left, room = number + take, left - take, room - take
-            start += take * options.clip_length
+            fit = bisect.bisect_right(left, left[0].start + longest, key=attrgetter("stop"))
+            take = min(max(1, fit), room)
+            shard.append(_unit(source, part, number, tuple(left[:take])))
+            number, left, room = number + take, left[take:], room - take
             if not room:
                 yield shard
                 shard, room = [], options.clips_per_shard
@@ -127,7 +157,7 @@ def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> I
         yield shard
 
 
-def _unit(s: PlannedSource, part: str, first_clip: int, count: int, start: Fraction) -> Unit:
+def _unit(s: PlannedSource, part: str, first_clip: int, clips: tuple[Span, ...]) -> Unit:
     return Unit(
         number=s.number,
         name=s.name,
@@ -135,10 +165,10 @@ def _unit(s: PlannedSource, part: str, first_clip: int, count: int, start: Fract
         size=s.size,
         mtime_ns=s.mtime_ns,
         origin=s.origin,
+        frame_rate=s.frame_rate,
         part=part,
         first_clip=first_clip,
-        num_clips=count,
-        start_seconds=start,
+        clips=clips,
         has_audio=s.has_audio,
         row=s.row,
         range_text=s.range_text,

@@ -22,6 +22,7 @@ MAX_PIXELS = 8192 * 4608  # larger pictures are refused from the header, before 
 MAX_SIDE = 16384
 MAX_HOURS = 168
 MAX_STREAMS = 64
+MIN_RATE, MAX_RATE = 1, 240  # frames a second
 SNIFF_BYTES = 1024
 
 _STREAMS_AFTER_HEADER = ("flv", "mpeg", "mpegts")  # their streams are found packet by packet
@@ -138,13 +139,15 @@ class Probe:
 
     origin: presentation time of the first picture, in seconds of the container's clock; all
     times of the source count from it. duration_seconds: declared (or found by reading all packets,
-    where nothing is declared), from the first picture on.
+    where nothing is declared), from the first picture on. frame_rate: declared, or on average; from
+    1 to 240.
     """
 
     width: int
     height: int
     origin: Fraction
     duration_seconds: Fraction
+    frame_rate: Fraction
     has_audio: bool
     size: int
     mtime_ns: int
@@ -171,6 +174,7 @@ def probe(path: Path) -> Probe:
                 height=first.height,
                 origin=origin,
                 duration_seconds=_duration(container, video, origin),
+                frame_rate=_frame_rate(video),
                 has_audio=audio_stream(container) is not None,
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
@@ -240,6 +244,18 @@ def _duration(container: Any, stream: Any, origin: Fraction) -> Fraction:
         declared = f"{float(end - origin) / 3600:.0f} h"
         raise SourceError("probe", f"declares more than {MAX_HOURS} hours", declared)
     return max(Fraction(0), end - origin)
+
+
+def _frame_rate(stream: Any) -> Fraction:
+    """Frames a second, on average; a container that rounds it means n or n · 1000/1001."""
+    found = [r for r in (stream.average_rate, stream.guessed_rate, stream.base_rate) if r]
+    likely = [r for r in found if MIN_RATE <= r <= MAX_RATE] or found or [25]
+    rate = min(max(Fraction(likely[0]), Fraction(MIN_RATE)), Fraction(MAX_RATE))
+    whole = Fraction(round(rate))
+    for standard in (whole, whole * 1000 / 1001):
+        if abs(rate / standard - 1) < Fraction(1, 10_000):
+            return standard
+    return rate.limit_denominator(1001)
 
 
 def _last_packet_end(container: Any, stream: Any) -> Fraction:

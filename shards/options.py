@@ -3,13 +3,15 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 from shards.errors import BuildError
 
+SOURCE = "source"
+CUTS = ("fixed", "scenes", "ranges")
 CODECS = ("h264", "vp9")
 PROFILES = ("fast", "compact")
 FITS = ("crop", "pad")
@@ -27,7 +29,11 @@ def _must(condition: bool, name: str, got: object, allowed: str) -> None:
 class BuildOptions:
     """How sources become clips; everything here changes the bytes that are made.
 
-    clip_seconds is rounded to whole frames. `size` (width, height) overrides the size that
+    clip_seconds is rounded to whole frames. `cut` is "fixed": clips of that length, one after the
+    other; "ranges": each range of a list (or whole source) is a clip; or "scenes": each scene is.
+    Of those, what is longer than clip_seconds becomes clips of that length and a rest; what is
+    shorter is a clip if it lasts `min_clip_seconds` (by default 2, and at most clip_seconds).
+    `fps` "source" keeps each source's own rate. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec` is "h264", or "vp9" for decoders that know no H.264 (DALI without a GPU).
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
@@ -35,11 +41,13 @@ class BuildOptions:
     between the parts) or holds out whole sources (`split_by="source"`).
     """
 
+    cut: str = "fixed"
     clip_seconds: float = 10.0
+    min_clip_seconds: float | None = None
     short_side: int = 128
     size: tuple[int, int] | None = None
     fit: str = "crop"
-    fps: float = 30.0
+    fps: float | Fraction | str = 30.0
     gop_seconds: float = 0.5
     codec: str = "h264"
     crf: int = 20
@@ -53,11 +61,15 @@ class BuildOptions:
     seconds_per_unit: float = 60.0
 
     def __post_init__(self) -> None:
-        finite = math.isfinite(self.clip_seconds) and math.isfinite(self.fps)
-        _must(
-            finite and 0.5 <= self.clip_seconds <= 600, "clip_seconds", self.clip_seconds, "0.5–600"
-        )
-        _must(finite and 1 <= self.fps <= 240, "fps", self.fps, "1–240 frames a second")
+        _must(self.cut in CUTS, "cut", self.cut, " or ".join(CUTS))
+        longest = self.clip_seconds
+        _must(0.5 <= longest <= 600, "clip_seconds", longest, "0.5–600")
+        if self.min_clip_seconds is not None:
+            shortest = self.min_clip_seconds
+            _must(self.rests, "min_clip_seconds", shortest, "only with cut scenes or ranges")
+            _must(0 < shortest <= longest, "min_clip_seconds", shortest, "above 0, to clip_seconds")
+        rate_ok = self.fps == SOURCE if isinstance(self.fps, str) else 1 <= self.fps <= 240
+        _must(rate_ok, "fps", self.fps, "1–240 frames a second, or source")
         _must(0 < self.gop_seconds <= 10, "gop_seconds", self.gop_seconds, "above 0, at most 10")
         _must(16 <= self.short_side <= 2160, "short_side", self.short_side, "16–2160 pixels")
         if self.size is not None:
@@ -90,9 +102,22 @@ class BuildOptions:
         """Coded height in pixels."""
         return self.size[1] if self.size else _round16(self.short_side)
 
+    @property
+    def rests(self) -> bool:
+        """Whether clips may be shorter than clip_seconds."""
+        return self.cut != "fixed"
+
+    def for_source(self, frame_rate: Fraction) -> "BuildOptions":
+        """These choices for a source of that rate: it stands where they say "source"."""
+        return replace(self, fps=frame_rate) if self.fps == SOURCE else self
+
     @cached_property
     def frame_rate(self) -> Fraction:
         """Frames a second, exactly; 29.97 and its like mean the 1001 fractions."""
+        if isinstance(self.fps, str):
+            raise ValueError('fps is "source": ask for_source, each has its own rate')
+        if isinstance(self.fps, Fraction):
+            return self.fps
         for shown, exact in _NTSC.items():
             if abs(self.fps - shown) < 5e-4:
                 return exact
@@ -102,6 +127,14 @@ class BuildOptions:
     def frames_per_clip(self) -> int:
         """Whole frames in a clip."""
         return max(1, round(exact_seconds(self.clip_seconds) * self.frame_rate))
+
+    @cached_property
+    def fewest_frames(self) -> int:
+        """Whole frames in the shortest clip."""
+        if not self.rests:
+            return self.frames_per_clip
+        shortest = self.min_clip_seconds or min(2.0, self.clip_seconds)
+        return max(1, round(exact_seconds(shortest) * self.frame_rate))
 
     @cached_property
     def clip_length(self) -> Fraction:

@@ -3,19 +3,51 @@
 What a build makes follows from them and its options; its digest tells one build from another.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
 from shards import media
 from shards.cutting import PlannedSource, clip_counts, clips_after_end, tails
+from shards.errors import SourceError
 from shards.options import BuildOptions
 from shards.pool import WorkerFailure
+from shards.scenes import scene_cuts
 from shards.sources import Source
+
+TAIL = "a tail shorter than a clip"
+TOO_SHORT = "a scene or rest shorter than the shortest clip"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found out about a source before it is cut: see `media.Probe` and `scene_cuts`."""
+
+    probe: media.Probe
+    scene_cuts: tuple[Fraction, ...] = ()
+
+
+def survey(source: Source, options: BuildOptions) -> Found:
+    """Find out what cutting a source takes; called in a worker.
+
+    Raises:
+        SourceError: the source cannot become clips, and why.
+    """
+    if source.listed and not source.path.is_file():
+        raise SourceError("open", "no such file", str(source.path))
+    probe = media.probe(source.path)
+    needed = probe.has_audio or "audio" not in options.require
+    if options.cut != "scenes" or not needed:
+        return Found(probe)
+    stop = probe.duration_seconds
+    if source.stop_seconds is not None:
+        stop = min(stop, source.stop_seconds)
+    with source.path.open("rb") as file:
+        return Found(probe, scene_cuts(file, probe.origin, source.start_seconds, stop))
 
 
 def plan_line(
-    number: int, source: Source, found: media.Probe | WorkerFailure, options: BuildOptions
+    number: int, source: Source, found: Found | WorkerFailure, options: BuildOptions
 ) -> dict[str, Any]:
     """What a probe found, what will be cut of it, and what is skipped or left out by then."""
     line: dict[str, Any] = {"number": number, "name": source.name, "path": str(source.path)}
@@ -24,25 +56,31 @@ def plan_line(
     if isinstance(found, WorkerFailure):
         error = found.error
         return line | {"skip": [error.stage, error.cause, error.detail]}
-    line |= asdict(found) | {"row": source.row}
-    line["origin"], line["duration_seconds"] = str(found.origin), str(found.duration_seconds)
+    probe = found.probe
+    line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(probe).items()}
+    line["row"] = source.row
+    if found.scene_cuts:
+        line["scene_cuts"] = [str(time) for time in found.scene_cuts]
     if source.range_text:
         line["range"] = [source.range_text, str(source.start_seconds)]
         line["range"] += [str(source.stop_seconds)] if source.stop_seconds is not None else []
-    if "audio" in options.require and not found.has_audio:
+    if "audio" in options.require and not probe.has_audio:
         return line | {"skip": ["probe", "no audio stream", "needed: see --require"]}
     planned = planned_source(line)
     counts = clip_counts(planned, options)
     start, stop = planned.span
-    if start >= found.duration_seconds > 0:
-        detail = f"from {float(start):.3f} s; the source has {float(found.duration_seconds):.3f} s"
+    if start >= probe.duration_seconds > 0:
+        detail = f"from {float(start):.3f} s; the source has {float(probe.duration_seconds):.3f} s"
         return line | {"skip": ["cut", "the range begins after the source's end", detail]}
     if not any(counts.values()):
-        has, needs = float(stop - start), float(options.clip_length)
-        detail = f"{has:.3f} s; a clip is {needs:g} s"
+        exact = options.for_source(planned.frame_rate)
+        detail = f"{float(stop - start):.3f} s"
+        detail += f" in {len(planned.scene_cuts) + 1} scenes" if options.cut == "scenes" else ""
+        detail += f"; a clip is {float(exact.fewest_frames / exact.frame_rate):g} s"
+        detail += " or more" if options.rests else ""
         return line | {"skip": ["cut", "too short for one clip", detail]}
     left_out = {
-        "a tail shorter than a clip": tails(planned, options),
+        TOO_SHORT if options.rests else TAIL: tails(planned, options),
         "the range goes on after the source's end": clips_after_end(planned, options),
     }
     if any(left_out.values()):
@@ -61,9 +99,11 @@ def planned_source(line: dict[str, Any]) -> PlannedSource:
         mtime_ns=line["mtime_ns"],
         origin=Fraction(line["origin"]),
         duration_seconds=Fraction(line["duration_seconds"]),
+        frame_rate=Fraction(line["frame_rate"]),
         has_audio=line["has_audio"],
         row=line["row"],
         start_seconds=Fraction(start),
         stop_seconds=Fraction(stop[0]) if stop else None,
         range_text=range_text,
+        scene_cuts=tuple(Fraction(time) for time in line.get("scene_cuts", ())),
     )

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -38,12 +38,20 @@ NO_SOUND = "no sound in the clip"
 NO_AUDIO = "no audio stream"
 
 
+class Span(NamedTuple):
+    """A clip's range in seconds of the source's clock, stop excluded: whole frames long."""
+
+    start: Fraction
+    stop: Fraction
+
+
 @dataclass(frozen=True)
 class Unit:
-    """A run of `num_clips` clips of one source, from `start_seconds` on (source clock).
+    """A run of clips of one source, in order; the first of them is number `first_clip`.
 
-    size, mtime_ns and origin are the source's as it was planned. `row` is what the source list
-    said of it (label, caption, metadata), `range_text` the range of it that clips are numbered in.
+    size, mtime_ns, origin and frame_rate are the source's as it was planned. `row` is what the
+    source list said of it (label, caption, metadata), `range_text` the range of it that clips are
+    numbered in.
     """
 
     number: int
@@ -52,13 +60,18 @@ class Unit:
     size: int
     mtime_ns: int
     origin: Fraction
+    frame_rate: Fraction
     part: str
     first_clip: int
-    num_clips: int
-    start_seconds: Fraction
+    clips: tuple[Span, ...]
     has_audio: bool
     row: dict[str, Any] = field(default_factory=dict)
     range_text: str = ""
+
+    @property
+    def num_clips(self) -> int:
+        """How many clips there are."""
+        return len(self.clips)
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,7 @@ def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
     Raises:
         SourceError: the source cannot be read at all, or changed since it was planned.
     """
+    options = options.for_source(unit.frame_rate)
     try:
         file = Path(unit.path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
@@ -92,11 +106,11 @@ def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
     with file:
         _check_unchanged(file, unit, "since the build was planned")
         sha256 = _source_sha256(file, unit)
-        stop = unit.start_seconds + unit.num_clips * options.clip_length
-        reader = SourceReader(file, unit.origin, unit.start_seconds, stop, unit.has_audio)
+        start, stop = unit.clips[0].start, unit.clips[-1].stop
+        reader = SourceReader(file, unit.origin, start, stop, unit.has_audio)
         pictures = _Pictures(unit, options, reader)
-        sample_stops = _sample_stops(unit, options)
-        sound = SoundTimeline(unit.start_seconds, sample_stops[-1], options.sample_rate_hz)
+        samples = _sample_ranges(unit, options)
+        sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz)
         try:
             for item in reader.frames():
                 if item.is_video:
@@ -108,7 +122,7 @@ def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
         pictures.finish()
         sound.finish()
         _check_unchanged(file, unit, "while it was read")
-    return _collect(unit, options, reader, pictures.clips, sound, sample_stops, sha256)
+    return _collect(unit, options, reader, pictures.clips, sound, samples, sha256)
 
 
 class _Pictures:
@@ -117,9 +131,9 @@ class _Pictures:
     def __init__(self, unit: Unit, options: BuildOptions, reader: SourceReader) -> None:
         self.clips: list[bytes] = []
         self._options, self._reader = options, reader
-        self._start, self._rate = unit.start_seconds, options.frame_rate
-        self._num_frames = unit.num_clips * options.frames_per_clip
-        self._next = 0  # output frame, counted over the unit
+        self._rate = options.frame_rate
+        self._spans = unit.clips
+        self._clip, self._frame = 0, 0  # the output frame that comes next
         self._fitter: PictureFitter | None = None
         self._encoder: VideoEncoder | None = None
         self._shown: Any = None  # the last picture, which is on screen until the next one's time
@@ -142,9 +156,14 @@ class _Pictures:
 
     def _encode_until(self, time: Fraction) -> None:
         """Encode the picture on screen for every output frame whose middle comes before `time`."""
-        middle = (time - self._start) * self._rate - Fraction(1, 2)
-        while self._next < self._num_frames and self._next < middle:
+        while self._clip < len(self._spans):
+            start, stop = self._spans[self._clip]
+            middle = (time - start) * self._rate - Fraction(1, 2)
+            if self._frame >= middle:
+                return
             self._encode()
+            if self._frame == (stop - start) * self._rate:
+                self._finish_clip()
 
     def _encode(self) -> None:
         if self._encoder is None:
@@ -154,16 +173,19 @@ class _Pictures:
         if self._fitted is None:
             self._fitted = self._fitter.fit(self._shown)
         self._encoder.push(self._fitted)
-        self._next += 1
-        if self._next % self._options.frames_per_clip == 0:
-            self.clips.append(self._encoder.finish())
-            self._encoder = None
+        self._frame += 1
+
+    def _finish_clip(self) -> None:
+        assert self._encoder is not None
+        self.clips.append(self._encoder.finish())
+        self._encoder = None
+        self._clip, self._frame = self._clip + 1, 0
 
 
-def _sample_stops(unit: Unit, options: BuildOptions) -> list[int]:
-    """Where each clip's samples end in the unit's sound, after a leading 0."""
-    rate = options.sample_rate_hz
-    return [round(n * options.clip_length * rate) for n in range(unit.num_clips + 1)]
+def _sample_ranges(unit: Unit, options: BuildOptions) -> list[tuple[int, int]]:
+    """Where each clip's samples begin and end in the unit's sound."""
+    zero, rate = unit.clips[0].start, options.sample_rate_hz
+    return [(round((a - zero) * rate), round((b - zero) * rate)) for a, b in unit.clips]
 
 
 def _collect(
@@ -172,15 +194,14 @@ def _collect(
     reader: SourceReader,
     clips: list[bytes],
     sound: SoundTimeline,
-    sample_stops: list[int],
+    sample_ranges: list[tuple[int, int]],
     sha256: str,
 ) -> UnitResult:
     """Account for every clip: a sample, or a cause."""
     skipped: Counter[str] = Counter()
     samples = []
-    damaged = _damaged_clips(unit, options, reader)
-    for n in range(unit.num_clips):
-        first, stop = sample_stops[n], sample_stops[n + 1]
+    damaged = _damaged_clips(unit, reader)
+    for n, (first, stop) in enumerate(sample_ranges):
         heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
         if n >= len(clips):
             skipped[ENDS_EARLY] += 1
@@ -194,13 +215,13 @@ def _collect(
     return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes))
 
 
-def _damaged_clips(unit: Unit, options: BuildOptions, reader: SourceReader) -> set[int]:
-    found: set[int] = set()
-    for start, stop in reader.damage:
-        first = (start - unit.start_seconds) / options.clip_length
-        last = (stop - unit.start_seconds) / options.clip_length
-        found.update(n for n in range(unit.num_clips) if n < last and n + 1 > first)
-    return found
+def _damaged_clips(unit: Unit, reader: SourceReader) -> set[int]:
+    return {
+        n
+        for start, stop in reader.damage
+        for n, clip in enumerate(unit.clips)
+        if clip.start < stop and clip.stop > start
+    }
 
 
 def _sample(
@@ -212,16 +233,16 @@ def _sample(
     sha256: str,
 ) -> BuiltSample:
     key = key_from_source(unit.name, unit.first_clip + n, unit.range_text)
-    start = unit.start_seconds + n * options.clip_length
+    start, stop = unit.clips[n]
     info = SampleInfo(
         key=key,
         source=unit.name,
         source_sha256=sha256,
         start_seconds=round(float(start), 9),
-        stop_seconds=round(float(start + options.clip_length), 9),
+        stop_seconds=round(float(stop), 9),
         width=options.width,
         height=options.height,
-        num_frames=options.frames_per_clip,
+        num_frames=int((stop - start) * options.frame_rate),
         frame_rate=round(float(options.frame_rate), 9),
         color_matrix=CODED_MATRIX,
         color_range=CODED_RANGE,

@@ -20,13 +20,23 @@ def build(
         typer.Argument(help="Folders of videos and video files; or lists (.csv, .tsv, .jsonl)."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to build in: new, empty, or to continue.")],
-    clip_seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
+    cut: Annotated[
+        str,
+        typer.Option(help="fixed lengths; at scenes' cuts; or a list's ranges, each as one clip."),
+    ] = "fixed",
+    clip_seconds: Annotated[
+        float, typer.Option(help="Length of a clip, or the most it has.")
+    ] = 10.0,
+    min_clip_seconds: Annotated[
+        float | None,
+        typer.Option(help="Shortest clip of a scene or range; 2, or the length of a clip."),
+    ] = None,
     short_side: Annotated[int, typer.Option(help="Height in pixels; width follows 16:9.")] = 128,
     size: Annotated[
         str | None, typer.Option(help="Exact size WIDTHxHEIGHT, multiples of 16.")
     ] = None,
     fit: Annotated[str, typer.Option(help="crop (cover the size) or pad (show all).")] = "crop",
-    fps: Annotated[float, typer.Option(help="Frames a second.")] = 30.0,
+    fps: Annotated[str, typer.Option(help="Frames a second; or source: each its own.")] = "30",
     gop_seconds: Annotated[float, typer.Option(help="Time between keyframes.")] = 0.5,
     codec: Annotated[str, typer.Option(help="h264, or vp9 for DALI without a GPU.")] = "h264",
     profile: Annotated[
@@ -76,11 +86,13 @@ def build(
 
     portion = Portion.parse(part) if part is not None else None
     options = BuildOptions(
+        cut=cut,
         clip_seconds=clip_seconds,
+        min_clip_seconds=min_clip_seconds,
         short_side=short_side,
         size=_size(size),
         fit=fit,
-        fps=fps,
+        fps=_fps(fps),
         gop_seconds=gop_seconds,
         codec=codec,
         profile=profile,
@@ -122,6 +134,13 @@ def build(
             progress=progress,
         )
     _print_summary(summary, out / portion.folder if portion else out, time.monotonic() - started)
+
+
+def _fps(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

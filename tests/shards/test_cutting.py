@@ -2,15 +2,24 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from shards import BuildError, BuildOptions
-from shards.cutting import PlannedSource, clip_counts, cut, ranges, tails
+from shards.cutting import (
+    PlannedSource,
+    clip_counts,
+    clip_spans,
+    clips_after_end,
+    cut,
+    ranges,
+    tails,
+)
 from shards.transcode import Unit
 
 
-def source(number: int, seconds: float | Fraction, name: str = "") -> PlannedSource:
+def source(number: int, seconds: float | Fraction, name: str = "", **more: Any) -> PlannedSource:
     return PlannedSource(
         number=number,
         name=name or f"{number}.mp4",
@@ -19,7 +28,9 @@ def source(number: int, seconds: float | Fraction, name: str = "") -> PlannedSou
         mtime_ns=1,
         origin=Fraction(0),
         duration_seconds=Fraction(seconds),
+        frame_rate=more.pop("frame_rate", Fraction(25)),
         has_audio=True,
+        **more,
     )
 
 
@@ -36,7 +47,7 @@ def test_clips_fill_shards_and_units_do_not_cross_them() -> None:
         [(3, 1, 2), (3, 3, 2)],
         [(3, 5, 1), (4, 0, 1)],
     ]
-    starts = [u.start_seconds for shard in cut([source(3, 61)], "", options) for u in shard]
+    starts = [u.clips[0].start for shard in cut([source(3, 61)], "", options) for u in shard]
     assert starts == [0, 20, 40]
 
 
@@ -60,10 +71,77 @@ def test_the_held_out_part_comes_last_after_a_gap() -> None:
     assert clip_counts(film, options) == {"train": 116, "val": 29}
     held_out = [u for shard in cut([film], "val", options) for u in shard]
     assert held_out[0].first_clip == 116  # numbered on, so that no key is used twice
-    assert held_out[0].start_seconds == split
+    assert held_out[0].clips[0].start == split
     trained = [u for shard in cut([film], "train", options) for u in shard]
-    end = trained[-1].start_seconds + trained[-1].num_clips * options.clip_length
-    assert end <= split - 10
+    assert trained[-1].clips[-1].stop <= split - 10
+
+
+def seconds(
+    source: PlannedSource, options: BuildOptions, part: str = ""
+) -> list[tuple[float, float]]:
+    return [(float(a), float(b)) for a, b in clip_spans(source, options)[part]]
+
+
+def test_scenes_become_clips_that_cross_no_cut() -> None:
+    options = BuildOptions(cut="scenes", clip_seconds=4, min_clip_seconds=1.5, fps=10)
+    # scenes of 3, 0.5, 9.6 and 1.4 s
+    cuts = (Fraction(3), Fraction(7, 2), Fraction(131, 10))
+    film = source(1, Fraction(29, 2), scene_cuts=cuts)
+    assert seconds(film, options) == [(0, 3), (3.5, 7.5), (7.5, 11.5), (11.5, 13.1)]
+    assert tails(film, options) == 2
+    (unit,) = [u for shard in cut([film], "", options) for u in shard]
+    assert unit.num_clips == 4
+    # a cut between two frames: the frame whose middle comes before it is still the scene's
+    film = source(1, 4, scene_cuts=(Fraction(204, 100),))
+    assert seconds(film, options) == [(0, 2.0), (2.04, 4.04)]
+    film = source(1, 4, scene_cuts=(Fraction(206, 100),))
+    assert seconds(film, options) == [(0, 2.1), (2.06, 3.96)]
+
+
+def test_scenes_are_held_out_by_time_and_by_source() -> None:
+    options = BuildOptions(cut="scenes", clip_seconds=4, fps=10, holdout=0.25, gap_seconds=2)
+    film = source(1, 40, scene_cuts=tuple(Fraction(n) for n in range(7, 40, 7)))
+    assert seconds(film, options, "train")[-2:] == [(21, 25), (25, 28)]
+    assert seconds(film, options, "val") == [(30, 34), (35, 39)]
+    held_out = [u for shard in cut([film], "val", options) for u in shard]
+    assert held_out[0].first_clip == len(seconds(film, options, "train")) == 8
+
+
+def test_a_units_clips_lie_close_together() -> None:
+    """Scenes that are left out between two clips do not make a unit long."""
+    options = BuildOptions(cut="scenes", clip_seconds=4, fps=10, seconds_per_unit=10)
+    short = [Fraction(4) + Fraction(n) for n in range(21)]
+    film = source(1, 32, scene_cuts=tuple(short))
+    units = [u for shard in cut([film], "", options) for u in shard]
+    assert [[(float(a), float(b)) for a, b in u.clips] for u in units] == [
+        [(0, 4)],
+        [(24, 28), (28, 32)],
+    ]
+    assert tails(film, options) == 20
+
+
+def test_ranges_are_clips_of_their_own_length() -> None:
+    options = BuildOptions(cut="ranges", clip_seconds=10, fps=10)
+    row: dict[str, Any] = {"start_seconds": Fraction(5), "stop_seconds": Fraction(12)}
+    assert seconds(source(1, 60, **row), options) == [(5, 12)]
+    row = {"start_seconds": Fraction(5), "stop_seconds": Fraction(28)}
+    assert seconds(source(1, 60, **row), options) == [(5, 15), (15, 25), (25, 28)]
+    assert seconds(source(1, 27, **row), options) == [(5, 15), (15, 25), (25, 27)]
+    assert (
+        clips_after_end(source(1, 16, **row), options),
+        tails(source(1, 16, **row), options),
+    ) == (
+        2,
+        1,
+    )
+
+
+def test_each_source_keeps_its_own_rate() -> None:
+    options = BuildOptions(fps="source", clip_seconds=2)
+    for rate, length in ((Fraction(25), 2), (Fraction(30000, 1001), Fraction(60060, 30000))):
+        film = source(1, 5, frame_rate=rate)
+        assert clip_spans(film, options)[""] == [(0, length), (length, 2 * length)]
+    assert BuildOptions(fps=10).for_source(Fraction(25)).frame_rate == 10
 
 
 def test_sources_are_held_out_whole_and_always_the_same_ones() -> None:
@@ -82,6 +160,11 @@ def test_options_check_themselves() -> None:
     for wrong, named in (
         ({"clip_seconds": 0.0}, "clip_seconds is 0.0; allowed: 0.5–600"),
         ({"clip_seconds": float("nan")}, "clip_seconds is nan"),
+        ({"cut": "scene"}, "cut is 'scene'; allowed: fixed or scenes or ranges"),
+        ({"min_clip_seconds": 2.0}, "min_clip_seconds is 2.0; allowed: only with cut scenes or"),
+        ({"cut": "scenes", "min_clip_seconds": 11.0}, "min_clip_seconds is 11.0; allowed: above 0"),
+        ({"fps": "sorce"}, "fps is 'sorce'; allowed: 1–240 frames a second, or source"),
+        ({"fps": 300.0}, "fps is 300.0; allowed: 1–240 frames a second, or source"),
         ({"size": (100, 64)}, "multiples of 16"),
         ({"fit": "squash"}, "fit is 'squash'; allowed: crop or pad"),
         ({"holdout": 1.0}, "holdout is 1.0"),

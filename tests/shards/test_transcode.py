@@ -34,6 +34,7 @@ def planned(path: Path) -> PlannedSource:
         mtime_ns=found.mtime_ns,
         origin=found.origin,
         duration_seconds=found.duration_seconds,
+        frame_rate=found.frame_rate,
         has_audio=found.has_audio,
     )
 

@@ -1,0 +1,69 @@
+"""Find where one scene cuts to the next: by FFmpeg's scene score, on small grey pictures.
+
+The score is that of FFmpeg's filters `scdet` and `select`: by how much a picture differs from the
+one before, in mean absolute luma, and no more than that difference itself grew from one picture to
+the next. So motion and fades, which differ as much from picture to picture, are no cuts.
+"""
+
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from shards.errors import SourceError
+from shards.media import describe
+from shards.reader import SourceReader
+
+WIDTH, HEIGHT = 64, 36
+CUT_SCORE = 10.0  # percent of full scale: the default of `scdet`
+
+
+class SceneScore:
+    """Scores pictures in the order they are shown, 0 to 100: is this the first of a scene?"""
+
+    def __init__(self) -> None:
+        self._last: npt.NDArray[np.int16] | None = None
+        self._difference = 0.0
+
+    def __call__(self, luma: npt.NDArray[np.uint8]) -> float:
+        """The score of the next picture [H, W]; 0 for the first."""
+        picture = luma.astype(np.int16)
+        if self._last is None:
+            self._last = picture
+            return 0.0
+        difference = float(np.abs(picture - self._last).mean()) * 100 / 256
+        growth = abs(difference - self._difference)
+        self._last, self._difference = picture, difference
+        return min(difference, growth)
+
+
+def scene_cuts(
+    file: BinaryIO, origin: Fraction, start: Fraction, stop: Fraction
+) -> tuple[Fraction, ...]:
+    """When, in [start, stop) seconds of the source's clock, a scene begins that is not its first.
+
+    Decodes that stretch once, at about 2 ms a picture of 720p.
+
+    Raises:
+        SourceError: the source cannot be opened, or a picture cannot be scaled.
+    """
+    score, shrink = SceneScore(), VideoReformatter()
+    cuts: list[Fraction] = []
+    last: Fraction | None = None
+    try:
+        for item in SourceReader(file, origin, start, stop, with_audio=False).frames():
+            if item.time >= stop:
+                break
+            if last is not None and item.time <= last:
+                continue
+            last = item.time
+            small = shrink.reformat(item.frame, WIDTH, HEIGHT, "gray", interpolation="AREA")
+            rows = np.frombuffer(memoryview(small.planes[0]), np.uint8).reshape(HEIGHT, -1)
+            if score(rows[:, :WIDTH]) >= CUT_SCORE and item.time > start:
+                cuts.append(item.time)
+    except av.FFmpegError as error:
+        raise SourceError("probe", "a picture cannot be scaled", describe(error)) from error
+    return tuple(cuts)
