@@ -15,6 +15,7 @@ from fractions import Fraction
 from operator import attrgetter
 from typing import Any
 
+from shards.opening import Location
 from shards.options import BuildOptions, exact_seconds
 from shards.transcode import Span, Unit
 
@@ -31,9 +32,9 @@ class PlannedSource:
 
     number: int
     name: str
-    path: str
+    location: Location
     size: int
-    mtime_ns: int
+    version: str
     origin: Fraction
     duration_seconds: Fraction
     frame_rate: Fraction
@@ -161,9 +162,9 @@ def _unit(s: PlannedSource, part: str, first_clip: int, clips: tuple[Span, ...])
     return Unit(
         number=s.number,
         name=s.name,
-        path=s.path,
+        location=s.location,
         size=s.size,
-        mtime_ns=s.mtime_ns,
+        version=s.version,
         origin=s.origin,
         frame_rate=s.frame_rate,
         part=part,

@@ -23,8 +23,8 @@ from shards.folder import Folder, OpenShard
 from shards.index import IndexedSample, Member
 from shards.manifest import Manifest
 from shards.ranges import Piece, assemble
-from shards.remote import RemoteStore, is_url
-from shards.transfer import RemoteOptions, Traffic
+from shards.remote import RemoteStore
+from shards.transfer import RemoteOptions, Traffic, is_url
 from shards.writer import INDEX_SUFFIX
 
 

@@ -84,9 +84,7 @@ class VideoEncoder:
             io_open=lambda _url, _flags, _options: io.BytesIO(self._file.getvalue()),
         )
         encoder, settings = encoder_of(options)
-        stream: Any = self._container.add_stream(
-            encoder, rate=options.frame_rate, options=settings
-        )
+        stream: Any = self._container.add_stream(encoder, rate=options.frame_rate, options=settings)
         stream.width, stream.height, stream.pix_fmt = options.width, options.height, "yuv420p"
         codec = stream.codec_context
         codec.thread_count = 1

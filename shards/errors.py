@@ -20,8 +20,8 @@ class BuildError(ShardError):
 class SourceError(ShardError):
     """One source, or a part of it, cannot become clips: counted and named, never fatal.
 
-    `stage` is where it stopped ("list", "open", "probe", "decode", "cut", "worker"); `cause` is the
-    short phrase the summary counts by; `detail` holds the numbers of this one case.
+    `stage` is where it stopped ("list", "open", "read", "probe", "decode", "cut", "worker");
+    `cause` is the short phrase the summary counts by; `detail` holds the numbers of this one case.
     """
 
     def __init__(self, stage: str, cause: str, detail: str = "") -> None:
@@ -35,4 +35,15 @@ class SourceError(ShardError):
 
 
 class RemoteError(ShardError):
-    """A server cannot be asked, does not answer rightly, or has another file than was written."""
+    """A server cannot be asked, does not answer rightly, or has another file than was written.
+
+    `cause` is the server's last answer alone, "" where it gave none.
+    """
+
+    def __init__(self, text: str, cause: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class RemoteChangedError(RemoteError):
+    """A file afar is another one than it was."""

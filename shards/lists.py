@@ -32,6 +32,7 @@ import numpy as np
 
 from shards.errors import BuildError, SourceError
 from shards.media import MAX_HOURS, SNIFF_BYTES, sniff
+from shards.opening import Location
 from shards.sources import Source
 
 MAX_SECONDS = MAX_HOURS * 3600
@@ -183,7 +184,7 @@ def _source(fields: dict[str, Any], folder: Path, base: Path, where: str) -> Sou
     path = folder / given
     plain = Path(os.path.normpath(path))
     shown = plain.relative_to(base) if plain.is_relative_to(base) else plain
-    return Source(shown.as_posix(), path, row, start, stop, where)
+    return Source(shown.as_posix(), Location(str(path)), row, start, stop, where)
 
 
 def _seconds(fields: dict[str, Any], name: str, where: str) -> Fraction | None:

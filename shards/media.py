@@ -6,17 +6,17 @@ request of FFmpeg's to open a second one is refused.
 """
 
 import codecs
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 
 from shards.errors import SourceError
+from shards.opening import Location, open_source
+from shards.transfer import RemoteOptions
 
 MAX_PIXELS = 8192 * 4608  # larger pictures are refused from the header, before anything is decoded
 MAX_SIDE = 16384
@@ -79,12 +79,29 @@ def _not_media(head: bytes) -> tuple[str, str]:
 
 
 class _Nameless:
-    """A binary file as FFmpeg may see it: readable, seekable, and without a path."""
+    """A binary file as FFmpeg may see it: readable, seekable, and without a path.
+
+    FFmpeg may take a disk or server that fails for the end of the file, so `failure` keeps it.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
-        self.seek = file.seek
-        self.tell = file.tell
+        self.failure: SourceError | None = None
+        self.seek, self.tell = file.seek, file.tell
+        self._file = file
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self._file.read(count)
+        except SourceError as error:
+            self.failure = error
+        except OSError as error:
+            self.failure = SourceError("read", "cannot be read", error.strerror or str(error))
+        return b""
+
+    def check(self) -> None:
+        """Raise what went wrong with reading, if anything did."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def _refuse(url: str, _flags: int, _options: dict[str, str]) -> Any:
@@ -96,28 +113,34 @@ def open_container(file: BinaryIO) -> Iterator[Any]:
     """Open media from a binary file; yields the PyAV input container.
 
     Raises:
-        SourceError: no media, or a header that FFmpeg cannot read.
+        SourceError: no media, a header that FFmpeg cannot read, or a file that could not be read
+            to its end (raised when the container closes).
     """
+    nameless = _Nameless(file)
     file.seek(0)
-    demuxer = sniff(file.read(SNIFF_BYTES))
+    head = nameless.read(SNIFF_BYTES)
+    nameless.check()
+    demuxer = sniff(head)
     file.seek(0)
     try:
-        container = _open(file, demuxer)
+        container = _open(nameless, demuxer)
     except (av.FFmpegError, ValueError, OSError) as error:
+        nameless.check()
         raise SourceError("open", "the header cannot be read", describe(error)) from error
     try:
         yield container
     finally:
         container.close()
+        nameless.check()
 
 
-def _open(file: BinaryIO, demuxer: str) -> Any:
+def _open(file: _Nameless, demuxer: str) -> Any:
     # a header is read by decoding a little: no picture over the limit may be decoded even there
     limits: list[Any] = []
     if demuxer not in _STREAMS_AFTER_HEADER:
         limits = [{"max_pixels": str(MAX_PIXELS), "threads": "1"}] * MAX_STREAMS
     return av.open(
-        _Nameless(file),
+        file,
         mode="r",
         format=demuxer,
         container_options={"protocol_whitelist": "file", "format_whitelist": demuxer},
@@ -140,7 +163,7 @@ class Probe:
     origin: presentation time of the first picture, in seconds of the container's clock; all
     times of the source count from it. duration_seconds: declared (or found by reading all packets,
     where nothing is declared), from the first picture on. frame_rate: declared, or on average; from
-    1 to 240.
+    1 to 240. size, version: the source's identity.
     """
 
     width: int
@@ -150,22 +173,18 @@ class Probe:
     frame_rate: Fraction
     has_audio: bool
     size: int
-    mtime_ns: int
+    version: str
 
 
-def probe(path: Path) -> Probe:
+def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
     """Read a source's header and its first picture.
 
     Raises:
         SourceError: the source cannot become clips, and why.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise SourceError("open", "cannot be opened", error.strerror or str(error)) from error
-    with file:
-        status = os.fstat(file.fileno())
-        with open_container(file) as container:
+    with open_source(location, remote) as source:
+        identity = source.identity()
+        with open_container(source.file) as container:
             video = video_stream(container)
             first = first_frame(container, video)
             origin = first.pts * first.time_base
@@ -176,8 +195,8 @@ def probe(path: Path) -> Probe:
                 duration_seconds=_duration(container, video, origin),
                 frame_rate=_frame_rate(video),
                 has_audio=audio_stream(container) is not None,
-                size=status.st_size,
-                mtime_ns=status.st_mtime_ns,
+                size=identity.size,
+                version=identity.version,
             )
 
 

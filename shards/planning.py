@@ -9,7 +9,7 @@ from typing import Any
 
 from shards import media
 from shards.cutting import PlannedSource, clip_counts, clips_after_end, tails
-from shards.errors import SourceError
+from shards.opening import Location, open_source
 from shards.options import BuildOptions
 from shards.pool import WorkerFailure
 from shards.scenes import scene_cuts
@@ -33,24 +33,23 @@ def survey(source: Source, options: BuildOptions) -> Found:
     Raises:
         SourceError: the source cannot become clips, and why.
     """
-    if source.listed and not source.path.is_file():
-        raise SourceError("open", "no such file", str(source.path))
-    probe = media.probe(source.path)
+    probe = media.probe(source.location)
     needed = probe.has_audio or "audio" not in options.require
     if options.cut != "scenes" or not needed:
         return Found(probe)
     stop = probe.duration_seconds
     if source.stop_seconds is not None:
         stop = min(stop, source.stop_seconds)
-    with source.path.open("rb") as file:
-        return Found(probe, scene_cuts(file, probe.origin, source.start_seconds, stop))
+    with open_source(source.location) as opened:
+        return Found(probe, scene_cuts(opened.file, probe.origin, source.start_seconds, stop))
 
 
 def plan_line(
     number: int, source: Source, found: Found | WorkerFailure, options: BuildOptions
 ) -> dict[str, Any]:
     """What a probe found, what will be cut of it, and what is skipped or left out by then."""
-    line: dict[str, Any] = {"number": number, "name": source.name, "path": str(source.path)}
+    line: dict[str, Any] = {"number": number, "name": source.name}
+    line["location"] = source.location.as_list()
     if source.listed:
         line["listed"] = source.listed
     if isinstance(found, WorkerFailure):
@@ -94,9 +93,9 @@ def planned_source(line: dict[str, Any]) -> PlannedSource:
     return PlannedSource(
         number=line["number"],
         name=line["name"],
-        path=line["path"],
+        location=Location(*line["location"]),
         size=line["size"],
-        mtime_ns=line["mtime_ns"],
+        version=line["version"],
         origin=Fraction(line["origin"]),
         duration_seconds=Fraction(line["duration_seconds"]),
         frame_rate=Fraction(line["frame_rate"]),

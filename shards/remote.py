@@ -10,7 +10,6 @@ sample's ranges one each, or fewer. Nothing in memory grows with use; the disk i
 
 import hashlib
 import os
-import re
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,13 +26,7 @@ from shards.ranges import Piece, assemble, joined, missing
 from shards.transfer import RemoteFile, RemoteOptions, Traffic, Transfer, public
 from shards.writer import INDEX_SUFFIX, ShardEntry
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _FETCHES = 3  # of the same bytes, while their checksum is wrong
-
-
-def is_url(path: str) -> bool:
-    """Whether this is a URL of some protocol, and not a path."""
-    return _URL.match(path) is not None
 
 
 class RemoteStore:

@@ -57,11 +57,13 @@ class SampleInfo:
     """The json member: where a clip came from, what it is, how it was made.
 
     Times are in seconds of the source's own presentation clock, counted from its first picture.
+    source_sha256: of all bytes of the source; left out for a URL of more than 64 MiB, of which only
+    the stretches that are needed are fetched. source_version: of a URL, its ETag or Last-Modified.
     """
 
     key: str
     source: str
-    source_sha256: str
+    source_sha256: str | None
     start_seconds: float
     stop_seconds: float
     width: int
@@ -73,6 +75,7 @@ class SampleInfo:
     sample_rate_hz: int | None
     num_samples: int | None
     made_by: str
+    source_version: str | None = None
     label: str | None = None
     caption: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)

@@ -35,6 +35,10 @@ class RefusedError(Exception):
     """An answer that another attempt would not change."""
 
 
+class ReplacedError(RefusedError):
+    """The answer is about another file than the one that was asked for."""
+
+
 class PastEndError(Exception):
     """The range lies outside the file, which has `total` bytes where the server says so."""
 
@@ -52,6 +56,7 @@ class Answer:
         stop: where they end, excluded; None where it is not said.
         total: size of the whole file; None where it is not said.
         etag: the file's version; None where it is not said or does not stand for the exact bytes.
+        modified: when the file was last changed, as the server writes it; None where not said.
         chunks: the bytes, in parts.
     """
 
@@ -59,6 +64,7 @@ class Answer:
     stop: int | None
     total: int | None
     etag: str | None
+    modified: str | None
     chunks: AsyncIterator[bytes]
 
 
@@ -159,11 +165,12 @@ class _Http:
                 "are not the file's: switch that off for these files"
             )
         chunks = response.content.iter_any()
+        etag, modified = _strong(headers.get("ETag")), headers.get("Last-Modified")
         if status == 200:
             length = headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
-            return Answer(0, total, total, _strong(headers.get("ETag")), chunks)
-        return _partial(headers.get("Content-Range", ""), _strong(headers.get("ETag")), chunks)
+            return Answer(0, total, total, etag, modified, chunks)
+        return _partial(headers.get("Content-Range", ""), etag, modified, chunks)
 
 
 class _S3:
@@ -208,12 +215,13 @@ class _S3:
             answer = await client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{last}")
             body = answer["Body"]
             try:
-                etag, chunks = _strong(answer.get("ETag")), body.iter_chunks(1 << 16)
+                etag, modified = _strong(answer.get("ETag")), str(answer["LastModified"])
+                chunks = body.iter_chunks(1 << 16)
                 if "ContentRange" in answer:
-                    yield _partial(answer["ContentRange"], etag, chunks)
+                    yield _partial(answer["ContentRange"], etag, modified, chunks)
                 else:
                     total = answer["ContentLength"]
-                    yield Answer(0, total, total, etag, chunks)
+                    yield Answer(0, total, total, etag, modified, chunks)
             finally:
                 body.close()
         except self._client_error as error:
@@ -232,7 +240,7 @@ class _S3:
 
 
 class _AnyFileSystem:
-    """Any other protocol of fsspec: a range at a time, nothing said about the file."""
+    """Any other protocol of fsspec: a range at a time; the first one says how long the file is."""
 
     def __init__(self, scheme: str, storage_options: Mapping[str, Any]) -> None:
         import fsspec
@@ -248,6 +256,7 @@ class _AnyFileSystem:
                 data = await self._fs._cat_file(path, start=start, end=stop)
             else:
                 data = await asyncio.to_thread(self._fs.cat_file, path, start=start, end=stop)
+            total = await self._size(path) if start == 0 and stop is not None else None
         except (FileNotFoundError, PermissionError, NotImplementedError) as error:
             raise RefusedError(_text(error)) from error
         except (TimeoutError, OSError) as error:
@@ -256,15 +265,25 @@ class _AnyFileSystem:
         async def chunks() -> AsyncIterator[bytes]:
             yield data
 
-        yield Answer(start, start + len(data), None, None, chunks())
+        yield Answer(start, start + len(data), total, None, None, chunks())
+
+    async def _size(self, path: str) -> int | None:
+        if self._fs.async_impl:
+            size = (await self._fs._info(path))["size"]
+        else:
+            size = (await asyncio.to_thread(self._fs.info, path))["size"]
+        return None if size is None else int(size)
 
 
-def _partial(content_range: str, etag: str | None, chunks: AsyncIterator[bytes]) -> Answer:
+def _partial(
+    content_range: str, etag: str | None, modified: str | None, chunks: AsyncIterator[bytes]
+) -> Answer:
     match = _CONTENT_RANGE.fullmatch(content_range.strip())
     if match is None:
         raise BrokenError(f"the answer's Content-Range is {content_range!r}")
     first, last, total = match.groups()
-    return Answer(int(first), int(last) + 1, None if total == "*" else int(total), etag, chunks)
+    size = None if total == "*" else int(total)
+    return Answer(int(first), int(last) + 1, size, etag, modified, chunks)
 
 
 def _raise_for_status(status: int, reason: str, retry_after: str | None) -> None:

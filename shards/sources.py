@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import BuildError
+from shards.opening import Location
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Source:
     """
 
     name: str
-    path: Path
+    location: Location
     row: dict[str, Any] = field(default_factory=dict)
     start_seconds: Fraction = Fraction(0)
     stop_seconds: Fraction | None = None
@@ -63,7 +64,7 @@ def list_sources(given: Sequence[Path], leave_out: Sequence[Path] = ()) -> Itera
 def _sources(roots: list[Path], base: Path, apart: AbstractSet[Path]) -> Iterator[Source]:
     for root in roots:
         for path in _walk(root, apart) if root.is_dir() else [root]:
-            yield Source(path.relative_to(base).as_posix(), path)
+            yield Source(path.relative_to(base).as_posix(), Location(str(path)))
 
 
 def _existing(path: Path) -> Path:
@@ -115,7 +116,8 @@ class Labels:
 
     def of(self, source: Source) -> dict[str, Any]:
         """The row of a source; empty where there is none."""
-        for name in (source.name, self._from_own_folder(source.path), source.path.name):
+        path = Path(source.location.path)
+        for name in (source.name, self._from_own_folder(path), path.name):
             if name in self._rows:
                 self._used.add(name)
                 return self._rows[name]

@@ -6,13 +6,10 @@ first picture. Output frame n shows what is on screen at the middle of its inter
 sound is placed by its own timestamps.
 """
 
-import hashlib
-import os
 import platform
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -22,12 +19,14 @@ import numpy.typing as npt
 from shards.encode import VideoEncoder, encode_flac
 from shards.errors import SourceError
 from shards.media import describe
+from shards.opening import Identity, Location, OpenSource, open_source
 from shards.options import BuildOptions
 from shards.picture import CODED_MATRIX, CODED_RANGE, PictureFitter
 from shards.reader import SourceReader
 from shards.sample import SampleInfo, key_from_source
 from shards.sound import SoundTimeline
 from shards.tracks import TrackTable, demux_tracks
+from shards.transfer import RemoteOptions, is_url
 
 MIN_AUDIO_COVERAGE = 0.5  # a clip whose sound covers less than this has none
 MADE_BY = "gdt shards build 1"
@@ -49,16 +48,16 @@ class Span(NamedTuple):
 class Unit:
     """A run of clips of one source, in order; the first of them is number `first_clip`.
 
-    size, mtime_ns, origin and frame_rate are the source's as it was planned. `row` is what the
+    size, version, origin and frame_rate are the source's as it was planned. `row` is what the
     source list said of it (label, caption, metadata), `range_text` the range of it that clips are
     numbered in.
     """
 
     number: int
     name: str
-    path: str
+    location: Location
     size: int
-    mtime_ns: int
+    version: str
     origin: Fraction
     frame_rate: Fraction
     part: str
@@ -92,22 +91,18 @@ class UnitResult:
     details: tuple[str, ...] = ()
 
 
-def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
-    """Make the clips of a unit.
+def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = None) -> UnitResult:
+    """Make the clips of a unit; `remote` says how a URL is read.
 
     Raises:
         SourceError: the source cannot be read at all, or changed since it was planned.
     """
     options = options.for_source(unit.frame_rate)
-    try:
-        file = Path(unit.path).open("rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise SourceError("open", "cannot be opened", error.strerror or str(error)) from error
-    with file:
-        _check_unchanged(file, unit, "since the build was planned")
-        sha256 = _source_sha256(file, unit)
+    with open_source(unit.location, remote) as source:
+        _check_unchanged(source, unit, "since the build was planned")
+        sha256 = _source_sha256(source, unit)
         start, stop = unit.clips[0].start, unit.clips[-1].stop
-        reader = SourceReader(file, unit.origin, start, stop, unit.has_audio)
+        reader = SourceReader(source.file, unit.origin, start, stop, unit.has_audio)
         pictures = _Pictures(unit, options, reader)
         samples = _sample_ranges(unit, options)
         sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz)
@@ -121,7 +116,7 @@ def transcode(unit: Unit, options: BuildOptions) -> UnitResult:
             raise SourceError("decode", "a frame cannot be converted", describe(error)) from error
         pictures.finish()
         sound.finish()
-        _check_unchanged(file, unit, "while it was read")
+        _check_unchanged(source, unit, "while it was read")
     return _collect(unit, options, reader, pictures.clips, sound, samples, sha256)
 
 
@@ -195,7 +190,7 @@ def _collect(
     clips: list[bytes],
     sound: SoundTimeline,
     sample_ranges: list[tuple[int, int]],
-    sha256: str,
+    sha256: str | None,
 ) -> UnitResult:
     """Account for every clip: a sample, or a cause."""
     skipped: Counter[str] = Counter()
@@ -230,7 +225,7 @@ def _sample(
     n: int,
     video: bytes,
     wave: npt.NDArray[np.int16] | None,
-    sha256: str,
+    sha256: str | None,
 ) -> BuiltSample:
     key = key_from_source(unit.name, unit.first_clip + n, unit.range_text)
     start, stop = unit.clips[n]
@@ -238,6 +233,7 @@ def _sample(
         key=key,
         source=unit.name,
         source_sha256=sha256,
+        source_version=unit.version if is_url(unit.location.path) else None,
         start_seconds=round(float(start), 9),
         stop_seconds=round(float(stop), 9),
         width=options.width,
@@ -259,22 +255,22 @@ def _sample(
     return BuiltSample(key, members, tuple(tracks))
 
 
-def _check_unchanged(file: Any, unit: Unit, when: str) -> None:
-    now = os.fstat(file.fileno())
-    if (now.st_size, now.st_mtime_ns) != (unit.size, unit.mtime_ns):
-        detail = f"{unit.size} bytes then, {now.st_size} now"
+def _check_unchanged(source: OpenSource, unit: Unit, when: str) -> None:
+    now = source.identity()
+    if now != Identity(unit.size, unit.version):
+        detail = f"{unit.size} bytes then, {now.size} now"
         raise SourceError("open", f"the source changed {when}", detail)
 
 
-_last_sha256: tuple[tuple[str, int, int], str] | None = None
+_last_sha256: tuple[tuple[Location, int, str], str | None] | None = None
 
 
-def _source_sha256(file: Any, unit: Unit) -> str:
+def _source_sha256(source: OpenSource, unit: Unit) -> str | None:
     """The source's digest; units of one film follow each other, so the last one is remembered."""
     global _last_sha256
-    identity = (unit.path, unit.size, unit.mtime_ns)
+    identity = (unit.location, unit.size, unit.version)
     if _last_sha256 is None or _last_sha256[0] != identity:
-        _last_sha256 = (identity, hashlib.file_digest(file, "sha256").hexdigest())
+        _last_sha256 = (identity, source.sha256())
     return _last_sha256[1]
 
 

@@ -14,19 +14,21 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from shards.errors import RemoteError
+from shards.errors import RemoteChangedError, RemoteError
 from shards.ranges import Piece
 from shards.servers import (
     Answer,
     BrokenError,
     PastEndError,
     RefusedError,
+    ReplacedError,
     Server,
     make_server,
 )
 
 T = TypeVar("T")
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SLOWEST = 16_384  # bytes a second; an answer that is slower than that is broken off
 _NO_SIZE_LIMIT = 1 << 28  # of a file whose size nobody told
 
@@ -88,11 +90,12 @@ class Traffic:
 
 @dataclass
 class RemoteFile:
-    """A file afar: its size where it is known, and its ETag from the first answer on."""
+    """A file afar: its size where it is known; ETag and time of change from the first answer on."""
 
     url: str
     size: int | None = None
     etag: str | None = None
+    modified: str | None = None
 
 
 class Transfer:
@@ -126,6 +129,15 @@ class Transfer:
         self._connect()
         return self._wait(self._fetch(file, 0, file.size)).data
 
+    def fetch_first(self, file: RemoteFile, num_bytes: int) -> bytes:
+        """The first bytes of a file, all where it has fewer; its size is known from then on.
+
+        Raises:
+            RemoteError: as for `fetch`, or the server does not say how long the file is.
+        """
+        self._connect()
+        return self._wait(self._fetch(file, 0, num_bytes, learn_size=True)).data
+
     def _connect(self) -> None:
         if self._pid != os.getpid():
             options = self.options
@@ -158,14 +170,16 @@ class Transfer:
             return [task.result() for task in tasks]
         raise first
 
-    async def _fetch(self, file: RemoteFile, start: int, stop: int | None) -> Piece:
+    async def _fetch(
+        self, file: RemoteFile, start: int, stop: int | None, learn_size: bool = False
+    ) -> Piece:
         """One range, in as many attempts as it needs and may have."""
         options, got = self.options, bytearray()
         began, cause = time.monotonic(), ""
         for attempt in range(options.attempts):
             try:
                 async with self._connections:
-                    await self._attempt(file, start, stop, got)
+                    await self._attempt(file, start, stop, got, learn_size)
                 return Piece(start, bytes(got))
             except BrokenError as error:
                 self.traffic.broken += 1
@@ -173,11 +187,13 @@ class Transfer:
                 if attempt + 1 < options.attempts:
                     await asyncio.sleep(self._pause(attempt, error.wait_seconds))
             except RefusedError as error:
-                raise RemoteError(f"{_name(file, start, stop)}: {error}.") from error
+                kind = RemoteChangedError if isinstance(error, ReplacedError) else RemoteError
+                raise kind(f"{_name(file, start, stop)}: {error}.", str(error)) from error
         raise RemoteError(
             f"{_name(file, start, stop)}: gave up after {options.attempts} attempts in "
             f"{time.monotonic() - began:.1f} s, with {len(got)} bytes received; the last one: "
-            f"{cause}. Check server and network, or raise attempts."
+            f"{cause}. Check server and network, or raise attempts.",
+            cause,
         )
 
     def _pause(self, attempt: int, asked: float) -> float:
@@ -186,7 +202,12 @@ class Transfer:
         return float(min(options.max_backoff_seconds, max(doubled, asked)))
 
     async def _attempt(
-        self, file: RemoteFile, start: int, stop: int | None, got: bytearray
+        self,
+        file: RemoteFile,
+        start: int,
+        stop: int | None,
+        got: bytearray,
+        learn_size: bool,
     ) -> None:
         """Ask once for what is missing of [start, stop), and add to `got` what comes."""
         at = start + len(got)
@@ -196,6 +217,10 @@ class Transfer:
         try:
             async with asyncio.timeout(limit), self._server.ask(file.url, at, stop) as answer:
                 self._check(file, answer)
+                if learn_size and stop is not None:
+                    if answer.total is None:
+                        raise RefusedError("the server does not say how long the file is")
+                    file.size, stop = answer.total, min(stop, answer.total)
                 if answer.start != at:
                     whole = start == 0 and stop == file.size
                     if answer.start != 0 or answer.stop != answer.total:
@@ -212,9 +237,12 @@ class Transfer:
         except PastEndError as error:
             if stop is None and at == error.total:
                 return
+            if learn_size and error.total == 0:
+                file.size = 0
+                return
             total = "fewer" if error.total is None else f"{error.total}"
             known = "more" if file.size is None else f"{file.size}"
-            raise RefusedError(
+            raise ReplacedError(
                 f"the file has {total} bytes, the manifest says {known}: it was replaced or cut "
                 "short. Upload the shards and the manifest anew"
             ) from error
@@ -233,18 +261,31 @@ class Transfer:
 
     def _check(self, file: RemoteFile, answer: Answer) -> None:
         if file.size is not None and answer.total not in (None, file.size):
-            raise RefusedError(
+            raise ReplacedError(
                 f"the file has {answer.total} bytes, the manifest says {file.size}: it was "
                 "replaced or cut short. Upload the shards and the manifest anew"
             )
         if file.etag is None:
             file.etag = answer.etag
         elif self.options.check_etag and answer.etag not in (None, file.etag):
-            raise RefusedError(
+            raise ReplacedError(
                 f"its ETag was {file.etag} and is now {answer.etag}: the file was replaced while "
                 "it was read. Open the data set again; if servers behind one name tag the same "
                 "file differently, set check_etag = false"
             )
+        if file.etag is None:
+            known = file.modified is not None and self.options.check_etag
+            if known and answer.modified not in (None, file.modified):
+                raise ReplacedError(
+                    f"it was changed {file.modified} and is now of {answer.modified}: the file was "
+                    "replaced while it was read"
+                )
+            file.modified = file.modified or answer.modified
+
+
+def is_url(path: str) -> bool:
+    """Whether this is a URL of some protocol, and not a path."""
+    return _URL.match(path) is not None
 
 
 def public(url: str) -> str:

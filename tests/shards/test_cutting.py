@@ -16,6 +16,7 @@ from shards.cutting import (
     ranges,
     tails,
 )
+from shards.opening import Location
 from shards.transcode import Unit
 
 
@@ -23,9 +24,9 @@ def source(number: int, seconds: float | Fraction, name: str = "", **more: Any) 
     return PlannedSource(
         number=number,
         name=name or f"{number}.mp4",
-        path=f"/videos/{number}.mp4",
+        location=Location(f"/videos/{number}.mp4"),
         size=1,
-        mtime_ns=1,
+        version="1",
         origin=Fraction(0),
         duration_seconds=Fraction(seconds),
         frame_rate=more.pop("frame_rate", Fraction(25)),

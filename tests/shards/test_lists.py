@@ -12,6 +12,7 @@ import pytest
 from shards import BuildError, BuildOptions, DataSet
 from shards.build import build
 from shards.lists import is_list, read_lists
+from shards.opening import Location
 from shards.sources import Source
 from tests.films import decode_audio, decode_video, onsets, read_number
 
@@ -55,9 +56,10 @@ def test_the_three_forms_say_the_same(tmp_path: Path) -> None:
         found = list(read_lists([tmp_path / f"l.{suffix}"]))
         range_of_first = (Fraction(1, 10), Fraction(25, 2))
         where = [f"l.{suffix}:{line}" for line in lines]
-        first = Source("a/x.mp4", tmp_path / "a/x.mp4", {"label": "dog"}, *range_of_first, where[0])
+        place = Location(str(tmp_path / "a/x.mp4"))
+        first = Source("a/x.mp4", place, {"label": "dog"}, *range_of_first, where[0])
         row = {"caption": "a cat, asleep"}
-        second = Source("/far/y.mkv", Path("/far/y.mkv"), row, Fraction(0), None, where[1])
+        second = Source("/far/y.mkv", Location("/far/y.mkv"), row, Fraction(0), None, where[1])
         assert found == [first, second]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from shards import SourceError
 from shards.media import MAX_PIXELS, probe, sniff
+from shards.opening import Location
 
 HEADS = {
     b"\x00\x00\x00\x20ftypisom": "mov",
@@ -23,6 +24,10 @@ HEADS = {
     (b"\x47" + bytes(187)) * 6: "mpegts",
     (bytes(4) + b"\x47" + bytes(187)) * 6: "mpegts",
 }
+
+
+def located(path: Path) -> Location:
+    return Location(str(path))
 
 
 @pytest.mark.parametrize(("head", "demuxer"), HEADS.items(), ids=[repr(h[:12]) for h in HEADS])
@@ -58,7 +63,7 @@ def test_a_playlist_never_opens_another_file(
     playlist = tmp_path / "list.mp4"
     playlist.write_text(text.format(target))
     with pytest.raises(SourceError, match="a playlist"):
-        probe(playlist)
+        probe(located(playlist))
 
 
 def test_a_quicktime_file_that_points_to_another_file_does_not_open_it(
@@ -70,11 +75,11 @@ def test_a_quicktime_file_that_points_to_another_file_does_not_open_it(
     # dref entry "url " with flags 1 (in this file) becomes one with a path and flags 0
     at = data.index(b"url \x00\x00\x00\x01")
     path.write_bytes(data[: at + 4] + struct.pack(">I", 0) + data[at + 8 :])
-    assert probe(path).has_audio  # the reference has no path in it; nothing else is opened
+    assert probe(located(path)).has_audio  # the reference has no path in it; nothing else is opened
 
 
 def test_probe_says_what_the_header_says(film: Callable[..., Path]) -> None:
-    found = probe(film("a.mp4", seconds=2, size=(320, 180)))
+    found = probe(located(film("a.mp4", seconds=2, size=(320, 180))))
     assert (found.width, found.height, found.has_audio) == (320, 180, True)
     assert (float(found.origin), float(found.duration_seconds)) == (0, 2)
 
@@ -84,13 +89,13 @@ def test_a_length_that_is_not_declared_is_found(film: Callable[..., Path]) -> No
     data = path.read_bytes()
     at = data.index(b"\x44\x89\x88")  # Duration, 8 bytes: turned into a Void element
     path.write_bytes(data[:at] + b"\xec\x89" + data[at + 2 : at + 2] + bytes(9) + data[at + 11 :])
-    assert probe(path).duration_seconds == 2
+    assert probe(located(path)).duration_seconds == 2
 
 
 def test_sound_alone_has_no_video(film: Callable[..., Path]) -> None:
     path = film("a.mp4", seconds=1, video_codec=None)
     with pytest.raises(SourceError, match="no video stream"):
-        probe(path)
+        probe(located(path))
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
@@ -109,7 +114,7 @@ def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(tmp_path: Path, cod
         out.mux(stream.encode(None))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SourceError, match="the picture is too large"):
-        probe(path)
+        probe(located(path))
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 32 * 1024  # one picture of that size has 96 MiB
 
@@ -124,4 +129,4 @@ def test_random_bytes_behind_a_good_magic_are_one_clear_error(
     with pytest.raises(
         SourceError, match=r"not media|cannot be read|no video stream|can be decoded|size"
     ):
-        probe(path)
+        probe(located(path))

@@ -1,0 +1,171 @@
+"""Open a source where it lies: a file, a URL, or a member of a tar, as one seekable binary file.
+
+    Location ─► open_source ─► OpenSource: file (read, seek, tell), identity, SHA-256
+
+Nothing is copied or extracted: a member of a tar is a window on it, a URL is read by byte range
+(`far_file.py`). A source's identity is what tells it from another one under its name: it is noted
+when a build is planned, and compared when the source is read.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from shards.errors import SourceError
+from shards.far_file import FarFile
+from shards.transfer import RemoteOptions, is_url, public
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a source's bytes lie.
+
+    Attributes:
+        path: a file's path, or a URL.
+        offset: of the first byte in that file.
+        size: bytes from there on; None: to the end of the file.
+    """
+
+    path: str
+    offset: int = 0
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.offset < 0 or (self.size or 0) < 0 or (self.offset and self.size is None):
+            raise ValueError(f"{self}: a part has an offset and a size, neither negative")
+
+    def __str__(self) -> str:
+        if self.size is None:
+            return public(self.path)
+        return f"{public(self.path)}, {self.size} bytes at {self.offset}"
+
+    def as_list(self) -> list[str | int]:
+        """For json; `Location(*list)` is the location again."""
+        return [self.path] if self.size is None else [self.path, self.offset, self.size]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a source was when it was looked at.
+
+    Attributes:
+        size: in bytes.
+        version: of a file its time of change, in nanoseconds; of a URL its ETag or else
+            Last-Modified, "" where the server says neither; of a tar's member the tar's.
+    """
+
+    size: int
+    version: str
+
+
+class OpenSource:
+    """A source that is open. `file` is at its beginning, and closes with the source."""
+
+    def __init__(
+        self, file: BinaryIO, look: Callable[[], Identity], far: FarFile | None = None
+    ) -> None:
+        self.file = file
+        self._look, self._far = look, far
+
+    def identity(self) -> Identity:
+        """What the source is now."""
+        return self._look()
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is read over a network."""
+        return self._far is not None
+
+    def sha256(self) -> str | None:
+        """Hex digest of all bytes; None for one afar that is too large to be fetched for it."""
+        if self._far is not None and not self._far.fetch_whole():
+            return None
+        self.file.seek(0)
+        return hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+@contextmanager
+def open_source(location: Location, remote: RemoteOptions | None = None) -> Iterator[OpenSource]:
+    """Open a source for reading.
+
+    Args:
+        location: where it lies.
+        remote: how a URL is read; by default as RemoteOptions says.
+
+    Raises:
+        SourceError: it cannot be opened, and why. Reading may raise it too.
+    """
+    with _open_whole(location.path, remote or RemoteOptions()) as whole:
+        if location.size is None:
+            yield whole
+            return
+        around = whole.identity()
+        if location.offset + location.size > around.size:
+            detail = f"{location}; the tar has {around.size}"
+            raise SourceError("open", "the tar ends before its member", detail)
+        window = _Window(whole.file, location.offset, location.size)
+        yield OpenSource(cast(BinaryIO, window), lambda: _member(whole, window.size))
+
+
+def _member(whole: OpenSource, size: int) -> Identity:
+    around = whole.identity()
+    return Identity(size, f"{around.size}:{around.version}")
+
+
+@contextmanager
+def _open_whole(path: str, remote: RemoteOptions) -> Iterator[OpenSource]:
+    if path.startswith("file://"):
+        path = path.removeprefix("file://")
+    if is_url(path):
+        far = FarFile(path, remote)
+        yield OpenSource(cast(BinaryIO, far), lambda: Identity(far.size, far.version), far)
+        return
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed below
+    except FileNotFoundError as error:
+        raise SourceError("open", "no such file", path) from error
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else None
+        raise SourceError("open", "cannot be opened", cause or str(error)) from error
+    with file:
+        yield OpenSource(file, lambda: _on_disk(file))
+
+
+def _on_disk(file: BinaryIO) -> Identity:
+    status = os.fstat(file.fileno())
+    return Identity(status.st_size, str(status.st_mtime_ns))
+
+
+class _Window(io.RawIOBase):
+    """A stretch of another file, as a file."""
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self.size = size
+        self._file, self._offset, self._place = file, offset, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        self._place = max(0, start + offset)
+        return self._place
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        count = max(0, min(len(buffer), self.size - self._place))
+        self._file.seek(self._offset + self._place)
+        data = self._file.read(count)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
