@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from gdt import Batch, Plan
 from models.audio import AUDIO_ENCODERS
-from models.encoder import Encoder
 from models.image import IMAGE_ENCODERS
 from models.options import ModelOptions
 from models.video import VIDEO_ENCODERS
@@ -96,11 +95,6 @@ class Towers(nn.Module):
         self._check(modality)
         projected = self.heads[modality](self.encoders[modality](values))  # B × D
         return F.normalize(projected.float(), dim=1)  # normalised in float32 at any precision
-
-    def features_dim(self, modality: str) -> int:
-        """Return E, the length of one modality's features."""
-        self._check(modality)
-        return cast(Encoder, self.encoders[modality]).embedding_dim
 
     def _check(self, modality: str) -> None:
         if modality not in self.modalities:

@@ -6,6 +6,7 @@ the method's buffers (a queue, a momentum encoder) and the position in the strea
 
 import math
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from tools.losses import LossFile
-from tools.run_folder import RunFolder
+from tools.run_folder import RunError, RunFolder
+
+TRAINED_ON = "trained_on"  # the data set's fingerprint, beside Lightning's own keys
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -53,8 +56,22 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The checkpoint's dictionary, without running anything that the file may bring along."""
-    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    """The checkpoint's dictionary, without running anything that the file may bring along.
+
+    Raises:
+        RunError: the file is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        cause = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(
+            f"{path} cannot be read as a checkpoint ({cause}). Is it cut short, or another "
+            "program's? Bring it back from a copy, or train again in another folder"
+        ) from error
+    needed = {"state_dict", "global_step", TRAINED_ON}
+    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
+        raise RunError(f"{path} is no checkpoint of this `gdt pretrain`: it lacks {sorted(needed)}")
     return checkpoint
 
 

@@ -183,7 +183,8 @@ def _explain(details: ErrorDetails, overrides: Sequence[str]) -> str:
     if details["type"] == "missing":
         return f"{where}key {dotted} is missing: it has no default"
     if details["type"] == "value_error":
-        return f"{where}[{dotted}]: {details['ctx']['error']}"
+        error = str(details["ctx"]["error"])
+        return where + (error if error.startswith("[") else f"[{dotted}]: {error}")
     message = details["msg"].removeprefix("Input should be ")
     return f"{where}{dotted} = {_shown(details['input'])}, must be {message}"
 

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import torch
+
     from pipelines.faults import Ledger
     from shards import DataSet
     from tools.run import Run
@@ -105,7 +107,7 @@ def embed_clips(
     segments_per_clip: int,
     batch_size: int = 16,
     threads: int = 2,
-    device: str = "cpu",
+    device: "torch.device | str" = "cpu",
     layer: Literal["embedding", "features"] = "embedding",
     ledger: "Ledger | None" = None,
     report: Callable[[int, int], None] = lambda done, total: None,

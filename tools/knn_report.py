@@ -16,7 +16,7 @@ from models import build_method
 from shards import DataSet
 from tools.embeddings import embed_clips
 from tools.neighbors import LabelledFeatures, accuracies, chance
-from tools.run import Run, load_run
+from tools.run import Run, choose_device, load_run
 
 
 class KnnError(Exception):
@@ -63,7 +63,7 @@ def evaluate_knn(
         ShardError: no data set.
         TooManySkipsError: too many clips cannot be decoded.
     """
-    trained = load_run(run_path)
+    on, trained = choose_device(device), load_run(run_path)
     torch.manual_seed(trained.config.seed)  # as the run began
     untrained = replace(trained, method=build_method(trained.config.model, trained.plan))
     voting_set, asking_set = DataSet.open(train), DataSet.open(test)
@@ -74,8 +74,6 @@ def evaluate_knn(
             f"{test} has labels that {train} has not: {', '.join(unknown[:5])}; "
             f"there are {', '.join(sorted(set(voting_labels))[:20])}"
         )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def features(run: Run, dataset: DataSet, labels: Sequence[str]) -> dict[str, LabelledFeatures]:
         clips = embed_clips(
@@ -84,7 +82,7 @@ def evaluate_knn(
             segments_per_clip=segments_per_clip,
             batch_size=batch_size,
             threads=threads,
-            device=device,
+            device=on,
             layer="features",
         )
         names = tuple(labels[number] for number in clips.samples.tolist())

@@ -21,11 +21,15 @@ from tools.embeddings import ClipEmbeddings, embed_clips
 from tools.retrieval import Ranking, chance_metrics, rank_pairs, top_hits
 from tools.retrieval_cards import frames_picture, log_mel_picture, mp3_sound
 from tools.retrieval_page import Card, Direction, Hit, Query, metric_text, retrieval_page
-from tools.run import Run, load_run
+from tools.run import Run, choose_device, load_run
 from tools.run_folder import RunError
 from tools.segment_views import log_mel, rgb_frames
 
 DIRECTIONS = (("audio", "video"), ("video", "audio"))
+TRAINED_ON_THESE = (
+    "The run was trained on these very clips: the numbers say what it remembers, not what it can "
+    "find. Evaluate on clips that were held out."
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class RetrievalResult:
         num_clips: N, clips that were embedded.
         num_skipped: Clips that could not be.
         segments_per_clip: Segments averaged.
+        trained_on_these: Whether these are the clips that the run was trained on.
         out: The folder of the results.
     """
 
@@ -46,6 +51,7 @@ class RetrievalResult:
     num_clips: int
     num_skipped: int
     segments_per_clip: int
+    trained_on_these: bool
     out: Path
 
     @property
@@ -73,9 +79,7 @@ def evaluate_retrieval(
         ShardError: No data set in `shards`.
         TooManySkipsError: Too many clips cannot be decoded.
     """
-    import torch
-
-    run = load_run(run_path)
+    on, run = choose_device(device), load_run(run_path)
     if not {"audio", "video"} <= set(run.plan.modalities):
         raise RunError(
             f"{run_path}: its plan has the modalities {', '.join(run.plan.modalities)}; retrieval "
@@ -85,8 +89,6 @@ def evaluate_retrieval(
     out.mkdir(parents=True, exist_ok=True)
     skipped = out / "skipped.jsonl"
     skipped.unlink(missing_ok=True)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with _Progress() as progress:
         embeddings = embed_clips(
             run,
@@ -94,7 +96,7 @@ def evaluate_retrieval(
             segments_per_clip=segments_per_clip,
             batch_size=batch_size,
             threads=threads,
-            device=device,
+            device=on,
             ledger=Ledger(skipped),
             report=progress.report,
         )
@@ -109,6 +111,7 @@ def evaluate_retrieval(
         num_clips=len(embeddings.keys),
         num_skipped=len(dataset) - len(embeddings.keys),
         segments_per_clip=segments_per_clip,
+        trained_on_these=dataset.fingerprint == run.trained_on,
         out=out,
     )
     facts = {
@@ -118,6 +121,8 @@ def evaluate_retrieval(
         "skipped": str(result.num_skipped),
         "segments a clip": str(segments_per_clip),
     }
+    if result.trained_on_these:
+        facts["note"] = TRAINED_ON_THESE
     _write_metrics(result, facts, embeddings)
     page = _page(run, dataset, embeddings, rankings, result, facts, num_queries, num_hits)
     result.page.write_text(page, encoding="utf-8")
@@ -149,6 +154,8 @@ def print_report(result: RetrievalResult) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if result.trained_on_these:
+        console.print(TRAINED_ON_THESE, style="yellow", highlight=False)
 
 
 def _write_metrics(
@@ -159,6 +166,7 @@ def _write_metrics(
         "chance": result.chance,
         "clips": result.num_clips,
         "skipped": result.num_skipped,
+        "trained_on_these": result.trained_on_these,
         "run": facts["run"],
         "shards": facts["shards"],
         **embeddings.facts,

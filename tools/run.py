@@ -8,7 +8,7 @@ import torch
 from gdt import Plan
 from models import Method, build_method
 from pipelines.device import DeviceOptions, DeviceTransform
-from tools.checkpoints import load_checkpoint
+from tools.checkpoints import TRAINED_ON, load_checkpoint
 from tools.config import Config, load_config
 from tools.run_folder import RunError, RunFolder
 
@@ -33,6 +33,7 @@ class Run:
         method: with the weights of the last checkpoint, in evaluation mode, on the CPU.
         device_transform: centre crops, no jitter, no masks.
         step: optimizer steps behind the weights.
+        trained_on: fingerprint of the data set that it was trained on.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Run:
     method: Method
     device_transform: DeviceTransform
     step: int
+    trained_on: str
 
 
 def build_device_transform(config: Config, *, training: bool) -> DeviceTransform:
@@ -64,7 +66,7 @@ def load_run(path: Path) -> Run:
     """Load a run folder. Nothing in it is executed: weights are read as tensors only.
 
     Raises:
-        RunError: no run folder, or one without a checkpoint.
+        RunError: no run folder, or one without a checkpoint, or with another run's.
         ConfigError: its config cannot be used by this version.
     """
     folder = RunFolder(path)
@@ -84,9 +86,15 @@ def load_run(path: Path) -> Run:
     plan = config.build_plan()
     method = build_method(config.model, plan)
     weights = checkpoint["state_dict"]
-    method.load_state_dict(
-        {k.removeprefix(_METHOD): v for k, v in weights.items() if k.startswith(_METHOD)}
-    )
+    try:
+        method.load_state_dict(
+            {k.removeprefix(_METHOD): v for k, v in weights.items() if k.startswith(_METHOD)}
+        )
+    except RuntimeError as error:
+        raise RunError(
+            f"{folder.checkpoint} does not belong to {folder.config}: {error}. "
+            "Both must be of one run, and of this version"
+        ) from error
     return Run(
         path=path,
         config=config,
@@ -94,4 +102,24 @@ def load_run(path: Path) -> Run:
         method=method.eval(),
         device_transform=build_device_transform(config, training=False),
         step=checkpoint["global_step"],
+        trained_on=checkpoint[TRAINED_ON],
     )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is a GPU where there is one.
+
+    Raises:
+        RunError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(
+            f"--device {name}: there is no such device here; use cpu, or cuda where there is an "
+            "NVIDIA GPU, or auto"
+        ) from error
+    return device

@@ -31,7 +31,7 @@ from pipelines.faults import Ledger
 from pipelines.overlap import Overlap
 from pipelines.stream import RawBatch, Stream
 from shards import Samples
-from tools.checkpoints import AtomicCheckpointIO, SaveCheckpoints
+from tools.checkpoints import TRAINED_ON, AtomicCheckpointIO, SaveCheckpoints
 from tools.config import Config
 from tools.losses import LossFile, LossRow
 from tools.optimizer import build_optimizer
@@ -159,6 +159,10 @@ class Pretraining(LightningModule):
         torch.manual_seed(step_seed(self.config.seed, self.global_step, self.global_rank))
         loss: Tensor = self.method(batch)
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the weights were trained on."""
+        checkpoint[TRAINED_ON] = self.dataset.fingerprint
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule by steps."""

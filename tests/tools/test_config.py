@@ -134,6 +134,7 @@ def test_a_refused_value_keeps_the_message_of_its_room(tmp_path: Path) -> None:
     text = refusal(write(tmp_path), "optimizer.learning_rate=0.0")
     assert "[optimizer]: learning_rate = 0.0, must be more than 0" in text
     text = refusal(write(tmp_path), "plan.modality.relation=same")
+    assert text.count("[plan") == 1  # the table is named once
     assert "relation = 'same', allowed are invariant, distinctive" in text
 
 

@@ -1,6 +1,7 @@
 """From a run folder and shards to numbers, embeddings and a page, on six tiny videos."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import torch
 from typer.testing import CliRunner
 
 from models import build_method
-from shards import BuildOptions, ShardError
+from shards import BuildOptions, DataSet, ShardError
 from shards.build import build as build_shards
 from tools import evaluate
 from tools.config import load_config
 from tools.embeddings import ClipEmbeddings, EmbeddingsError
 from tools.retrieval import rank_pairs
 from tools.retrieval_report import evaluate_retrieval
+from tools.run import load_run
 from tools.run_folder import RunError
 from tools.synthetic import SyntheticOptions, build_corpus
 
@@ -67,7 +69,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
-def make_run(folder: Path, config: str = CONFIG) -> Path:
+def make_run(folder: Path, config: str = CONFIG, trained_on: str = "others") -> Path:
     """A run folder as `gdt pretrain` leaves it, with the weights that it began with."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.toml").write_text(config)
@@ -75,7 +77,7 @@ def make_run(folder: Path, config: str = CONFIG) -> Path:
     torch.manual_seed(0)
     method = build_method(loaded.model, loaded.build_plan())
     weights = {f"method.{name}": value for name, value in method.state_dict().items()}
-    checkpoint = {"state_dict": weights, "global_step": 7}
+    checkpoint = {"state_dict": weights, "global_step": 7, "trained_on": trained_on}
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
     return folder
 
@@ -87,6 +89,7 @@ def test_command_writes_numbers_embeddings_and_page(tmp_path: Path, shards: Path
     assert result.exit_code == 0, result.output
     assert re.search(r"chance +16\.7 % +83\.3 % +100\.0 % +3\.5", result.output)
     assert "6 clips, 5 segments a clip" in result.output
+    assert "trained on these very clips" not in result.output
 
     out = run / "retrieval"
     written = json.loads((out / "metrics.json").read_text())
@@ -145,6 +148,35 @@ def test_a_run_of_images_is_told_what_to_use(tmp_path: Path, shards: Path) -> No
     run = make_run(tmp_path / "run", config)
     with pytest.raises(RunError, match=r"modalities image; .* use `gdt evaluate knn`"):
         evaluate_retrieval(run, shards, tmp_path / "out")
+
+
+def test_clips_that_the_run_was_trained_on_are_no_test(tmp_path: Path, shards: Path) -> None:
+    run = make_run(tmp_path / "run", trained_on=DataSet.open(shards).fingerprint)
+    arguments = ["retrieval", "--run", str(run), "--shards", str(shards), "--queries", "1"]
+    result = CliRunner().invoke(evaluate.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "The run was trained on these very clips" in result.output
+    out = run / "retrieval"
+    assert json.loads((out / "metrics.json").read_text())["trained_on_these"] is True
+    assert "trained on these very clips" in (out / "index.html").read_text()
+
+
+def test_what_is_no_checkpoint_or_device_is_said(tmp_path: Path, shards: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with pytest.raises(RunError, match=r"--device tpu9: there is no such device here"):
+        evaluate_retrieval(run, shards, tmp_path / "out", device="tpu9")
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no checkpoint", pickle.dumps(print)):
+        checkpoint.write_bytes(content)
+        with pytest.raises(RunError, match=r"last\.ckpt cannot be read as a checkpoint"):
+            load_run(run)
+    torch.save({"state_dict": {}}, checkpoint)
+    with pytest.raises(RunError, match="is no checkpoint of this `gdt pretrain`"):
+        load_run(run)
+    torch.save({"state_dict": {}, "global_step": 1, "trained_on": ""}, checkpoint)
+    with pytest.raises(RunError, match=r"does not belong to .*config\.toml"):
+        load_run(run)
 
 
 def test_missing_run_and_missing_shards(tmp_path: Path, shards: Path) -> None:
