@@ -8,6 +8,7 @@ depend on the engine or its number of workers, nor on interruptions.
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,10 @@ class _Build:
 
     def _build_part(self, part: str) -> list[ShardEntry]:
         """Build the shards of one part that are not there yet; returns all of them, in order."""
-        self._target.layout.folder(part).mkdir(parents=True, exist_ok=True)
+        folder = self._target.layout.folder(part)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_over in folder.glob(".making-*"):  # by a task that was killed
+            shutil.rmtree(left_over)
         entries: list[ShardEntry] = []
 
         def jobs() -> Iterator[ShardJob]:

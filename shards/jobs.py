@@ -12,7 +12,7 @@ from typing import Any
 from shards import report
 from shards.pool import WorkerFailure
 from shards.transcode import Unit, UnitResult
-from shards.writer import ShardEntry, ShardWriter
+from shards.writer import INDEX_SUFFIX, ShardEntry, ShardWriter
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Layout:
     def folder(self, part: str) -> Path:
         """The folder of a part's data set."""
         return self.path / part / self.portion
+
+    def take(self, built: BuiltShard, folder: Path) -> None:
+        """Give a shard that was written in `folder`, on the same disk, its place."""
+        if built.entry is not None:
+            for name in (built.entry.name, built.entry.name + INDEX_SUFFIX):
+                (folder / name).rename(self.folder(built.job.part) / name)
 
 
 def write_shard(

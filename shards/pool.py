@@ -69,7 +69,7 @@ class WorkerPool:
 
     def __init__(self, num_workers: int, time_limit_seconds: float) -> None:
         self._num_workers = max(1, num_workers)
-        self._limit = time_limit_seconds
+        self.time_limit_seconds = time_limit_seconds
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -124,7 +124,8 @@ class WorkerPool:
                 idle = _Worker(function)
                 self._workers.append(idle)
             idle.slot = waiting.popleft()
-            idle.deadline = time.monotonic() + (self._limit if idle.ready else START_SECONDS)
+            limit = self.time_limit_seconds if idle.ready else START_SECONDS
+            idle.deadline = time.monotonic() + limit
             with contextlib.suppress(OSError):  # a dead worker is found by _collect
                 idle.pipe.send((function, idle.slot.task, arguments))
 
@@ -137,7 +138,7 @@ class WorkerPool:
             if worker.pipe in ready:
                 self._receive(worker)
             elif time.monotonic() >= worker.deadline:
-                self._replace(worker, "took too long", f"limit {self._limit:g} s")
+                self._replace(worker, "took too long", f"limit {self.time_limit_seconds:g} s")
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -148,7 +149,7 @@ class WorkerPool:
             return
         if kind == "ready":
             worker.ready = True
-            worker.deadline = time.monotonic() + self._limit
+            worker.deadline = time.monotonic() + self.time_limit_seconds
             return
         assert worker.slot is not None
         if kind == "bug":

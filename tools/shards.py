@@ -1,13 +1,14 @@
 """`gdt shards`: build and index; what looks after shards is in shard_care.py."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tools import shard_care
 
 if TYPE_CHECKING:
+    from shards.engines import Engine
     from shards.report import BuildSummary
 
 app = typer.Typer(no_args_is_help=True, help="Turn videos into shards, and look after them.")
@@ -58,6 +59,12 @@ def build(
     time_limit: Annotated[
         float, typer.Option(min=1.0, help="Seconds that a minute of a source may take.")
     ] = 600.0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Who does the work: this machine, or Ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; without it Ray is started here.")
+    ] = None,
     part: Annotated[
         str | None, typer.Option(help="Of an array job, as in 2/8; `gdt shards merge` joins them.")
     ] = None,
@@ -68,7 +75,6 @@ def build(
     which are kept. A source that cannot be used is skipped, counted and named in OUT/report.jsonl.
     Run the same command again to continue a build that was interrupted.
     """
-    import os
     import time
 
     from rich.console import Console
@@ -127,9 +133,8 @@ def build(
             sources,
             out,
             options,
-            num_workers=workers or len(os.sched_getaffinity(0)),
+            engine=_engine(engine, address, workers, time_limit),
             labels=labels,
-            time_limit_seconds=time_limit,
             portion=portion,
             progress=progress,
         )
@@ -141,6 +146,20 @@ def _fps(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def _engine(name: str, address: str | None, workers: int | None, time_limit: float) -> "Engine":
+    import os
+
+    if name == "ray":
+        from shards.ray_engine import RayEngine
+
+        return RayEngine(address, workers, time_limit)
+    if address is not None:
+        raise typer.BadParameter("--address is that of a Ray cluster; give --engine ray with it.")
+    from shards.engines import LocalEngine
+
+    return LocalEngine(workers or len(os.sched_getaffinity(0)), time_limit)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -1,0 +1,71 @@
+"""A real Ray, started on this machine: the bytes of the local engine, and its isolation."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shards import BuildError, BuildOptions, ray_engine
+from shards.build import build
+from shards.jobs import BuiltShard, Layout, ShardJob
+from shards.transcode import Unit, UnitResult, transcode
+from tests.shards.test_build import OPTIONS, digests
+
+ray = pytest.importorskip("ray")
+_build = ray_engine._build
+
+
+def crashing(unit: Unit, options: BuildOptions) -> UnitResult:
+    """As the real one, but one source brings its worker down."""
+    if unit.name == "crash.mp4":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return transcode(unit, options)
+
+
+def crashing_build(
+    job: ShardJob, options: BuildOptions, layout: Layout, limit: float
+) -> BuiltShard:
+    """The engine's task, on a node where that source does so."""
+    vars(ray_engine)["transcode"] = crashing
+    return _build(job, options, layout, limit)
+
+
+@pytest.mark.slow
+def test_ray_builds_the_same_bytes_and_loses_only_what_crashes(
+    film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mp4", "crash.mp4", "d.mp4"):
+        film(f"videos/{name}", seconds=2)
+    (tmp_path / "videos/notes.mp4").write_text("no video")
+    videos, options = [tmp_path / "videos"], {**OPTIONS.as_dict(), "clips_per_shard": 2}
+    options |= {"size": None, "require": ("audio",)}
+    monkeypatch.setattr("shards.engines.transcode", crashing)
+    monkeypatch.setattr("shards.ray_engine._build", crashing_build)
+    build(videos, tmp_path / "local", BuildOptions(**options))
+    seen: list[tuple[str, int, int | None]] = []
+    with ray_engine.RayEngine(num_workers=2) as engine:
+        assert ray.cluster_resources()["CPU"] == 2
+        summary = build(
+            videos,
+            tmp_path / "ray",
+            BuildOptions(**options),
+            engine=engine,
+            progress=lambda *step: seen.append(step),
+        )
+    assert not ray.is_initialized()
+    assert seen[-1] == ("build", 6, 6)
+    assert (summary.clips, summary.made, summary.sources) == (4, 2, 4)
+    assert summary.skipped_sources["worker: crashed its worker"] == 1
+    assert "ended by SIGSEGV" in (tmp_path / "ray/report.jsonl").read_text()
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+
+
+def test_a_machine_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with (
+        pytest.raises(BuildError, match=r"needs ray .*pip install 'gdt-stream\[ray\]'"),
+        ray_engine.RayEngine(),
+    ):
+        pass
