@@ -2,8 +2,8 @@
 
 The pictures of a film are fitted and timed as a build does it, encoded by every codec under every
 profile, decoded again, and compared with what the encoder was given by FFmpeg's own `psnr` and
-`ssim` filters: luma and chroma together, PSNR of the mean squared error over all frames, SSIM as the
-mean over them.
+`ssim` filters: luma and chroma together, PSNR of the mean squared error over all frames, SSIM as
+the mean over them.
 """
 
 import io
