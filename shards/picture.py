@@ -41,7 +41,7 @@ class _Kind:
     aspect: tuple[int, int]
     colorspace: int
     full_range: bool
-    orientation: tuple[int, int, int, int]
+    rotation: int
 
 
 class PictureFitter:
@@ -69,10 +69,12 @@ class PictureFitter:
             self._aspect,
             _RGB_MATRIX if form.is_rgb or form.has_palette else frame.colorspace,
             frame.color_range == _FULL or form.name.startswith("yuvj"),
-            _orientation(frame),
+            frame.rotation,
         )
         if kind != self._kind:
-            steps = _steps(kind, self._options)
+            # only here, because PyAV keeps a frame that was asked for side data until the next
+            # garbage collection, which costs a tenth of a build in memory that is never reused
+            steps = _steps(kind, _orientation(frame), self._options)
             self._chain = _build_chain(kind, steps)
             self._kind, self.filters = kind, ",".join(steps)
         try:
@@ -106,8 +108,10 @@ _TURN = {
 }
 
 
-def _steps(kind: _Kind, options: BuildOptions) -> list[str]:
-    sideways = kind.orientation[0] == 0
+def _steps(
+    kind: _Kind, orientation: tuple[int, int, int, int], options: BuildOptions
+) -> list[str]:
+    sideways = orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
     steps: list[str] = []
@@ -125,7 +129,7 @@ def _steps(kind: _Kind, options: BuildOptions) -> list[str]:
         guess = {"bt709": "bt709", "bt601": "smpte170m"}[matrix_name(kind.colorspace, kind.height)]
         scale += f":in_color_matrix={_FILTER_MATRIX.get(kind.colorspace, guess)}"
         scale += f":in_range={'full' if kind.full_range else 'limited'}"
-    steps += [scale, "format=yuv420p", *_TURN[kind.orientation]]
+    steps += [scale, "format=yuv420p", *_TURN[orientation]]
     if inner != box:
         steps.append(f"pad={out_w}:{out_h}:-1:-1")
     return steps
