@@ -14,12 +14,13 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_decode import Rate, decoding_rates, reader_rate
+from benchmarks.gpu_decode import Rate, decoding_rates, reader_rate, torchcodec_rate
 from benchmarks.gpu_step import augment_times, matrix_rate, step_figures
 from models.options import ModelOptions
 
@@ -68,8 +69,7 @@ def _figures(folder: Path, cpu: bool, threads: int, seconds: float) -> Iterator[
     for codec in ("vp9",) if cpu else ("h264", "vp9"):
         rates = decoding_rates(folder, device, sizes, codec, threads, seconds, clips, batch)
         yield from map(_line, rates)
-    if not cpu:
-        yield from _reader_lines(folder, threads, seconds)
+    yield from _peer_lines(folder, device, threads, seconds)
     yield ""
     for group in (_augment_lines, _step_lines):
         try:
@@ -116,25 +116,30 @@ def _line(rate: Rate) -> str:
     return f"| {rate.short_side} | {rate.codec} | {rate.decoder} | {number} | {psnr} |"
 
 
-def _reader_lines(folder: Path, threads: int, seconds: float) -> list[str]:
-    """DALI's reader of files, on the same clips, taken out of their shard."""
+def _peer_lines(folder: Path, device: str, threads: int, seconds: float) -> Iterator[str]:
+    """Torchcodec's and DALI's own ways from files, on the same clips, taken out of their shards."""
     from shards import DataSet
 
-    lines = []
-    for path in sorted(folder.glob("h264-*")):
+    for path in sorted(folder.glob("*-*")):
+        codec, size = path.name.split("-")
         dataset = DataSet.open(path)
         files = []
         for number in range(len(dataset)):
             file = path / f"{number}.mp4"
             file.write_bytes(dataset.read_member(dataset.sample(number), "mp4"))
             files.append(file)
-        try:
-            number_text = f"{reader_rate(files, threads, seconds):.0f}"
-        except (ImportError, RuntimeError) as error:
-            number_text = str(error).splitlines()[0]
-        size = path.name.removeprefix("h264-")
-        lines.append(f"| {size} | h264 | `fn.readers.video`, files | {number_text} | |")
-    return lines
+        peers: dict[str, Callable[[], float]] = {
+            "torchcodec `VideoDecoder`, files": partial(
+                torchcodec_rate, files, device, threads, seconds
+            ),
+            "DALI `fn.readers.video`, files": partial(reader_rate, files, threads, seconds),
+        }
+        for name, rate in peers.items():
+            try:
+                yield _line(Rate(name, codec, int(size), rate()))
+            except (ImportError, RuntimeError) as error:
+                note = str(error).splitlines()[0]
+                yield _line(Rate(name, codec, int(size), None, note=note))
 
 
 def _run_tests() -> tuple[int, str]:

@@ -7,6 +7,7 @@ Each row is a decoder; the last column compares its first batch with the default
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import DataSet
 
-__all__ = ["Rate", "decoding_rates", "reader_rate"]
+__all__ = ["Rate", "decoding_rates", "reader_rate", "torchcodec_rate"]
 
 DECODERS = ("av", "torchcodec", "nvdec", "hybrid", "dali")
 
@@ -124,6 +125,36 @@ def _mean_rgb(batch: RawBatch) -> Any:
 def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     error = ((a - b) ** 2).mean(dim=(1, 2, 3)).max().item()
     return float("inf") if error == 0 else float(-10 * np.log10(error))
+
+
+def torchcodec_rate(files: list[Path], device: str, threads: int, seconds: float) -> float:
+    """Segments a second of torchcodec's own `VideoDecoder`, one opened for each segment, to RGB.
+
+    Raises:
+        ImportError: torchcodec or FFmpeg's libraries are missing.
+        RuntimeError: there is no GPU.
+    """
+    import importlib
+
+    library: Any = importlib.import_module("torchcodec.decoders")
+    contents = [file.read_bytes() for file in files]
+
+    def segment(seed: int) -> int:
+        rng = np.random.default_rng(seed)
+        content = contents[rng.integers(len(contents))]
+        decoder = library.VideoDecoder(content, device=device, num_ffmpeg_threads=1)
+        last = decoder.metadata.duration_seconds - 1
+        times = rng.random() * last + (np.arange(30) + 0.5) / 30
+        return len(decoder.get_frames_played_at(times.tolist()).data) // 30
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(segment, range(2 * threads)))
+        _wait(device)
+        segments, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            segments += sum(pool.map(segment, range(segments, segments + 4 * threads)))
+        _wait(device)
+    return segments / (time.perf_counter() - started)
 
 
 def reader_rate(files: list[Path], threads: int, seconds: float, batch_size: int = 32) -> float:
