@@ -16,7 +16,7 @@ CODECS = ("h264", "vp9")
 PROFILES = ("fast", "compact")
 FITS = ("crop", "pad")
 SPLITS = ("time", "source")
-REQUIREMENTS = ("audio",)
+REQUIREMENTS = ("audio", "audible", "motion")
 _NTSC = {23.976: Fraction(24000, 1001), 29.97: Fraction(30000, 1001), 59.94: Fraction(60000, 1001)}
 
 
@@ -36,6 +36,8 @@ class BuildOptions:
     `fps` "source" keeps each source's own rate. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec` is "h264", or "vp9" for decoders that know no H.264 (DALI without a GPU).
+    `require` drops clips without a sound track ("audio"), also with one that is silent ("audible"),
+    and clips whose pictures hardly change ("motion"): see required.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
     between the parts) or holds out whole sources (`split_by="source"`).
@@ -101,6 +103,11 @@ class BuildOptions:
     def height(self) -> int:
         """Coded height in pixels."""
         return self.size[1] if self.size else _round16(self.short_side)
+
+    @property
+    def requires_audio(self) -> bool:
+        """Whether a clip must have sound."""
+        return "audio" in self.require or "audible" in self.require
 
     @property
     def rests(self) -> bool:

@@ -34,8 +34,8 @@ def survey(source: Source, options: BuildOptions) -> Found:
         SourceError: the source cannot become clips, and why.
     """
     probe = media.probe(source.location)
-    needed = probe.has_audio or "audio" not in options.require
-    if options.cut != "scenes" or not needed:
+    usable = probe.has_audio or not options.requires_audio
+    if options.cut != "scenes" or not usable:
         return Found(probe)
     stop = probe.duration_seconds
     if source.stop_seconds is not None:
@@ -63,7 +63,7 @@ def plan_line(
     if source.range_text:
         line["range"] = [source.range_text, str(source.start_seconds)]
         line["range"] += [str(source.stop_seconds)] if source.stop_seconds is not None else []
-    if "audio" in options.require and not probe.has_audio:
+    if options.requires_audio and not probe.has_audio:
         return line | {"skip": ["probe", "no audio stream", "needed: see --require"]}
     planned = planned_source(line)
     counts = clip_counts(planned, options)

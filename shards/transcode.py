@@ -23,6 +23,7 @@ from shards.opening import Identity, Location, OpenSource, open_source
 from shards.options import BuildOptions
 from shards.picture import CODED_MATRIX, CODED_RANGE, PictureFitter
 from shards.reader import SourceReader
+from shards.required import MotionMeter, is_silent
 from shards.sample import SampleInfo, key_from_source
 from shards.sound import SoundTimeline
 from shards.tracks import TrackTable, demux_tracks
@@ -35,6 +36,8 @@ ENDS_EARLY = "the picture ends before the declared length"
 DAMAGED = "the decoder met damage"
 NO_SOUND = "no sound in the clip"
 NO_AUDIO = "no audio stream"
+SILENT = "the sound is silent"
+STATIC = "the pictures hardly change"
 
 
 class Span(NamedTuple):
@@ -120,17 +123,26 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
     return _collect(unit, options, reader, pictures.clips, sound, samples, sha256)
 
 
+class ClipVideo(NamedTuple):
+    """The pictures of one clip, as an mp4; `is_static` is false where nobody asks."""
+
+    data: bytes
+    num_frames: int
+    is_static: bool
+
+
 class _Pictures:
     """Turns decoded pictures into clips of a constant frame rate."""
 
     def __init__(self, unit: Unit, options: BuildOptions, reader: SourceReader) -> None:
-        self.clips: list[bytes] = []
+        self.clips: list[ClipVideo] = []
         self._options, self._reader = options, reader
         self._rate = options.frame_rate
         self._spans = unit.clips
         self._clip, self._frame = 0, 0  # the output frame that comes next
         self._fitter: PictureFitter | None = None
         self._encoder: VideoEncoder | None = None
+        self._motion: MotionMeter | None = None
         self._shown: Any = None  # the last picture, which is on screen until the next one's time
         self._time = Fraction(0)
         self._fitted: Any = None  # the same at the coded size, once it was needed
@@ -156,23 +168,29 @@ class _Pictures:
             middle = (time - start) * self._rate - Fraction(1, 2)
             if self._frame >= middle:
                 return
-            self._encode()
-            if self._frame == (stop - start) * self._rate:
+            num_frames = int((stop - start) * self._rate)
+            self._encode(num_frames)
+            if self._frame == num_frames:
                 self._finish_clip()
 
-    def _encode(self) -> None:
+    def _encode(self, num_frames: int) -> None:
         if self._encoder is None:
             self._encoder = VideoEncoder(self._options)
+            if "motion" in self._options.require:
+                self._motion = MotionMeter(num_frames, self._rate)
         if self._fitter is None:
             self._fitter = PictureFitter(self._options, self._reader.sample_aspect_ratio)
         if self._fitted is None:
             self._fitted = self._fitter.fit(self._shown)
         self._encoder.push(self._fitted)
+        if self._motion is not None:
+            self._motion.see(self._fitted)
         self._frame += 1
 
     def _finish_clip(self) -> None:
         assert self._encoder is not None
-        self.clips.append(self._encoder.finish())
+        static = self._motion is not None and self._motion.is_static
+        self.clips.append(ClipVideo(self._encoder.finish(), self._frame, static))
         self._encoder = None
         self._clip, self._frame = self._clip + 1, 0
 
@@ -187,7 +205,7 @@ def _collect(
     unit: Unit,
     options: BuildOptions,
     reader: SourceReader,
-    clips: list[bytes],
+    clips: list[ClipVideo],
     sound: SoundTimeline,
     sample_ranges: list[tuple[int, int]],
     sha256: str | None,
@@ -198,14 +216,18 @@ def _collect(
     damaged = _damaged_clips(unit, reader)
     for n, (first, stop) in enumerate(sample_ranges):
         heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
+        wave = sound.samples[first:stop] if heard else None
         if n >= len(clips):
             skipped[ENDS_EARLY] += 1
         elif n in damaged:
             skipped[DAMAGED] += 1
-        elif "audio" in options.require and not heard:
+        elif wave is None and options.requires_audio:
             skipped[NO_SOUND if reader.has_audio else NO_AUDIO] += 1
+        elif wave is not None and "audible" in options.require and is_silent(wave):
+            skipped[SILENT] += 1
+        elif clips[n].is_static:
+            skipped[STATIC] += 1
         else:
-            wave = sound.samples[first:stop] if heard else None
             samples.append(_sample(unit, options, n, clips[n], wave, sha256))
     return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes))
 
@@ -223,7 +245,7 @@ def _sample(
     unit: Unit,
     options: BuildOptions,
     n: int,
-    video: bytes,
+    video: ClipVideo,
     wave: npt.NDArray[np.int16] | None,
     sha256: str | None,
 ) -> BuiltSample:
@@ -238,7 +260,7 @@ def _sample(
         stop_seconds=round(float(stop), 9),
         width=options.width,
         height=options.height,
-        num_frames=int((stop - start) * options.frame_rate),
+        num_frames=video.num_frames,
         frame_rate=round(float(options.frame_rate), 9),
         color_matrix=CODED_MATRIX,
         color_range=CODED_RANGE,
@@ -247,7 +269,7 @@ def _sample(
         made_by=MADE_BY,
         **unit.row,
     )
-    members = {"mp4": video}
+    members = {"mp4": video.data}
     if wave is not None:
         members["flac"] = encode_flac(wave, options.sample_rate_hz)
     tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]

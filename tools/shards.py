@@ -46,7 +46,10 @@ def build(
     crf: Annotated[int, typer.Option(help="Quality: lower is better and larger.")] = 20,
     sample_rate: Annotated[int, typer.Option(help="Sound samples a second.")] = 24000,
     require: Annotated[
-        str, typer.Option(help="audio: drop clips without sound; none: keep them.")
+        str,
+        typer.Option(
+            help="audio, audible (not silent), motion (not static), joined by commas; or none."
+        ),
     ] = "audio",
     holdout: Annotated[float, typer.Option(help="Fraction held out: makes train and val.")] = 0.0,
     gap_seconds: Annotated[float, typer.Option(help="Left out between train and val.")] = 10.0,
