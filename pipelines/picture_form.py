@@ -2,25 +2,29 @@
 
 The first sample that has pictures says it; of a mixture, the first of each data set. Others must
 agree (segment.py sees to it, sample by sample), or `segment.frame_size` brings them to one size.
+Stills have any size: without a frame_size they become squares of the first one's shorter side, of
+at most 256 pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from shards import Samples, Track
 
 __all__ = ["PictureForm", "picture_form"]
 
 _MOST_LOOKED_AT = 256  # samples without pictures before one with
+_STILL_SIDE = 256
 
 
 @dataclass(frozen=True)
 class PictureForm:
-    """Size in pixels, and what turns the planes into RGB, see color.py."""
+    """Size in pixels, what turns the planes into RGB (see color.py), and whether stills are in."""
 
     width: int
     height: int
     color_matrix: str
     color_range: str
+    is_still: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.width}×{self.height} {self.color_matrix} {self.color_range}"
@@ -52,13 +56,15 @@ def picture_form(
                 f"pictures of the mixture differ: {first_name} has {first} and {name} has {form}: "
                 f"{remedy} alike with `gdt shards build`"
             )
-    return first
+    return replace(first, is_still=any(form.is_still for form in forms.values()))
 
 
 def _form(track: Track, frame_size: tuple[int, int] | None) -> PictureForm:
     width, height = frame_size or (track.width, track.height)
+    if track.is_still and frame_size is None:
+        width = height = max(2, min(width, height, _STILL_SIDE) // 2 * 2)
     matrix, color_range = track.color_matrix or "bt709", track.color_range or "limited"
-    return PictureForm(width, height, matrix, color_range)
+    return PictureForm(width, height, matrix, color_range, track.is_still)
 
 
 def _first_pictures(dataset: Samples) -> Track:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.backends import Backend, MediaError, Read, choose_decoder, make_backend
+from pipelines.backends import AUTO, Backend, MediaError, Read, choose_decoder, make_backend
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.packets import runs_of
 from pipelines.faults import SkipError
@@ -128,8 +128,6 @@ class SegmentReader:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
-        self.decoder, self.decoder_reason = choose_decoder(options.decoder)
-        self.backend: Backend = make_backend(self.decoder, options.fallback)
         self.width, self.height = options.frame_size or (0, 0)
         self.color_matrix, self.color_range = "bt709", "limited"
         if video:
@@ -137,6 +135,15 @@ class SegmentReader:
             form = picture_form(dataset, parts, options.frame_size)
             self.width, self.height = form.width, form.height
             self.color_matrix, self.color_range = form.color_matrix, form.color_range
+        self.decoder, self.decoder_reason = choose_decoder(options.decoder)
+        if video and form.is_still and self.decoder != "av":
+            if options.decoder != AUTO:
+                raise ValueError(
+                    f"decoder = {options.decoder!r} decodes films, and {dataset.path} holds still "
+                    "pictures: use 'av' or 'auto'"
+                )
+            self.decoder, self.decoder_reason = "av", "it is the one that decodes still pictures"
+        self.backend: Backend = make_backend(self.decoder, options.fallback)
 
     @property
     def frame_bytes(self) -> int:
@@ -150,6 +157,9 @@ class SegmentReader:
             SkipError: a track is missing, or the span is shorter than a segment.
         """
         tracks = [_track(sample, kind) for kind in ("video", "audio") if getattr(self, kind)]
+        tracks = [track for track in tracks if not track.is_still]
+        if not tracks:
+            return 0.0, self.options.seconds
         start = max(track.start_seconds for track in tracks)
         stop = min(track.stop_seconds for track in tracks)
         # Half an audio sample short is not short: clocks of the two tracks round differently.
@@ -284,9 +294,8 @@ class SegmentReader:
         return self.dataset.reader(sample, ranges)
 
     def _check_size(self, sample: IndexedSample, track: Track) -> None:
-        if self.options.frame_size is None and (
-            (track.width, track.height) != (self.width, self.height)
-        ):
+        differs = (track.width, track.height) != (self.width, self.height)
+        if self.options.frame_size is None and differs and not track.is_still:
             raise ValueError(
                 f"{sample.shard}: sample {sample.key!r} is {track.width}×{track.height}, and the "
                 f"first of the data set is {self.width}×{self.height}: set segment.frame_size, "
@@ -331,6 +340,8 @@ def _naming(sample: IndexedSample) -> Iterator[None]:
 
 def _track(sample: IndexedSample, kind: str) -> Track:
     track: Track | None = getattr(sample, kind)
+    if track is None and sample.fault:
+        raise _skip(sample, "open", sample.fault)
     if track is None:
         has = ", ".join(f".{extension}" for extension in sample.members)
         raise _skip(sample, "cover", f"it has no {kind} track (members: {has})")

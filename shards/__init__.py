@@ -9,11 +9,12 @@ from shards.errors import (
     ShardError,
     SourceError,
 )
+from shards.image_folder import ImageFolder
 from shards.index import IndexedSample, Member, Packets, ShardIndex, Track
 from shards.manifest import Manifest, read_manifest
 from shards.options import BuildOptions
 from shards.sample import SampleInfo, check_key, key_from_source
-from shards.samples import Samples
+from shards.samples import Samples, open_samples
 from shards.transfer import RemoteOptions
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "BuildOptions",
     "ChecksumError",
     "DataSet",
+    "ImageFolder",
     "IndexFormatError",
     "IndexedSample",
     "Manifest",
@@ -36,5 +38,6 @@ __all__ = [
     "Track",
     "check_key",
     "key_from_source",
+    "open_samples",
     "read_manifest",
 ]

@@ -193,13 +193,20 @@ class DataSet:
         return data
 
     def metadata(self, i: int) -> dict[str, Any]:
-        """The json member of sample i: source, times, labels; empty where there is none."""
+        """The json member of sample i: source, times, labels; empty where there is none.
+
+        What tars of others have as members of their own is added: .cls as label, .txt as caption.
+        """
         sample = self.sample(i)
-        if "json" not in sample.members:
-            return {}
-        content = json.loads(self.read_member(sample, "json"))
+        content: Any = {}
+        if "json" in sample.members:
+            content = json.loads(self.read_member(sample, "json"))
         if not isinstance(content, dict):
             raise ShardError(f"Sample {sample.key} of {sample.shard}: its json is no object.")
+        for extension, name in (("cls", "label"), ("txt", "caption")):
+            if extension in sample.members and name not in content:
+                text = self.read_member(sample, extension).decode("utf-8", "replace")
+                content[name] = text.strip()
         return content
 
     def summary(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Samples are grouped as the webdataset package does it: following entries whose names are equal up to
 the first dot of the file name; that part, folders included, is the key, the rest the extension. A
-sample is indexed if its members hold a picture or sound that can be demuxed; of several, the first
-of each kind counts. Where a tar is cut short, the last sample is left out: it may lack members.
+sample is indexed if its members hold a film, sound or a still picture that can be read; of several,
+the first of each kind counts, and a film before a still. Where a tar is cut short, the last sample
+is left out: it may lack members.
 """
 
 import hashlib
@@ -14,13 +15,13 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from shards.errors import ShardError, SourceError
 from shards.media import SNIFF_BYTES, sniff
+from shards.still import sniff_still, still_track
 from shards.tracks import TrackTable, demux_tracks
 from shards.writer import IndexColumns
 
@@ -155,7 +156,9 @@ def _sample(
         members[extension] = (entry.offset_data, entry.size, _crc32(file, entry))
         try:
             for track in _tracks(file, extension, entry):
-                tracks.setdefault(track.header.kind, track)
+                kind, known = track.header.kind, tracks.get(track.header.kind)
+                if known is None or (known.is_still and not track.is_still):
+                    tracks[kind] = track  # a thumbnail beside a film is not what is meant
         except SourceError as error:
             fault = fault or error
     if not tracks:
@@ -181,17 +184,25 @@ def _crc32(file: BinaryIO, entry: tarfile.TarInfo) -> int:
     return crc32
 
 
+def _is_film_or_sound(head: bytes) -> bool:
+    try:
+        sniff(head)
+    except SourceError:
+        return False
+    return True
+
+
 def _tracks(file: BinaryIO, extension: str, entry: tarfile.TarInfo) -> list[TrackTable]:
     """The tracks of a member; none where its first bytes are no media's."""
     head = os.pread(file.fileno(), min(SNIFF_BYTES, entry.size), entry.offset_data)
-    kind = None
-    with suppress(SourceError):
-        kind = sniff(head)
-    if kind is None:
+    is_still = sniff_still(head) is not None
+    if not is_still and not _is_film_or_sound(head):
         return []
     if entry.size > MAX_MEMBER_BYTES:
         raise SourceError("open", f"a member of more than {MAX_MEMBER_BYTES} bytes", extension)
     data = os.pread(file.fileno(), entry.size, entry.offset_data)
+    if is_still:
+        return [still_track(data, extension)]
     try:
         return demux_tracks(data, extension)
     except SourceError:

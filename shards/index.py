@@ -71,6 +71,11 @@ class Track:
     member_size: int
     transport: Transport | None = None
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it is one picture without a time, which covers any second."""
+        return self.kind == "video" and self.frame_rate is None and len(self.packets) == 1
+
     def __repr__(self) -> str:
         shape = (
             f"{self.width}×{self.height} {self.pixel_format} {self.color_matrix} {self.color_range}"
@@ -95,13 +100,18 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class IndexedSample:
-    """One sample as the index knows it; `shard` is the tar's file name."""
+    """One sample as the index knows it.
+
+    shard: the tar's file name. fault: why there is no track, where media lie there that cannot be
+    read.
+    """
 
     key: str
     shard: str
     members: Mapping[str, Member]
     video: Track | None
     audio: Track | None
+    fault: str = ""
 
 
 class ShardIndex:

@@ -7,13 +7,12 @@ is small. So a whole data set has one size and one colour, and a batch needs one
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import av.filter
 
 from shards.errors import SourceError
-from shards.options import BuildOptions
 
 CODED_MATRIX, CODED_RANGE = "bt709", "limited"
 CODED_MATRIX_NUMBER, CODED_RANGE_NUMBER = 1, 1  # as streams write them (ITU-T H.273)
@@ -22,6 +21,19 @@ _MATRIX_OF_NUMBER = {1: "bt709", 5: "bt601", 6: "bt601"}
 _FILTER_MATRIX = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m"}
 _FILTER_MATRIX |= {9: "bt2020", 10: "bt2020"}
 _RGB_MATRIX, _FULL = 0, 2
+
+Turn = tuple[int, int, int, int]  # signs (a, b, c, d) of a display matrix
+#: EXIF's orientation → the turn that makes the picture upright.
+TURNS: dict[int, Turn] = {
+    1: (1, 0, 0, 1),
+    2: (-1, 0, 0, 1),
+    3: (-1, 0, 0, -1),
+    4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0),
+    6: (0, 1, -1, 0),
+    7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}
 _HIGH_DEFINITION_LINES = 720  # unlabelled pictures this tall are taken as BT.709, as players do
 
 
@@ -41,7 +53,23 @@ class _Kind:
     aspect: tuple[int, int]
     colorspace: int
     full_range: bool
-    rotation: int
+    turn: Turn | int  # as it was asked for, or the frame's own rotation in degrees
+
+
+class CodedSize(Protocol):
+    """What pictures are fitted to: a size in pixels, and "crop" or "pad" where shapes differ."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def fit(self) -> str:
+        """One of options.FITS."""
 
 
 class PictureFitter:
@@ -50,7 +78,7 @@ class PictureFitter:
     filters: the chain of the last frame, in FFmpeg's syntax.
     """
 
-    def __init__(self, options: BuildOptions, sample_aspect_ratio: Any) -> None:
+    def __init__(self, options: CodedSize, sample_aspect_ratio: Any) -> None:
         self._options = options
         aspect = sample_aspect_ratio
         usable = aspect is not None and 0.05 < aspect < 20
@@ -59,8 +87,11 @@ class PictureFitter:
         self._chain: Any = None
         self.filters = ""
 
-    def fit(self, frame: Any) -> Any:
-        """A yuv420p frame of the coded size, made from a decoded frame of any kind."""
+    def fit(self, frame: Any, turn: Turn | None = None) -> Any:
+        """A yuv420p frame of the coded size, made from a decoded frame of any kind.
+
+        `turn` makes it upright; by default, what the frame itself says.
+        """
         form = frame.format
         kind = _Kind(
             frame.width,
@@ -69,12 +100,12 @@ class PictureFitter:
             self._aspect,
             _RGB_MATRIX if form.is_rgb or form.has_palette else frame.colorspace,
             frame.color_range == _FULL or form.name.startswith("yuvj"),
-            frame.rotation,
+            turn or frame.rotation,
         )
         if kind != self._kind:
             # only here, because PyAV keeps a frame that was asked for side data until the next
             # garbage collection, which costs a tenth of a build in memory that is never reused
-            steps = _steps(kind, _orientation(frame), self._options)
+            steps = _steps(kind, turn or _orientation(frame), self._options)
             self._chain = _build_chain(kind, steps)
             self._kind, self.filters = kind, ",".join(steps)
         try:
@@ -84,7 +115,7 @@ class PictureFitter:
             raise SourceError("decode", "a picture cannot be scaled", f"{kind}: {error}") from error
 
 
-def _orientation(frame: Any) -> tuple[int, int, int, int]:
+def _orientation(frame: Any) -> Turn:
     """Signs (a, b, c, d) of the display matrix; (1, 0, 0, 1) is upright."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None or data.buffer_size < 36:
@@ -108,7 +139,7 @@ _TURN = {
 }
 
 
-def _steps(kind: _Kind, orientation: tuple[int, int, int, int], options: BuildOptions) -> list[str]:
+def _steps(kind: _Kind, orientation: Turn, options: CodedSize) -> list[str]:
     sideways = orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation

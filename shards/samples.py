@@ -4,7 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from shards.dataset import DataSet
+from shards.image_folder import ImageFolder, holds_images
 from shards.index import IndexedSample
+from shards.manifest import MANIFEST_NAME
+from shards.transfer import RemoteOptions, is_url
 
 
 class Samples(Protocol):
@@ -44,3 +48,16 @@ class Samples(Protocol):
 
     def metadata(self, i: int) -> dict[str, Any]:
         """What is known of sample i: source, times, labels."""
+
+
+def open_samples(path: str | Path, remote: RemoteOptions | None = None) -> Samples:
+    """Open what lies at a path: a data set of shards, here or at a URL, or a folder of images.
+
+    Raises:
+        ShardError: it is neither.
+    """
+    if not is_url(str(path)):
+        folder = Path(path)
+        if folder.is_dir() and not (folder / MANIFEST_NAME).exists() and holds_images(folder):
+            return ImageFolder(folder)
+    return DataSet.open(path, remote=remote)

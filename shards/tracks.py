@@ -69,6 +69,12 @@ class TrackTable:
     crc32: npt.NDArray[np.uint32]
     flags: npt.NDArray[np.uint8]
 
+    @property
+    def is_still(self) -> bool:
+        """See `Track.is_still`."""
+        header = self.header
+        return header.kind == "video" and header.frame_rate is None and len(self.offset) == 1
+
 
 def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
     """Index the media in a member's bytes: at most one video and one audio track.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from pipelines.faults import Ledger
-    from shards import DataSet
+    from shards import Samples
     from tools.run import Run
 
 _FORMAT, _VERSION = "gdt-clip-embeddings", "1"
@@ -102,7 +102,7 @@ class ClipEmbeddings:
 
 def embed_clips(
     run: "Run",
-    dataset: "DataSet",
+    dataset: "Samples",
     *,
     segments_per_clip: int,
     batch_size: int = 16,

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from models import build_method
-from shards import DataSet
+from shards import Samples, open_samples
 from tools.embeddings import embed_clips
 from tools.neighbors import LabelledFeatures, accuracies, chance
 from tools.run import Run, choose_device, load_run
@@ -66,7 +66,7 @@ def evaluate_knn(
     on, trained = choose_device(device), load_run(run_path)
     torch.manual_seed(trained.config.seed)  # as the run began
     untrained = replace(trained, method=build_method(trained.config.model, trained.plan))
-    voting_set, asking_set = DataSet.open(train), DataSet.open(test)
+    voting_set, asking_set = open_samples(train), open_samples(test)
     voting_labels, asking_labels = labels_of(voting_set), labels_of(asking_set)
     unknown = sorted(set(asking_labels) - set(voting_labels))
     if unknown:
@@ -75,7 +75,7 @@ def evaluate_knn(
             f"there are {', '.join(sorted(set(voting_labels))[:20])}"
         )
 
-    def features(run: Run, dataset: DataSet, labels: Sequence[str]) -> dict[str, LabelledFeatures]:
+    def features(run: Run, dataset: Samples, labels: Sequence[str]) -> dict[str, LabelledFeatures]:
         clips = embed_clips(
             run,
             dataset,
@@ -108,7 +108,7 @@ def evaluate_knn(
     )
 
 
-def labels_of(dataset: DataSet) -> list[str]:
+def labels_of(dataset: Samples) -> list[str]:
     """Return the label of every sample, from its metadata.
 
     Raises:
@@ -120,7 +120,8 @@ def labels_of(dataset: DataSet) -> list[str]:
         if label is None:
             raise KnnError(
                 f"sample {dataset.sample(number).key!r} of {dataset.path} has no label: build the "
-                "shards with `gdt shards build … --labels FILE.csv` (columns file,label)"
+                "shards with `gdt shards build … --labels FILE.csv` (columns file,label), or lay "
+                "images in subfolders named like their labels"
             )
         labels.append(str(label))
     return labels

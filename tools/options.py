@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pipelines.mixture import Mixture, shares_of
 from pipelines.stream import StreamOptions
-from shards import DataSet, RemoteOptions, Samples
+from shards import RemoteOptions, Samples, open_samples
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
@@ -38,8 +38,9 @@ class DataOptions(StreamOptions):
     """`[data]`: where the shards lie, and the stream's own options.
 
     Attributes:
-        shards: folder or URL (http, https, s3, …) of a data set, as `gdt shards build` wrote it; a
-            folder is relative to the one the command runs in.
+        shards: folder or URL (http, https, s3, …) of a data set, as `gdt shards build` or `gdt
+            shards index` wrote it; or a folder of images. A folder is relative to the one the
+            command runs in.
         mix: in its place, several data sets by name, each with its weight.
         remote: cache, retries and connections, where data lies at a URL.
     """
@@ -68,8 +69,8 @@ class DataOptions(StreamOptions):
             ValueError: data sets that cannot be mixed.
         """
         if self.shards:
-            return DataSet.open(self.shards, remote=self.remote)
-        parts = {name: DataSet.open(p.shards, remote=self.remote) for name, p in self.mix.items()}
+            return open_samples(self.shards, self.remote)
+        parts = {name: open_samples(p.shards, self.remote) for name, p in self.mix.items()}
         return Mixture(parts, {name: part.weight for name, part in self.mix.items()})
 
 

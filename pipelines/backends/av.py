@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.backends import MediaError, Read
 from pipelines.backends.packets import read_packets, runs_of
+from pipelines.backends.still import StillDecoder
 from shards import Track
 
 __all__ = ["PacketDecoder"]
@@ -59,6 +60,7 @@ class PacketDecoder:
     def __init__(self) -> None:
         self.fallbacks: Counter[str] = Counter()
         self._of_thread = threading.local()
+        self._stills = StillDecoder()
 
     def __reduce__(self) -> Any:
         return (PacketDecoder, ())
@@ -73,6 +75,10 @@ class PacketDecoder:
         out: NDArray[np.uint8],
     ) -> None:
         """See `Backend.frames`."""
+        if track.is_still:
+            self._stills.picture(read, track, height, width, out[0])
+            out[1:] = out[0]
+            return
         ticks = track.packets.pts[wanted].tolist()
         row_of = dict(zip(reversed(ticks), range(len(ticks) - 1, -1, -1), strict=True))
         repeats = [(row, row_of[tick]) for row, tick in enumerate(ticks) if row_of[tick] != row]

@@ -79,7 +79,7 @@ def test_a_tar_of_the_webdataset_package_is_read_as_it_is(
         assert set(ours.members) == extensions
         for extension in extensions:
             assert data_set.read_member(ours, extension) == sample[extension]
-    assert data_set.metadata(0) == {"caption": "räder"}
+    assert data_set.metadata(0) == {"caption": "räder", "label": "3"}
     assert verify(folder).problems == []
 
     reader = SegmentReader(data_set, SegmentOptions(seconds=1.0, num_frames=10))

@@ -1,0 +1,307 @@
+"""Still pictures through the stream: from folders and tars, upright, in the right colours."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
+
+from gdt.named_plans import named_plan
+from gdt.plan import Plan
+from pipelines.augment import ImageAugment
+from pipelines.device import DeviceOptions, DeviceTransform
+from pipelines.faults import Ledger
+from pipelines.mixture import Mixture
+from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.stream import Stream, StreamOptions, evaluation_batches
+from shards import DataSet, ImageFolder, Samples, open_samples
+from shards.foreign import index_tars
+from tests.pipelines.stills import image_file, smooth_picture
+
+ONE_FRAME = SegmentOptions(seconds=0.1, num_frames=1, frame_size=(128, 96))
+KINDS: dict[str, dict[str, Any]] = {
+    "plain.jpg": {"quality": 95},
+    "chroma444.jpg": {"quality": 95, "subsampling": 0},
+    "progressive.jpeg": {"quality": 95, "progressive": True},
+    "lossless.png": {},
+    "lossy.webp": {"quality": 97},
+    "lossless.webp": {"lossless": True},
+}
+MODES = {
+    "grey.jpg": "L",
+    "cmyk.jpg": "CMYK",
+    "grey.png": "L",
+    "palette.png": "P",
+    "see.png": "RGBA",
+}
+
+
+def rgb_of(reader: SegmentReader, index: int) -> NDArray[np.float64]:
+    """[H, W, 3], 0 to 255, by the formula of BT.709, limited range (ITU-R BT.709-6, 3)."""
+    (segment,) = reader.segments(index, [0.0])
+    assert (segment.color_matrix, segment.color_range) == ("bt709", "limited")
+    assert segment.video is not None
+    height, width = segment.height, segment.width
+    luma, u, v = np.split(segment.video[0].astype(float), np.cumsum([4, 1]) * height * width // 4)
+    y = (luma.reshape(height, width) - 16) / 219
+    pb, pr = (
+        ((c.reshape(height // 2, width // 2) - 128) / 224).repeat(2, 0).repeat(2, 1) for c in (u, v)
+    )
+    red, blue = y + 1.5748 * pr, y + 1.8556 * pb
+    green = (y - 0.2126 * red - 0.0722 * blue) / 0.7152
+    return np.stack([red, green, blue], -1).clip(0, 1) * 255
+
+
+def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
+    return float(10 * np.log10(255**2 / ((a - b) ** 2).mean()))
+
+
+def as_pillow_sees(path: Path) -> NDArray[Any]:
+    picture = ImageOps.exif_transpose(PillowImage.open(path)).convert("RGB")
+    fitted = ImageOps.fit(picture, (128, 96), PillowImage.Resampling.BICUBIC)
+    return np.asarray(fitted, dtype=float)
+
+
+def test_every_kind_looks_as_it_does_to_pillow(tmp_path: Path) -> None:
+    picture = smooth_picture(3, 320, 260)
+    for name, options in KINDS.items():
+        (tmp_path / name).write_bytes(image_file(picture, name, **options))
+    for name, mode in MODES.items():
+        (tmp_path / name).write_bytes(image_file(picture.convert(mode), name))
+    folder = ImageFolder(tmp_path)
+    assert len(folder) == len(KINDS) + len(MODES)
+    reader = SegmentReader(folder, ONE_FRAME, audio=False)
+    for index in range(len(folder)):
+        name = folder.sample(index).key
+        assert psnr(rgb_of(reader, index), as_pillow_sees(tmp_path / name)) > 38, name
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_pictures_come_out_upright(tmp_path: Path, kind: str) -> None:
+    picture = smooth_picture(1, 200, 150)
+    for orientation in range(1, 9):
+        name = f"{orientation}.{kind}"
+        options = {"quality": 97} if kind != "png" else {}
+        (tmp_path / name).write_bytes(image_file(picture, name, orientation, **options))
+    folder = ImageFolder(tmp_path)
+    reader = SegmentReader(folder, ONE_FRAME, audio=False)
+    for index in range(8):
+        track = folder.sample(index).video
+        assert track is not None
+        assert (track.width, track.height) == ((200, 150) if index < 4 else (150, 200))
+        expected = as_pillow_sees(tmp_path / f"{index + 1}.{kind}")
+        assert psnr(rgb_of(reader, index), expected) > 38, index + 1
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of six images each, of several sizes and kinds."""
+    root = tmp_path_factory.mktemp("pictures")
+    for number in range(12):
+        folder = root / ("cats" if number < 6 else "dogs") / ("deep" if number % 3 == 0 else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{number:02d}.{('jpg', 'png', 'webp', 'JPEG')[number % 4].lower()}"
+        picture = smooth_picture(number, 60 + 8 * number, 90)
+        (folder / name).write_bytes(image_file(picture, name))
+    (root / "readme.txt").write_text("no image")
+    (root / ".thumbnails").mkdir()
+    (root / ".thumbnails" / "x.jpg").write_bytes(b"hidden")
+    return root
+
+
+def test_a_folder_of_images_is_a_data_set(pictures: Path) -> None:
+    folder = open_samples(pictures)
+    assert isinstance(folder, ImageFolder)
+    assert len(folder) == 12
+    keys = [folder.sample(i).key for i in range(12)]
+    assert keys == sorted(keys)
+    assert keys[0] == "cats/01.png"
+    labels = [folder.metadata(i)["label"] for i in range(12)]
+    assert labels == ["cats"] * 6 + ["dogs"] * 6
+    assert folder.fingerprint == ImageFolder(pictures).fingerprint
+    with pytest.raises(IndexError, match="images 0 to 11; asked for 12"):
+        folder.sample(12)
+
+
+def test_the_fingerprint_is_of_names_and_sizes(pictures: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(image_file(smooth_picture(0, 32, 32), name))
+    first = ImageFolder(tmp_path).fingerprint
+    (tmp_path / "b.jpg").rename(tmp_path / "c.jpg")
+    renamed = ImageFolder(tmp_path).fingerprint
+    with (tmp_path / "c.jpg").open("ab") as file:
+        file.write(b"\0")
+    assert len({first, renamed, ImageFolder(tmp_path).fingerprint}) == 3
+
+
+def stream_of(dataset: Any, **changes: Any) -> Stream:
+    plan = changes.pop("plan", named_plan("simclr"))
+    segment = changes.pop("segment", SegmentOptions(seconds=0.1, num_frames=1))
+    options = StreamOptions(batch_size=4, threads=2)
+    return Stream(dataset, plan, segment, options, seed=5, **changes)
+
+
+def test_the_stream_gives_every_image_once_and_resumes(pictures: Path) -> None:
+    dataset = ImageFolder(pictures)
+    stream = stream_of(dataset)
+    assert stream.decoder[0] == "av"
+    batches = list(stream)
+    assert sorted(torch.cat([b.sample for b in batches]).tolist()) == list(range(12))
+    first = batches[0]
+    assert first.audio is None
+    assert first.frames is not None
+    assert (first.width, first.height) == (68, 68)  # the first image's shorter side
+    assert first.frames.shape == (4, 1, 68 * 68 * 3 // 2)
+    assert (first.start_seconds == 0).all()
+    resumed = stream_of(ImageFolder(pictures))
+    stream.seek(0, 2)
+    resumed.load_state_dict(stream.state_dict())
+    again = next(iter(resumed))
+    assert again.frames is not None
+    assert batches[2].frames is not None
+    assert torch.equal(again.frames, batches[2].frames)
+    resumed.close()
+    stream.close()
+
+
+def test_images_mix_with_films(pictures: Path, small_dataset: DataSet) -> None:
+    parts: dict[str, Samples] = {"films": small_dataset, "images": ImageFolder(pictures)}
+    segment = SegmentOptions(seconds=0.1, num_frames=1, frame_size=(64, 64))
+    with pytest.raises(ValueError, match=r"films has 64×64 bt601 limited and images has 64×64 bt7"):
+        stream_of(Mixture(parts, {"films": 1, "images": 1}), segment=segment)
+    tall: dict[str, Samples] = {"again": ImageFolder(pictures), "images": ImageFolder(pictures)}
+    batch = next(iter(stream_of(Mixture(tall, {"again": 1, "images": 3}), segment=segment)))
+    assert batch.frames is not None
+
+
+BOMB = (
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+    + (50_000).to_bytes(4, "big") * 2
+    + bytes(5 + 4)
+    + bytes(4)
+    + b"IEND"
+    + bytes(4)
+)
+
+
+def damaged_files() -> dict[str, tuple[bytes, str]]:
+    """Name → content, and what the skip says of it."""
+    jpg = image_file(smooth_picture(0, 64, 64), "a.jpg")
+    png = image_file(smooth_picture(0, 64, 64), "a.png")
+    webp = image_file(smooth_picture(0, 64, 64), "a.webp")
+    flipped = bytearray(png)
+    flipped[len(png) // 2] ^= 0xFF
+    return {
+        "empty.jpg": (b"", "an empty file"),
+        "page.jpg": (b"<!doctype html><html>not found</html>", "not a JPEG, PNG or WebP"),
+        "half.jpg": (jpg[: len(jpg) // 2], "the picture is cut short"),
+        "head.jpg": (jpg[:20], "the picture is cut short"),
+        "half.png": (png[: len(png) // 2], "the picture is cut short"),
+        "half.webp": (webp[: len(webp) // 2], "the picture is cut short"),
+        "flipped.png": (bytes(flipped), "png: "),
+        "bomb.png": (BOMB, "the picture is too large, or has no size (50000×50000 pixels)"),
+        "looping.jpg": (b"\xff\xd8\xff\xe0\0\0" * 50, "damaged"),
+    }
+
+
+def test_damaged_images_are_skipped_with_their_cause(tmp_path: Path) -> None:
+    for name, (content, _) in damaged_files().items():
+        (tmp_path / name).write_bytes(content)
+    for name in ("good.jpg", "gone.jpg"):
+        (tmp_path / name).write_bytes(image_file(smooth_picture(1, 64, 64), name))
+    folder = ImageFolder(tmp_path)
+    (tmp_path / "gone.jpg").unlink()
+    expected = {name: cause for name, (_, cause) in damaged_files().items()}
+    expected["gone.jpg"] = "cannot be read any more: No such file or directory"
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    batches = list(evaluation_batches(folder, ("image",), ONE_FRAME, ledger=ledger))
+    assert [key for batch in batches for key in batch.keys] == ["good.jpg"]
+    lines = (tmp_path / "ledger.jsonl").read_text().splitlines()
+    causes = {entry["key"]: entry["cause"] for entry in map(json.loads, lines)}
+    assert causes.keys() == expected.keys()
+    for name, cause in expected.items():
+        assert cause in causes[name]
+
+
+def test_a_folder_without_images_is_none(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"no file in it ends in \.jpeg, \.jpg, \.png, \.webp"):
+        ImageFolder(tmp_path)
+    with pytest.raises(Exception, match=r"has no manifest\.json"):
+        open_samples(tmp_path)
+
+
+def test_films_decoders_are_refused(pictures: Path) -> None:
+    options = SegmentOptions(seconds=0.1, num_frames=1, decoder="torchcodec")
+    with pytest.raises(ValueError, match="'torchcodec' decodes films"):
+        SegmentReader(ImageFolder(pictures), options, audio=False)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def test_webdatasets_of_images_are_indexed_and_read(tmp_path: Path) -> None:
+    members: dict[str, bytes] = {}
+    for number in range(6):
+        kind = ("jpg", "jpeg", "png", "webp")[number % 4]
+        picture = smooth_picture(number, 80, 60)
+        members[f"{number:04d}.{kind}"] = image_file(picture, f"a.{kind}")
+        members[f"{number:04d}.cls"] = b"%d" % (number % 2)
+        if number == 3:
+            members["0003.json"] = b'{"label": "seven", "source": "s"}'
+        members[f"{number:04d}.txt"] = f"picture {number}\n".encode()
+    for name, (content, _) in damaged_files().items():
+        if name != "flipped.png":  # what only a decoder notices is not for an index to find
+            members[name] = content
+    write_tar(tmp_path / "images.tar", members)
+    summary = index_tars([tmp_path])
+    assert summary.samples == 6
+    dataset = open_samples(tmp_path)
+    assert isinstance(dataset, DataSet)
+    assert dataset.metadata(1) == {"label": "1", "caption": "picture 1"}
+    assert dataset.metadata(3)["label"] == "seven"
+    batches = list(evaluation_batches(dataset, ("image",), ONE_FRAME))
+    assert torch.cat([b.sample for b in batches]).tolist() == list(range(6))
+    reader = SegmentReader(dataset, ONE_FRAME, audio=False)
+    for number in range(6):
+        expected = ImageOps.fit(smooth_picture(number, 80, 60), (128, 96), 3)
+        assert psnr(rgb_of(reader, number), np.asarray(expected, float)) > 30
+
+
+def test_a_film_in_a_tar_goes_before_its_thumbnail(
+    small_members: list[dict[str, bytes]], tmp_path: Path
+) -> None:
+    thumbnail = image_file(smooth_picture(0, 64, 64), "a.jpg")
+    sample = {"a.jpg": thumbnail, "a.mp4": small_members[0]["mp4"]}
+    write_tar(
+        tmp_path / "films.tar", sample | {"b.mp4": small_members[1]["mp4"], "b.jpg": thumbnail}
+    )
+    index_tars([tmp_path])
+    dataset = DataSet.open(tmp_path)
+    tracks = [dataset.sample(i).video for i in range(2)]
+    assert [track is not None and track.member for track in tracks] == ["mp4", "mp4"]
+
+
+def test_three_views_of_an_image(pictures: Path) -> None:
+    tables: dict[str, dict[str, Any]] = {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["image"]},
+        "augmentation": {"relation": "invariant", "draws": 3},
+    }
+    plan = Plan.from_tables(tables)
+    options = DeviceOptions(image_augment=ImageAugment(size=16))
+    raw = next(iter(stream_of(ImageFolder(pictures), plan=plan)))
+    images = DeviceTransform(plan, options, 5)(raw).modalities["image"]
+    assert images.values.shape == (12, 3, 16, 16)
+    assert images.codes[:, plan.names.index("augmentation")].tolist() == [0, 1, 2] * 4
