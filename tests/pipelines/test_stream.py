@@ -1,6 +1,8 @@
 """The stream's promises: every sample once, resume bit for bit, the same batches for any ranks."""
 
 import pickle
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import pipelines.stream as stream_module
 from gdt.plan import Plan
 from pipelines.draws import uniform
 from pipelines.faults import Ledger, TooManySkipsError
@@ -117,6 +120,41 @@ def test_resume_is_bit_for_bit_the_unbroken_run(small_dataset: DataSet) -> None:
         for a, b in zip(unbroken[stop:], resumed, strict=False):
             assert_equal(a, b)
         second.close()
+
+
+@pytest.mark.parametrize(("threads", "prefetch"), [(1, 0), (2, 1)])
+def test_resuming_costs_the_same_at_every_position(
+    small_dataset: DataSet, monkeypatch: pytest.MonkeyPatch, threads: int, prefetch: int
+) -> None:
+    """Counted, not timed: what is looked up, read and drawn until the first batch is there."""
+    work: Counter[str] = Counter()
+
+    def counting(owner: Any, name: str, amount: Callable[..., int]) -> None:
+        counted = getattr(owner, name)
+
+        def count(*arguments: Any, **keywords: Any) -> Any:
+            work[name] += amount(*arguments)
+            return counted(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, name, count)
+
+    counting(DataSet, "sample", lambda *_: 1)
+    counting(Order, "samples", lambda order, epoch, places: np.size(places))
+    counting(stream_module, "uniform", lambda *arguments: np.size(arguments[2]))
+    costs = []
+    for epoch, step in ((0, 0), (0, 3), (1, 2), (10**9, 1)):
+        stream = stream_of(small_dataset, threads=threads, prefetch=prefetch)
+        state = stream.state_dict() | {"epoch": epoch, "step": step}
+        work.clear()
+        stream.load_state_dict(state)
+        batch = next(iter(stream))
+        stream.close()  # waits for what has begun, drops the rest
+        assert (batch.epoch, batch.step) == (epoch, step)
+        if prefetch:
+            assert 6 <= work.pop("sample") <= 6 * (1 + prefetch)  # as many as were begun
+        costs.append(dict(work))
+    assert costs == [costs[0]] * 4
+    assert costs[0]["samples"] == 6 * (1 + prefetch)
 
 
 def test_state_is_a_few_numbers_and_normal_at_the_end_of_an_epoch(small_dataset: DataSet) -> None:
