@@ -19,14 +19,15 @@ from shards.engines import Engine, LocalEngine
 from shards.errors import BuildError
 from shards.jobs import ShardJob
 from shards.lists import is_list, read_lists
-from shards.manifest import Manifest
+from shards.manifest import MANIFEST_NAME, Manifest
 from shards.options import BuildOptions
 from shards.planning import Found, plan_line, planned_source, survey
 from shards.portion import Portion
 from shards.report import BuildSummary
 from shards.sources import Labels, Source, list_sources, with_labels
-from shards.target import BUILD_NAME, REPORT_NAME, Target
+from shards.target import REPORT_NAME, Target
 from shards.transcode import machine
+from shards.transfer import RemoteOptions, folder_or_url
 from shards.writer import ShardEntry, file_sha256
 
 Progress = Callable[[str, int, int | None], None]
@@ -35,7 +36,7 @@ Progress = Callable[[str, int, int | None], None]
 
 def build(
     sources: Sequence[Path],
-    out: Path,
+    out: Path | str,
     options: BuildOptions,
     *,
     num_workers: int = 1,
@@ -43,19 +44,23 @@ def build(
     time_limit_seconds: float = 600.0,
     portion: Portion | None = None,
     engine: Engine | None = None,
+    staging: Path | None = None,
+    remote: RemoteOptions | None = None,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> BuildSummary:
     """Build shards from folders, files and lists into `out`; see BuildOptions for the choices.
 
     Args:
         sources: folders (with all that is in them) and files; or lists, see `shards.lists`.
-        out: a new or empty folder, or one where this very build was interrupted.
+        out: a new or empty folder, or one where this very build was interrupted; or its URL.
         options: what decides the bytes.
         num_workers: worker processes; decides nothing but the time.
         labels: a CSV with the columns file and label; see `shards.sources.Labels`.
         time_limit_seconds: a minute of a source may take this long before it is given up.
         portion: build these sources only, in a folder of `out` of their own, for `merge` to join.
         engine: who does the work; `num_workers` processes here by default.
+        staging: where shards are made that go to a URL; see `Target`.
+        remote: attempts, waits and storage_options for a URL.
         progress: called as work is done.
 
     Raises:
@@ -64,7 +69,7 @@ def build(
     table = Labels(labels) if labels is not None else None
     listed = _listed(sources, out, labels)
     workers = engine or LocalEngine(num_workers, time_limit_seconds)
-    with Target(out, portion) as target, workers:
+    with Target(out, portion, staging, remote) as target, workers:
         try:
             summary = _Build(target, options, workers, progress).run(with_labels(listed, table))
         except OSError as error:
@@ -77,10 +82,10 @@ def build(
     return summary
 
 
-def _listed(given: Sequence[Path], out: Path, labels: Path | None) -> Iterator[Source]:
+def _listed(given: Sequence[Path], out: Path | str, labels: Path | None) -> Iterator[Source]:
     lists = [path for path in given if is_list(path)]
     if not lists:
-        return list_sources(given, leave_out=[out] + ([labels] if labels is not None else []))
+        return list_sources(given, [p for p in (folder_or_url(out), labels) if isinstance(p, Path)])
     if len(lists) < len(given):
         raise BuildError(
             f"List {lists[0]} is given together with folders or videos; build them apart, or name "
@@ -149,11 +154,12 @@ class _Build:
         for left_over in folder.glob(".making-*"):  # by a task that was killed
             shutil.rmtree(left_over)
         entries: list[ShardEntry] = []
+        sizes = self._target.sizes(part)
 
         def jobs() -> Iterator[ShardJob]:
             for number, units in enumerate(cut(self._planned(), part, self._options)):
                 job = ShardJob(part, number, tuple(units))
-                kept = self._target.kept(job)
+                kept = self._target.kept(job, sizes)
                 if kept is None:
                     yield job
                     continue
@@ -193,15 +199,19 @@ class _Build:
             for part, shards in built.items():
                 Manifest(tuple(shards), about).write(self._target.layout.folder(part))
         temporary.rename(final)
-        self._target.clear_state()
+        self._target.publish("", REPORT_NAME)
         if not (summary.clips or self._target.portion is not None):
-            (self._target.path / BUILD_NAME).unlink()
+            self._target.withdraw()
+            self._target.clear_state()
             raise BuildError(self._nothing_made(summary))
+        for part in built:
+            self._target.publish(part, MANIFEST_NAME)
+        self._target.clear_state()
         return summary
 
     def _summary_of_finished(self) -> BuildSummary:
         summary = BuildSummary(already_built=True)
-        for _ in report.count(report.read_jsonl(self._target.path / REPORT_NAME), summary):
+        for _ in report.count(self._target.report(), summary):
             pass
         self._target.clear_state()
         return summary
@@ -210,7 +220,7 @@ class _Build:
         causes = "; ".join(f"{n} × {cause}" for cause, n in summary.skipped_sources.most_common(5))
         return (
             f"None of the {summary.sources} files could become a clip: {causes}. "
-            f"{self._target.path / REPORT_NAME} has a line for each."
+            f"{self._target.name}/{REPORT_NAME} has a line for each."
         )
 
 

@@ -16,7 +16,6 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.folder import Folder, OpenShard
@@ -24,7 +23,7 @@ from shards.index import IndexedSample, Member
 from shards.manifest import Manifest
 from shards.ranges import Piece, assemble
 from shards.remote import RemoteStore
-from shards.transfer import RemoteOptions, Traffic, is_url
+from shards.transfer import RemoteOptions, Traffic, folder_or_url
 from shards.writer import INDEX_SUFFIX
 
 
@@ -70,14 +69,12 @@ class DataSet:
             IndexFormatError: there is no finished data set, or it is damaged.
             RemoteError: the server does not give it.
         """
-        text = os.fspath(path)
+        place = folder_or_url(path)
         store: Folder | RemoteStore
-        if text.startswith("file://"):
-            store = Folder(Path(unquote(urlsplit(text).path)))
-        elif is_url(text):
-            store = RemoteStore(text, remote or RemoteOptions())
+        if isinstance(place, str):
+            store = RemoteStore(place, remote or RemoteOptions())
         else:
-            store = Folder(Path(text))
+            store = Folder(place)
         manifest = store.manifest()
         wanted = min(max_open_shards, store.max_open_shards(manifest))
         allowed = _raise_file_limit(2 * wanted + 64)

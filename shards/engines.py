@@ -5,6 +5,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -16,6 +17,8 @@ from shards.transcode import Unit, transcode
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_UPLOADS = 2  # shards at a time; as many wait on the disk
 
 
 class Engine(Protocol):
@@ -66,6 +69,16 @@ class LocalEngine(WorkerPool):
         advance: Callable[[int], None],
     ) -> Generator[BuiltShard]:
         """See `Engine.build`; shards come in the jobs' order."""
+        built = self._written(jobs, options, layout, advance)
+        return built if layout.remote is None else _uploaded(built, layout)
+
+    def _written(
+        self,
+        jobs: Iterable[ShardJob],
+        options: BuildOptions,
+        layout: Layout,
+        advance: Callable[[int], None],
+    ) -> Generator[BuiltShard]:
         handed_out: deque[ShardJob] = deque()
 
         def units() -> Iterator[Unit]:
@@ -78,6 +91,21 @@ class LocalEngine(WorkerPool):
             job = handed_out.popleft()
             own = chain([first], islice(results, len(job.units) - 1))
             yield write_shard(job, _counted(own, advance), layout.folder(job.part))
+
+
+def _uploaded(built: Iterable[BuiltShard], layout: Layout) -> Generator[BuiltShard]:
+    """The same shards, each when it has arrived; they are uploaded while others are built."""
+    pending: deque[Future[BuiltShard]] = deque()
+    uploads = ThreadPoolExecutor(_UPLOADS, "upload")
+    try:
+        for shard in built:
+            pending.append(uploads.submit(layout.take, shard, layout.folder(shard.job.part)))
+            while pending and (pending[0].done() or len(pending) > _UPLOADS):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        uploads.shutdown(cancel_futures=True)
 
 
 def _counted(

@@ -12,6 +12,7 @@ from typing import Any
 from shards import report
 from shards.pool import WorkerFailure
 from shards.transcode import Unit, UnitResult
+from shards.upload import RemoteFolder
 from shards.writer import INDEX_SUFFIX, ShardEntry, ShardWriter
 
 
@@ -45,20 +46,35 @@ class BuiltShard:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the shards of each part lie under a target; `portion` is an array job's own folder."""
+    """Where the shards of each part lie under a target; `portion` is an array job's own folder.
+
+    With `remote` they end there, and are made in folders of `path`.
+    """
 
     path: Path
     portion: str = ""
+    remote: RemoteFolder | None = None
 
     def folder(self, part: str) -> Path:
         """The folder of a part's data set."""
+        if self.remote is not None:
+            return self.path / self.portion / part
         return self.path / part / self.portion
 
-    def take(self, built: BuiltShard, folder: Path) -> None:
-        """Give a shard that was written in `folder`, on the same disk, its place."""
-        if built.entry is not None:
-            for name in (built.entry.name, built.entry.name + INDEX_SUFFIX):
-                (folder / name).rename(self.folder(built.job.part) / name)
+    def name(self, part: str, file: str = "") -> str:
+        """A file of that folder (or the folder itself) as a path within the target."""
+        return "/".join(step for step in (part, self.portion, file) if step)
+
+    def take(self, built: BuiltShard, folder: Path) -> BuiltShard:
+        """Give a shard that was written in `folder`, on the same disk, its place; index last."""
+        part, entry = built.job.part, built.entry
+        for name in (entry.name, entry.name + INDEX_SUFFIX) if entry is not None else ():
+            if self.remote is None:
+                (folder / name).rename(self.folder(part) / name)
+            else:
+                self.remote.upload(folder / name, self.name(part, name))
+                (folder / name).unlink()
+        return built
 
 
 def write_shard(

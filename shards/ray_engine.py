@@ -171,8 +171,8 @@ def _map(
 def _build(
     job: ShardJob, options: BuildOptions, layout: Layout, time_limit_seconds: float
 ) -> BuiltShard:
-    folder = layout.folder(job.part)
-    if not folder.is_dir():
+    folder = layout.folder(job.part) if layout.remote is None else None
+    if folder is not None and not folder.is_dir():
         raise BuildError(
             f"Node {os.uname().nodename} of the Ray cluster does not see {folder}: name a --out "
             "that all nodes share, or a URL."
@@ -181,5 +181,4 @@ def _build(
     # Ray may do a task twice, where it has lost sight of a node: each in a folder of its own
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as own:
         built = write_shard(job, (result for _, result in units), Path(own))
-        layout.take(built, Path(own))
-    return built
+        return layout.take(built, Path(own))

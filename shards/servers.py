@@ -94,7 +94,7 @@ def make_server(
         if scheme in ("http", "https"):
             return _Http(connections, timeout_seconds, storage_options)
         if scheme in ("s3", "s3a"):
-            return _S3(connections, timeout_seconds, storage_options)
+            return S3Server(connections, timeout_seconds, storage_options)
         return _AnyFileSystem(scheme, storage_options)
     except ImportError as error:
         extra = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3"}.get(scheme)
@@ -173,7 +173,7 @@ class _Http:
         return _partial(headers.get("Content-Range", ""), etag, modified, chunks)
 
 
-class _S3:
+class S3Server:
     """`get_object` on s3fs' client, with the retries of s3fs and botocore switched off."""
 
     def __init__(
@@ -191,9 +191,9 @@ class _S3:
             "max_pool_connections": connections,
         }
         options["config_kwargs"] = config | dict(options.get("config_kwargs", {}))
-        self._fs: Any = fsspec.filesystem("s3", skip_instance_cache=True, **options)
+        self.fs: Any = fsspec.filesystem("s3", skip_instance_cache=True, **options)
         self._client_error = s3.ClientError
-        self._broken = (
+        self.broken = (
             s3.HTTPClientError,
             s3.ConnectionError,
             s3.IncompleteReadError,
@@ -202,16 +202,16 @@ class _S3:
             OSError,
             asyncio.TimeoutError,
         )
-        self._final = s3.BotoCoreError
+        self.final = s3.BotoCoreError
 
     @asynccontextmanager
     async def ask(self, url: str, start: int, stop: int | None) -> AsyncIterator[Answer]:
         """See `Server.ask`."""
-        bucket, key, _ = self._fs.split_path(url)
+        bucket, key, _ = self.fs.split_path(url)
         last = "" if stop is None else str(stop - 1)
         try:
-            await self._fs.set_session()
-            client = await self._fs.get_s3(bucket)
+            await self.fs.set_session()
+            client = await self.fs.get_s3(bucket)
             answer = await client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{last}")
             body = answer["Body"]
             try:
@@ -233,9 +233,9 @@ class _S3:
             retry_after = about.get("HTTPHeaders", {}).get("retry-after")
             code = str(error.response.get("Error", {}).get("Code", ""))
             _raise_for_status(status, code, retry_after)
-        except self._broken as error:
+        except self.broken as error:
             raise BrokenError(_text(error)) from error
-        except self._final as error:
+        except self.final as error:
             raise RefusedError(_text(error)) from error
 
 

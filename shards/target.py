@@ -5,15 +5,21 @@ DIR/report.jsonl      one line per source, when the build is done
 DIR/manifest.json, DIR/shard-000000.tar, …     or DIR/train/… and DIR/val/… with a holdout
 DIR/.build/           lock, plan, what is known of finished shards; in the end the lock alone
 
+Where the target is a URL, all of it is made in a staging folder here: each shard goes up when it is
+finished and is removed here, the manifest goes up last. A build that is interrupted goes on from
+that folder; should it be lost, everything is made again, to the same bytes.
+
 An array job has DIR/part-0002-of-0008 for the first two and .build, and its shards beside those of
 the others: in the same folder, or in DIR/train/part-0002-of-0008 and DIR/val/part-0002-of-0008.
 """
 
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,8 +28,12 @@ from shards.errors import BuildError
 from shards.jobs import BuiltShard, Layout, ShardJob
 from shards.manifest import MANIFEST_NAME
 from shards.portion import Portion
+from shards.remote import default_cache_folder
+from shards.report import read_jsonl
 from shards.sample import json_bytes
-from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
+from shards.transfer import RemoteOptions, folder_or_url
+from shards.upload import RemoteFolder
+from shards.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 
 BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"
 
@@ -31,43 +41,78 @@ BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"
 class Target:
     """A build's target folder, locked from construction to `close`.
 
+    Args:
+        out: the folder, or its URL.
+        portion: what an array job builds; in folders of its own.
+        staging: where shards are made that go to a URL; in the user's cache folder by default.
+        remote: attempts, waits and storage_options, where `out` is a URL.
+
     Raises:
         BuildError: it cannot be written, another builder holds it, or it holds something else.
     """
 
-    def __init__(self, out: Path, portion: Portion | None = None) -> None:
+    def __init__(
+        self,
+        out: Path | str,
+        portion: Portion | None = None,
+        staging: Path | None = None,
+        remote: RemoteOptions | None = None,
+    ) -> None:
         self.portion = portion
-        self.layout = Layout(out, portion.folder if portion else "")
-        path = self.path = self.layout.folder("")
-        self.state = path / STATE_NAME
+        place = folder_or_url(out)
+        self.remote = RemoteFolder(place, remote) if isinstance(place, str) else None
+        here = place if isinstance(place, Path) else staging or _staging_folder(place)
+        self.layout = Layout(here, portion.folder if portion else "", self.remote)
+        self.path = self.layout.folder("")
+        self.name = f"{self.path}"
+        if self.remote is not None:
+            self.name = f"{self.remote.location}/{self.layout.name('')}".rstrip("/")
+        self.state = self.path / STATE_NAME
+        self._made = not self.path.exists()
+        self._lock = self._locked()
+        try:
+            if self.remote is not None:
+                self._open_remote(self.remote)
+        except BuildError:
+            self.close()
+            raise
+
+    def _locked(self) -> int:
+        path = self.path
         if path.exists() and not path.is_dir():
             raise BuildError(f"Target {path} is a file; name a folder with --out.")
-        self._made = not path.exists()
         foreign = sorted(p.name for p in path.iterdir())[:3] if path.is_dir() else []
         if foreign and not (self.state.is_dir() or (path / BUILD_NAME).is_file()):
-            raise BuildError(
-                f"Target {path} already holds other files ({', '.join(foreign)}, …); "
-                "choose a new or empty folder with --out."
-            )
+            raise _holds_others(f"{path}", foreign)
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise BuildError(
                 f"Target {path} cannot be written: {error.strerror}. "
                 "Choose another folder with --out, or change its permissions."
             ) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._lock)
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
             raise BuildError(
-                f"Another builder (process {holder}) is at work on {path}; wait until it ends, "
-                "or choose another folder with --out."
+                f"Another builder (process {holder}) is at work on {self.name}; wait until it "
+                "ends, or choose another folder with --out."
             ) from error
-        os.truncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        return lock
+
+    def _open_remote(self, remote: RemoteFolder) -> None:
+        """See that the URL is free or ours, and can be written, before any work is done."""
+        found = remote.sizes(self.layout.name(""))
+        foreign = sorted(found.keys() - {STATE_NAME})
+        if foreign and not ({BUILD_NAME, STATE_NAME} & found.keys()):
+            raise _holds_others(self.name, foreign[:3])
+        holder = f"{os.uname().nodename} {os.getpid()}\n"
+        remote.write(self.layout.name("", f"{STATE_NAME}/builder"), holder.encode())
 
     def __enter__(self) -> "Target":
         return self
@@ -80,8 +125,9 @@ class Target:
         begun = (self.path / BUILD_NAME).exists() or (self.path / REPORT_NAME).exists()
         if not begun:
             shutil.rmtree(self.state)
-            if self._made:
-                self.path.rmdir()
+            with contextlib.suppress(OSError):  # it may hold what others put there
+                if self._made or self.remote is not None:
+                    self.path.rmdir()
         os.close(self._lock)
 
     def claim(self, options: dict[str, Any], plan_sha256: str, listing: dict[str, Any]) -> None:
@@ -92,50 +138,97 @@ class Target:
         Raises:
             BuildError: other options or other sources were used here.
         """
-        path = self.path / BUILD_NAME
         wanted = {"format": "gdt-build", "version": 1, "options": options, "plan": plan_sha256}
         if self.portion is not None:
             wanted |= {"part": [self.portion.number, self.portion.count]} | listing
-        if not path.exists():
-            write_atomically(path, json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n")
-            return
+        data = json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n"
+        path = self.path / BUILD_NAME
+        found = path.read_bytes() if path.exists() else None
+        if self.remote is not None:
+            if found != data:  # what was staged is of another build
+                for state in self.state.glob("*.json"):
+                    state.unlink()
+                write_atomically(path, data)
+            name = self.layout.name("", BUILD_NAME)
+            found = self.remote.read(name)
+            if found is None:
+                self.remote.write(name, data)
+        elif found is None:
+            write_atomically(path, data)
+        if found is not None:
+            self._compare(found, wanted)
+
+    def _compare(self, data: bytes, wanted: dict[str, Any]) -> None:
+        """Refuse a target whose build.json is another's."""
+        options = wanted["options"]
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(data)
             old = dict(found["options"])
         except (ValueError, KeyError, TypeError) as error:
-            raise BuildError(f"{path} is damaged ({error!r}); choose a new folder.") from error
+            raise BuildError(
+                f"{self.name}/{BUILD_NAME} is damaged ({error!r}); choose a new folder."
+            ) from error
         for name in sorted(options.keys() | old.keys()):
             if options.get(name) != old.get(name):
                 raise BuildError(
-                    f"Target {self.path} already holds another build: its {name} is "
+                    f"Target {self.name} already holds another build: its {name} is "
                     f"{old.get(name)!r}, this build's is {options.get(name)!r}. "
                     "Choose another folder with --out, or remove that one."
                 )
-        if found.get("plan") != plan_sha256:
+        if found.get("plan") != wanted["plan"]:
             raise BuildError(
-                f"Target {self.path} already holds a build of other sources (or these have "
+                f"Target {self.name} already holds a build of other sources (or these have "
                 "changed since). Choose another folder with --out, or remove that one."
             )
 
     def is_finished(self, parts: Iterable[str]) -> bool:
         """Whether report and manifests are there."""
-        manifests = [self.layout.folder(part) / MANIFEST_NAME for part in parts]
-        return all(path.exists() for path in [self.path / REPORT_NAME, *manifests])
+        files = [("", REPORT_NAME)] + [(part, MANIFEST_NAME) for part in parts]
+        if self.remote is None:
+            return all((self.layout.folder(part) / name).exists() for part, name in files)
+        return all(name in self.remote.sizes(self.layout.name(part)) for part, name in files)
+
+    def publish(self, part: str, name: str) -> None:
+        """Send a finished file of a part's folder to where it belongs, if that is not here."""
+        if self.remote is not None:
+            self.remote.upload(self.layout.folder(part) / name, self.layout.name(part, name))
+
+    def report(self) -> Iterator[dict[str, Any]]:
+        """The lines of a finished build's report."""
+        if self.remote is None:
+            return read_jsonl(self.path / REPORT_NAME)
+        data = self.remote.read(self.layout.name("", REPORT_NAME)) or b""
+        return (json.loads(line) for line in data.splitlines())
+
+    def withdraw(self) -> None:
+        """Let go of the claim."""
+        (self.path / BUILD_NAME).unlink()
+        if self.remote is not None:
+            self.remote.remove(self.layout.name("", BUILD_NAME))
+
+    def sizes(self, part: str) -> dict[str, int]:
+        """What is in a part's folder, by name."""
+        if self.remote is not None:
+            return self.remote.sizes(self.layout.name(part))
+        with os.scandir(self.layout.folder(part)) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries}
 
     def keep(self, shard: BuiltShard) -> None:
         """Record a finished shard (or that nothing came of it), so that it is not made again."""
         content = {"entry": shard.entry and asdict(shard.entry), "lines": shard.lines}
         write_atomically(self._state_of(shard.job), json_bytes(content))
 
-    def kept(self, job: ShardJob) -> BuiltShard | None:
-        """What an earlier run made of this job, if it did and the files are there."""
+    def kept(self, job: ShardJob, sizes: Mapping[str, int]) -> BuiltShard | None:
+        """What an earlier run made of this job, if it did and its files are among `sizes`."""
         try:
             content = json.loads(self._state_of(job).read_bytes())
         except FileNotFoundError:
             return None
         entry = ShardEntry(**content["entry"]) if content["entry"] else None
-        if entry is not None and not _is_there(self.layout.folder(job.part), entry):
-            return None
+        if entry is not None:
+            found = [sizes.get(entry.name), sizes.get(entry.name + INDEX_SUFFIX)]
+            if found != [entry.size, entry.index_size]:
+                return None
         return BuiltShard(job, entry, tuple(content["lines"]))
 
     def unit_lines(self, part: str) -> Iterator[dict[str, Any]]:
@@ -148,15 +241,24 @@ class Target:
         for path in self.state.iterdir():
             if path.name != "lock":
                 path.unlink()
+        if self.remote is not None:
+            for path in self.path.iterdir():
+                if path.is_dir() and path != self.state:
+                    shutil.rmtree(path)
+                elif path.is_file():
+                    path.unlink()
 
     def _state_of(self, job: ShardJob) -> Path:
         return self.state / f"{job.part or 'all'}-{job.number:06d}.json"
 
 
-def _is_there(folder: Path, entry: ShardEntry) -> bool:
-    index = folder / (entry.name + INDEX_SUFFIX)
-    try:
-        same_size = (folder / entry.name).stat().st_size == entry.size
-        return same_size and file_sha256(index) == entry.index_sha256
-    except FileNotFoundError:
-        return False
+def _staging_folder(url: str) -> Path:
+    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    return default_cache_folder() / "staging" / name
+
+
+def _holds_others(target: str, names: list[str]) -> BuildError:
+    return BuildError(
+        f"Target {target} already holds other files ({', '.join(names)}, …); "
+        "choose a new or empty folder with --out."
+    )

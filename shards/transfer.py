@@ -12,7 +12,9 @@ import re
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from shards.errors import RemoteChangedError, RemoteError
 from shards.ranges import Piece
@@ -76,6 +78,11 @@ class RemoteOptions:
             _must(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("timeout_seconds", "max_backoff_seconds"):
             _must(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+
+    def pause_seconds(self, attempt: int, asked: float = 0.0) -> float:
+        """How long to wait after an attempt that broke, counted from 0; `asked` by the server."""
+        doubled = self.backoff_seconds * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
+        return float(min(self.max_backoff_seconds, max(doubled, asked)))
 
 
 @dataclass
@@ -185,7 +192,7 @@ class Transfer:
                 self.traffic.broken += 1
                 cause = str(error)
                 if attempt + 1 < options.attempts:
-                    await asyncio.sleep(self._pause(attempt, error.wait_seconds))
+                    await asyncio.sleep(options.pause_seconds(attempt, error.wait_seconds))
             except RefusedError as error:
                 kind = RemoteChangedError if isinstance(error, ReplacedError) else RemoteError
                 raise kind(f"{_name(file, start, stop)}: {error}.", str(error)) from error
@@ -195,11 +202,6 @@ class Transfer:
             f"{cause}. Check server and network, or raise attempts.",
             cause,
         )
-
-    def _pause(self, attempt: int, asked: float) -> float:
-        options = self.options
-        doubled = options.backoff_seconds * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
-        return float(min(options.max_backoff_seconds, max(doubled, asked)))
 
     async def _attempt(
         self,
@@ -286,6 +288,14 @@ class Transfer:
 def is_url(path: str) -> bool:
     """Whether this is a URL of some protocol, and not a path."""
     return _URL.match(path) is not None
+
+
+def folder_or_url(given: str | os.PathLike[str]) -> Path | str:
+    """A path, also where it is written as file:///…; or else the URL."""
+    text = os.fspath(given)
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text).path))
+    return text if is_url(text) else Path(text)
 
 
 def public(url: str) -> str:

@@ -20,7 +20,9 @@ def build(
         list[Path],
         typer.Argument(help="Folders of videos and video files; or lists (.csv, .tsv, .jsonl)."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to build in: new, empty, or to continue.")],
+    out: Annotated[
+        str, typer.Option(help="Folder or URL (s3://…) to build in: new, empty, or to continue.")
+    ],
     cut: Annotated[
         str,
         typer.Option(help="fixed lengths; at scenes' cuts; or a list's ranges, each as one clip."),
@@ -68,6 +70,9 @@ def build(
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster; without it Ray is started here.")
     ] = None,
+    staging: Annotated[
+        Path | None, typer.Option(help="Where shards are made that go to a URL.")
+    ] = None,
     part: Annotated[
         str | None, typer.Option(help="Of an array job, as in 2/8; `gdt shards merge` joins them.")
     ] = None,
@@ -92,6 +97,7 @@ def build(
     from shards import BuildOptions
     from shards.build import build as build_shards
     from shards.portion import Portion
+    from shards.transfer import public
 
     portion = Portion.parse(part) if part is not None else None
     options = BuildOptions(
@@ -139,9 +145,11 @@ def build(
             engine=_engine(engine, address, workers, time_limit),
             labels=labels,
             portion=portion,
+            staging=staging,
             progress=progress,
         )
-    _print_summary(summary, out / portion.folder if portion else out, time.monotonic() - started)
+    place = public(f"{out.rstrip('/')}/{portion.folder}" if portion else out)
+    _print_summary(summary, place, time.monotonic() - started)
 
 
 def _fps(text: str) -> float | str:
@@ -174,7 +182,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
-def _print_summary(summary: "BuildSummary", out: Path, seconds: float) -> None:
+def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -201,7 +209,7 @@ def _print_summary(summary: "BuildSummary", out: Path, seconds: float) -> None:
     skipped = sum(summary.skipped_sources.values())
     console.print(
         f"{summary.sources} sources = {summary.made} made + {skipped} skipped, "
-        f"in {seconds:.1f} s; each has a line in {out / REPORT_NAME}",
+        f"in {seconds:.1f} s; each has a line in {out}/{REPORT_NAME}",
         highlight=False,
         soft_wrap=True,
     )

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,11 @@ from shards import BuildError, BuildOptions, ray_engine
 from shards.build import build
 from shards.jobs import BuiltShard, Layout, ShardJob
 from shards.transcode import Unit, UnitResult, transcode
+from tests.shards.s3_server import file_system, quick, s3_server
 from tests.shards.test_build import OPTIONS, digests
 
 ray = pytest.importorskip("ray")
+pytest.importorskip("moto", reason="moto[server] speaks S3 here")
 _build = ray_engine._build
 
 
@@ -54,12 +57,18 @@ def test_ray_builds_the_same_bytes_and_loses_only_what_crashes(
             engine=engine,
             progress=lambda *step: seen.append(step),
         )
+        with s3_server() as port:
+            fs = file_system(port)
+            fs.mkdir("bucket")
+            given: dict[str, Any] = {"staging": tmp_path / "staging", "remote": quick(port)}
+            build(videos, "s3://bucket/ray", BuildOptions(**options), engine=engine, **given)
+            fs.get("bucket/ray", str(tmp_path / "s3"), recursive=True)
     assert not ray.is_initialized()
     assert seen[-1] == ("build", 6, 6)
     assert (summary.clips, summary.made, summary.sources) == (4, 2, 4)
     assert summary.skipped_sources["worker: crashed its worker"] == 1
     assert "ended by SIGSEGV" in (tmp_path / "ray/report.jsonl").read_text()
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local") == digests(tmp_path / "s3")
 
 
 def test_a_machine_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

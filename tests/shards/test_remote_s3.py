@@ -2,8 +2,6 @@
 
 import random
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +13,10 @@ import pytest
 
 from benchmarks.made_up_shards import write_made_up_shards
 from shards import DataSet, RemoteError, RemoteOptions
+from tests.shards.s3_server import endpoint, file_system, s3_server
 
 pytest.importorskip("moto", reason="moto[server] speaks S3 here")
-s3fs = pytest.importorskip("s3fs")
-
-SERVER = """
-import sys
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
-server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-KEYS = {"key": "test", "secret": "test"}
+pytest.importorskip("s3fs")
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +27,18 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 @pytest.fixture(scope="module")
 def port(local: DataSet) -> Iterator[int]:
     """Of a server whose bucket holds the data set under sets/train."""
-    command = [sys.executable, "-c", SERVER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        assert server.stdout is not None
-        number = int(server.stdout.readline())
-        fs: Any = s3fs.S3FileSystem(**KEYS, endpoint_url=f"http://127.0.0.1:{number}")
+    with s3_server() as number:
+        fs = file_system(number)
         fs.mkdir("shards")
         for path in Path(local.path).iterdir():
             fs.put_file(str(path), f"shards/sets/train/{path.name}")
         yield number
-        server.kill()
 
 
 def open_it(port: int, cache: Path, **options: Any) -> DataSet:
-    storage = KEYS | {"endpoint_url": f"http://127.0.0.1:{port}"}
     given: dict[str, Any] = {
         "backoff_seconds": 0.001,
-        "storage_options": storage,
+        "storage_options": endpoint(port),
         "cache_folder": str(cache),
     }
     remote = RemoteOptions(**(given | options))
@@ -98,14 +82,14 @@ def test_what_is_not_there_is_asked_for_once(port: int, tmp_path: Path) -> None:
         DataSet.open(
             "s3://shards/nowhere",
             remote=RemoteOptions(
-                storage_options=KEYS | {"endpoint_url": f"http://127.0.0.1:{port}"},
+                storage_options=endpoint(port),
                 cache_folder=str(tmp_path),
             ),
         )
 
 
 def test_a_shard_cut_short_is_refused(local: DataSet, port: int, tmp_path: Path) -> None:
-    fs: Any = s3fs.S3FileSystem(**KEYS, endpoint_url=f"http://127.0.0.1:{port}")
+    fs = file_system(port)
     name, size = "shards/sets/train/shard-000001.tar", local.manifest.shards[1].size
     whole = (Path(local.path) / "shard-000001.tar").read_bytes()
     fs.pipe_file(name, whole[:100_000])
