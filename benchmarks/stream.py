@@ -292,9 +292,7 @@ def stages(dataset: DataSet) -> list[str]:
     times = stage_times(config, dataset, 200, lambda rows: None)
     total = sum(times.cpu_ms.values())
     lines = ["| stage, all on one CPU thread | CPU ms a segment | share |", "| --- | ---: | ---: |"]
-    lines += [
-        f"| {stage} | {cpu:.3f} | {cpu / total:.1%} |" for stage, cpu in times.cpu_ms.items()
-    ]
+    lines += [f"| {stage} | {cpu:.3f} | {cpu / total:.1%} |" for stage, cpu in times.cpu_ms.items()]
     return [*lines, f"| together | {total:.3f} | |"]
 
 

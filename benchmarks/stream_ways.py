@@ -128,7 +128,9 @@ def _loading(clips: Any, workers: int, **options: Any) -> Iterator[Iterator[int]
         iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
-def _mapped(name: str, num_clips: int, load: Callable[[int, float], Any], *, originals: bool) -> Way:
+def _mapped(
+    name: str, num_clips: int, load: Callable[[int, float], Any], *, originals: bool
+) -> Way:
     def one(index: int, start: float) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         return _arrays(*load(index, start))
 

@@ -38,8 +38,8 @@ class Recycler:
 
     def _take(self, num_bytes: int) -> NDArray[np.uint8]:
         with self._lock:
-            for place, memory in enumerate(self._free):
-                if memory.nbytes == num_bytes:
+            for place in reversed(range(len(self._free))):  # the last one may still be in a cache
+                if self._free[place].nbytes == num_bytes:
                     return self._free.pop(place)
         return np.empty(num_bytes, np.uint8)
 

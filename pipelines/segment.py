@@ -317,14 +317,17 @@ def frames_on_screen(
 
     A frame is on screen from its presentation time until the next frame's.
     """
-    pts = track.packets.pts
-    shown = np.argsort(pts, kind="stable")  # presentation order → file order
-    if track.packets.discard.any():
-        shown = shown[~track.packets.discard[shown]]
+    pts, discard = track.packets.pts, track.packets.discard
+    shown = None  # presentation order → file order, where the two differ
+    if discard.any() or (pts[1:] < pts[:-1]).any():
+        shown = np.argsort(pts, kind="stable")
+        shown = shown[~discard[shown]]
+        pts = pts[shown]
     middles = (np.arange(options.num_frames) + 0.5) * (options.seconds / options.num_frames)
     ticks = (starts[:, None] + middles) / float(track.time_base)
-    place = np.searchsorted(pts[shown], np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
-    return np.asarray(shown[np.maximum(place, 0)])
+    place = np.searchsorted(pts, np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
+    place = np.maximum(place, 0)
+    return np.asarray(place if shown is None else shown[place])
 
 
 @contextmanager

@@ -95,8 +95,10 @@ class PacketDecoder:
                         continue
                     if frame.is_corrupt:
                         raise MediaError("decode", f"the frame at tick {frame.pts} is damaged")
-                    if (frame.height, frame.width) != (height, width) or (
-                        frame.format.name not in _PLANAR_420
+                    if (
+                        frame.width != width
+                        or frame.height != height
+                        or frame.format.name not in _PLANAR_420
                     ):
                         frame = frame.reformat(width, height, "yuv420p")
                     y, u, v = frame.planes
@@ -128,15 +130,14 @@ class PacketDecoder:
         filled, cursor = first, None
         with _Decoding(self._contexts(), track) as context:
             for frame in _decode(context, read, track, begin, end):
-                sound = _mono(frame)
                 start = round((frame.pts - zero) * rate_per_tick)
                 if cursor is None or abs(start - cursor) > _CLOCK_ERROR_SECONDS * rate:
                     cursor = start
-                a, b = max(filled, cursor), min(stop, cursor + len(sound))
+                a, b = max(filled, cursor), min(stop, cursor + frame.samples)
                 if a == filled and a < b:
-                    out[a - first : b - first] = sound[a - cursor : b - cursor]
+                    _mix(frame, a - cursor, b - cursor, out[a - first : b - first])
                     filled = b
-                cursor += len(sound)
+                cursor += frame.samples
         if filled < stop:
             raise MediaError(
                 "cover",
@@ -206,8 +207,8 @@ def _decode(context: Any, read: Read, track: Track, first: int, stop: int) -> It
     yield from context.decode(None)
 
 
-def _mono(frame: Any) -> NDArray[np.float32]:
-    """A decoded frame's samples, float32 [n], channels averaged."""
+def _mix(frame: Any, first: int, stop: int, out: NDArray[np.float32]) -> None:
+    """Samples [first, stop) of a decoded frame, channels averaged, into `out` [stop - first]."""
     name = frame.format.name
     planar, name = name.endswith("p"), name.removesuffix("p")
     if name not in _SAMPLE_FORMATS:
@@ -217,7 +218,13 @@ def _mono(frame: Any) -> NDArray[np.float32]:
     count = frame.samples * (1 if planar else num_channels)
     planes = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
     channels = planes if planar else list(planes[0].reshape(-1, num_channels).T)
-    total = channels[0].astype(np.float32)
+    # full_scale is a power of two, so its inverse is exact
+    np.multiply(
+        channels[0][first:stop], 1 / full_scale, out=out, dtype=np.float32, casting="unsafe"
+    )
     for channel in channels[1:]:
-        total += channel
-    return np.asarray((total / len(channels) - silence) / full_scale, dtype=np.float32)
+        out += channel[first:stop] * np.float32(1 / full_scale)
+    if num_channels > 1:
+        out /= num_channels
+    if silence:
+        out -= silence / full_scale

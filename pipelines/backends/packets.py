@@ -1,8 +1,7 @@
 """Which packets a decoder must be fed, and their bytes: read by range, verified by checksum."""
 
-import zlib
-from bisect import bisect_right
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,19 +36,24 @@ def runs_of(packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     Raises:
         MediaError: no keyframe comes before a wanted frame.
     """
-    keyframes = np.flatnonzero(packets.keyframe).tolist()
-    pts = packets.pts.tolist()
+    pts, keyframes = packets.pts, np.flatnonzero(packets.keyframe)
+    positions = sorted(set(wanted.tolist()))
+    groups = np.searchsorted(keyframes, positions, side="right") - 1
+    # A frame shown before its keyframe (open group of pictures) needs the group before it too.
+    while (
+        len(keyframes)
+        and (early := (groups >= 0) & (pts[keyframes[groups]] > pts[positions])).any()
+    ):
+        groups = groups - early
+    if not len(keyframes) or (groups < 0).any():
+        position = positions[int(np.argmax(groups < 0))]
+        raise MediaError("index", f"no keyframe comes before packet {position} of {len(packets)}")
     runs: list[tuple[int, list[int]]] = []  # the first packet to feed, and the wanted ones
-    for position in sorted(set(wanted.tolist())):
-        group = bisect_right(keyframes, position) - 1
-        # A frame shown before its keyframe (open group of pictures) needs the group before it too.
-        while group >= 0 and pts[keyframes[group]] > pts[position]:
-            group -= 1
-        if group < 0:
-            raise MediaError(
-                "index", f"no keyframe comes before packet {position} of {len(packets)}"
-            )
-        first, inside = keyframes[group], [position]
+    for first, position in zip(keyframes[groups].tolist(), positions, strict=True):
+        if runs and runs[-1][0] <= first <= runs[-1][1][-1] + 1:
+            runs[-1][1].append(position)
+            continue
+        inside = [position]
         while runs and first <= runs[-1][1][-1] + 1:  # feeding on costs nothing more than seeking
             before, earlier = runs.pop()
             first, inside = min(first, before), earlier + inside
@@ -71,12 +75,13 @@ def read_packets(read: Read, track: Track, first: int, stop: int) -> list[memory
     else:
         bodies = _in_pieces(read, track, track.transport, offsets, sizes, stop)
     checksums = packets.crc32[first:stop].tolist()
-    for number, (body, expected) in enumerate(zip(bodies, checksums, strict=True), start=first):
-        if zlib.crc32(body) != expected:
-            raise MediaError(
-                "checksum",
-                f"packet {number} has crc32 {zlib.crc32(body):08x}, the index says {expected:08x}",
-            )
+    if list(map(crc32, bodies)) != checksums:
+        for number, (body, expected) in enumerate(zip(bodies, checksums, strict=True), start=first):
+            if crc32(body) != expected:
+                raise MediaError(
+                    "checksum",
+                    f"packet {number} has crc32 {crc32(body):08x}, the index says {expected:08x}",
+                )
     return bodies
 
 
@@ -90,10 +95,8 @@ def _in_one_piece(read: Read, offsets: list[int], sizes: list[int]) -> list[memo
                 continue
         start = offsets[begin]
         data = memoryview(read(start, offsets[end - 1] + sizes[end - 1] - start))
-        bodies.extend(
-            data[offset - start : offset - start + size]
-            for offset, size in zip(offsets[begin:end], sizes[begin:end], strict=True)
-        )
+        for offset, size in zip(offsets[begin:end], sizes[begin:end], strict=True):
+            bodies.append(data[offset - start : offset - start + size])
         begin = end
     return bodies
 
