@@ -32,6 +32,7 @@ from shards import DataSet
 __all__ = ["BATCH", "CLIP_SECONDS", "NUM_FRAMES", "RATE", "SIZE", "Way", "ways"]
 
 BATCH: Final = 16
+REFERENCE_BATCH: Final = 4  # its segments take so long that a batch of 16 would be a measurement
 NUM_FRAMES: Final = 30
 RATE: Final = 24_000
 CLIP_SECONDS: Final = 10.0
@@ -61,13 +62,14 @@ class Way:
 def ways(dataset: DataSet, originals: list[Path]) -> tuple[list[Way], list[str]]:
     """All that can run here, ours first; and why the others cannot."""
     found, missing = [ours(dataset)], []
-    for make in (
+    makers: list[Callable[[], Way]] = [
         lambda: torchcodec(dataset, "approximate"),
         lambda: torchcodec(dataset, "exact"),
         lambda: webdataset(dataset, "webdataset + PyAV", decode_by_pyav),
         lambda: webdataset(dataset, "webdataset + Energon's AVDecoder", energon()),
         lambda: reference(originals),
-    ):
+    ]
+    for make in makers:
         try:
             found.append(make())
         except (ImportError, RuntimeError) as error:
@@ -136,7 +138,9 @@ def _mapped(
 
     return Way(
         name,
-        lambda workers: _loading(Clips(num_clips, load), workers, batch_size=BATCH),
+        lambda workers: _loading(
+            Clips(num_clips, load), workers, batch_size=REFERENCE_BATCH if originals else BATCH
+        ),
         one,
         originals,
     )
@@ -156,7 +160,7 @@ def _members(dataset: DataSet, index: int) -> tuple[bytes, bytes]:
 
 
 def torchcodec(dataset: DataSet, mode: str) -> Way:
-    """torchcodec's two decoders on the members' bytes, under DataLoader."""
+    """The two decoders of torchcodec on the members' bytes, under DataLoader."""
     decoders: Any = import_module("torchcodec.decoders")
     middles = (torch.arange(NUM_FRAMES) + 0.5) / NUM_FRAMES
 
@@ -172,7 +176,7 @@ def torchcodec(dataset: DataSet, mode: str) -> Way:
 
 
 def webdataset(dataset: DataSet, name: str, decode: Decode) -> Way:
-    """webdataset reads the tars from front to back; each sample gives a random second."""
+    """The tars are read by webdataset from front to back; each sample gives a random second."""
     wds: Any = import_module("webdataset")
     urls = [str(Path(dataset.path) / shard.name) for shard in dataset.manifest.shards]
 
@@ -196,6 +200,7 @@ def decode_by_pyav(picture: bytes, sound: bytes, start: float) -> tuple[torch.Te
     rate = RATE
     parts: list[NDArray[Any]] = []
     first = 0
+    container: Any
     with av.open(io.BytesIO(sound)) as container:
         stream: Any = container.streams.audio[0]
         container.seek(round(start / stream.time_base), stream=stream)
@@ -240,7 +245,9 @@ def energon() -> Decode:
         ) from error
 
     def decode(picture: bytes, sound: bytes, start: float) -> tuple[torch.Tensor, torch.Tensor]:
-        clips, _ = decoder(io.BytesIO(picture)).get_video_clips([(start, start + 1)], "seconds")
+        # it warns, for every clip, that this container is sought in frames
+        video = decoder(io.BytesIO(picture), suppress_warnings=True)
+        clips, _ = video.get_video_clips([(start, start + 1)], "seconds")
         sounds, _ = decoder(io.BytesIO(sound)).get_audio_clips([(start, start + 1)], "seconds")
         samples = sounds[0][0, :RATE]
         if not samples.is_floating_point():
