@@ -18,16 +18,17 @@ from shards.cutting import PlannedSource, cut, parts
 from shards.engines import Engine, LocalEngine
 from shards.errors import BuildError
 from shards.jobs import ShardJob
-from shards.lists import is_list, read_lists
+from shards.labels import Labels, with_labels
+from shards.listing import sources_of
 from shards.manifest import MANIFEST_NAME, Manifest
 from shards.options import BuildOptions
 from shards.planning import Found, plan_line, planned_source, survey
 from shards.portion import Portion
 from shards.report import BuildSummary
-from shards.sources import Labels, Source, list_sources, with_labels
+from shards.sources import Source
 from shards.target import REPORT_NAME, Target
 from shards.transcode import machine
-from shards.transfer import RemoteOptions, folder_or_url
+from shards.transfer import RemoteOptions
 from shards.writer import ShardEntry, file_sha256
 
 Progress = Callable[[str, int, int | None], None]
@@ -35,7 +36,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def build(
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     out: Path | str,
     options: BuildOptions,
     *,
@@ -51,11 +52,12 @@ def build(
     """Build shards from folders, files and lists into `out`; see BuildOptions for the choices.
 
     Args:
-        sources: folders (with all that is in them) and files; or lists, see `shards.lists`.
+        sources: folders (with all that is in them), files, patterns, WebDataset tars and URLs, see
+            `shards.listing`; or lists, see `shards.lists`.
         out: a new or empty folder, or one where this very build was interrupted; or its URL.
         options: what decides the bytes.
         num_workers: worker processes; decides nothing but the time.
-        labels: a CSV with the columns file and label; see `shards.sources.Labels`.
+        labels: a CSV with the columns file and label; see `shards.labels.Labels`.
         time_limit_seconds: a minute of a source may take this long before it is given up.
         portion: build these sources only, in a folder of `out` of their own, for `merge` to join.
         engine: who does the work; `num_workers` processes here by default.
@@ -67,7 +69,7 @@ def build(
         BuildError: nothing can be built, and why; one source's fault is only counted.
     """
     table = Labels(labels) if labels is not None else None
-    listed = _listed(sources, out, labels)
+    listed = sources_of(sources, out, labels)
     workers = engine or LocalEngine(num_workers, time_limit_seconds)
     with Target(out, portion, staging, remote) as target, workers:
         try:
@@ -80,23 +82,6 @@ def build(
     if table is not None:
         summary.labels_without_source = table.unused()
     return summary
-
-
-def _listed(given: Sequence[Path], out: Path | str, labels: Path | None) -> Iterator[Source]:
-    lists = [path for path in given if is_list(path)]
-    if not lists:
-        return list_sources(given, [p for p in (folder_or_url(out), labels) if isinstance(p, Path)])
-    if len(lists) < len(given):
-        raise BuildError(
-            f"List {lists[0]} is given together with folders or videos; build them apart, or name "
-            "those videos in the list too."
-        )
-    if labels is not None:
-        raise BuildError(
-            f"Labels {labels} are given with the list {lists[0]}; a list has them in its own "
-            "column, label."
-        )
-    return read_lists(lists)
 
 
 class _Build:

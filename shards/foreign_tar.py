@@ -1,20 +1,14 @@
 """Read one WebDataset tar that others made: its samples, their members' places, their packets.
 
-Samples are grouped as the webdataset package does it: following entries whose names are equal up to
-the first dot of the file name; that part, folders included, is the key, the rest the extension. A
-sample is indexed if its members hold a film, sound or a still picture that can be read; of several,
-the first of each kind counts, and a film before a still. Where a tar is cut short, the last sample
-is left out: it may lack members.
+A sample (see tar_samples.py) is indexed if its members hold a film, sound or a still picture that
+can be read; of several, the first of each kind counts, and a film before a still.
 """
 
 import hashlib
 import os
-import re
-import tarfile
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,16 +16,13 @@ from typing import BinaryIO
 from shards.errors import ShardError, SourceError
 from shards.media import SNIFF_BYTES, sniff
 from shards.still import sniff_still, still_track
+from shards.tar_samples import CUT_SHORT, Entry, tar_samples
 from shards.tracks import TrackTable, demux_tracks
 from shards.writer import IndexColumns
 
 MAX_MEMBER_BYTES = 1 << 31  # a member with media is read whole
 MAX_KEY_BYTES = 512
 MAX_EXTENSIONS = 1000
-CUT_SHORT = "the tar is cut short or damaged"
-AFTER_END = "bytes after the tar's end are not read (are several tars joined?)"
-
-_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,12 @@ def _read_tar(path: Path) -> IndexedTar:
     extensions: set[str] = set()
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
-        for key, entries in _groups(file, skipped, details):
+
+        def note(cause: str, detail: str) -> None:
+            skipped[cause] += 1
+            details.append(f"{cause}: {detail}")
+
+        for key, entries in tar_samples(file, note):
             try:
                 if key in keys:
                     raise SourceError("list", "the key was there before")
@@ -101,61 +97,23 @@ def _read_tar(path: Path) -> IndexedTar:
     )
 
 
-def _groups(
-    file: BinaryIO, skipped: Counter[str], details: list[str]
-) -> Iterator[tuple[str, list[tuple[str, tarfile.TarInfo]]]]:
-    """The samples of a tar: key, and (extension, entry) of its members. Damage ends it."""
-    key: str | None = None
-    members: list[tuple[str, tarfile.TarInfo]] = []
-    try:
-        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - the file is the caller's
-        for entry in tar:
-            named = _NAME.fullmatch(entry.name)
-            if not entry.isreg() or named is None:
-                continue
-            if named[1] != key:
-                if key is not None:
-                    yield key, members
-                key, members = named[1], []
-            members.append((named[2].lower(), entry))
-    except (tarfile.TarError, ValueError, OverflowError) as error:
-        if key is None:
-            raise SourceError("open", "not a plain tar", str(error)) from error
-        skipped[CUT_SHORT] += 1
-        details.append(f"{CUT_SHORT}: {error}")
-        return
-    # tarfile takes any block that is no header for the end
-    end = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset)
-    if end != bytes(tarfile.BLOCKSIZE):
-        skipped[CUT_SHORT] += 1
-        details.append(f"{CUT_SHORT}: no end mark at byte {tar.offset}")
-        return
-    if key is not None:
-        yield key, members
-    file.seek(tar.offset)
-    while chunk := file.read(1 << 20):
-        if chunk.strip(b"\0"):
-            skipped[AFTER_END] += 1
-            details.append(f"{AFTER_END}: after byte {tar.offset}")
-            return
-
-
 def _sample(
-    file: BinaryIO, key: str, entries: list[tuple[str, tarfile.TarInfo]]
+    file: BinaryIO, key: str, entries: list[Entry]
 ) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable]]:
     """Places of a sample's members (offset, size, crc32) and its tracks, the first of each kind."""
     _check_foreign_key(key)
     members: dict[str, tuple[int, int, int]] = {}
     tracks: dict[str, TrackTable] = {}
     fault: SourceError | None = None
-    for extension, entry in entries:
+    for entry in entries:
+        extension = entry.extension
         if extension in members:
             raise SourceError("list", "two members of one name", extension)
-        if entry.sparse is not None:
+        if entry.is_sparse:
             raise SourceError("list", "a sparse member", extension)
-        members[extension] = (entry.offset_data, entry.size, _crc32(file, entry))
+        members[extension] = (entry.offset, entry.size, _crc32(file, entry))
         try:
-            for track in _tracks(file, extension, entry):
+            for track in _tracks(file, entry):
                 kind, known = track.header.kind, tracks.get(track.header.kind)
                 if known is None or (known.is_still and not track.is_still):
                     tracks[kind] = track  # a thumbnail beside a film is not what is meant
@@ -173,8 +131,8 @@ def _check_foreign_key(key: str) -> None:
         raise SourceError("list", f"a key of more than {MAX_KEY_BYTES} bytes")
 
 
-def _crc32(file: BinaryIO, entry: tarfile.TarInfo) -> int:
-    crc32, place, stop = 0, entry.offset_data, entry.offset_data + entry.size
+def _crc32(file: BinaryIO, entry: Entry) -> int:
+    crc32, place, stop = 0, entry.offset, entry.offset + entry.size
     while place < stop:
         chunk = os.pread(file.fileno(), min(1 << 20, stop - place), place)
         if not chunk:
@@ -192,19 +150,20 @@ def _is_film_or_sound(head: bytes) -> bool:
     return True
 
 
-def _tracks(file: BinaryIO, extension: str, entry: tarfile.TarInfo) -> list[TrackTable]:
+def _tracks(file: BinaryIO, entry: Entry) -> list[TrackTable]:
     """The tracks of a member; none where its first bytes are no media's."""
-    head = os.pread(file.fileno(), min(SNIFF_BYTES, entry.size), entry.offset_data)
+    head = os.pread(file.fileno(), min(SNIFF_BYTES, entry.size), entry.offset)
     is_still = sniff_still(head) is not None
     if not is_still and not _is_film_or_sound(head):
         return []
     if entry.size > MAX_MEMBER_BYTES:
-        raise SourceError("open", f"a member of more than {MAX_MEMBER_BYTES} bytes", extension)
-    data = os.pread(file.fileno(), entry.size, entry.offset_data)
+        cause = f"a member of more than {MAX_MEMBER_BYTES} bytes"
+        raise SourceError("open", cause, entry.extension)
+    data = os.pread(file.fileno(), entry.size, entry.offset)
     if is_still:
-        return [still_track(data, extension)]
+        return [still_track(data, entry.extension)]
     try:
-        return demux_tracks(data, extension)
+        return demux_tracks(data, entry.extension)
     except SourceError:
         raise
     except ShardError as error:

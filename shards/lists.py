@@ -1,14 +1,15 @@
-"""Lists as sources: a CSV, TSV or JSONL file that names videos, and what to take of each.
+"""Lists as sources: a CSV, TSV, JSONL or Parquet file that names videos, and what to take of each.
 
     path,start,stop,label,speaker
     talks/one.mp4,10,490,talk,Ada
     talks/one.mp4,520,,applause,
     /archive/two.mkv,,,talk,Grace
 
-Columns: `path` (from the list's own folder, or absolute); optional `start` and `stop`, in seconds
-from the source's first picture, the range [start, stop) that clips are cut from (from the beginning
-and to the end where empty); optional `label` and `caption`; all others go into the sample's
-metadata. One file may have many rows, with ranges of their own: the range is part of the keys.
+Columns: `path` (from the list's own folder, or absolute, or a URL), or else `url`; optional `start`
+and `stop`, in seconds from the source's first picture, the range [start, stop) that clips are cut
+from (from the beginning and to the end where empty); optional `label`, `labels` (several: a list,
+or a text with `;` between them in a table) and `caption`; all others go into the sample's metadata.
+One file may have many rows, with ranges of their own: the range is part of the keys.
 Ranges may overlap; with a holdout by time each row is split by itself, so overlapping rows put the
 same seconds on both sides (`split_by="source"` keeps all rows of a file on one side).
 
@@ -33,11 +34,12 @@ import numpy as np
 from shards.errors import BuildError, SourceError
 from shards.media import MAX_HOURS, SNIFF_BYTES, sniff
 from shards.opening import Location
-from shards.sources import Source
+from shards.sources import Source, row_of, split_labels
+from shards.transfer import folder_or_url, is_url, public
 
 MAX_SECONDS = MAX_HOURS * 3600
 
-_Line = tuple[int, dict[str, Any]]  # number of the line in the file, its fields
+_Line = tuple[int, dict[str, Any]]  # number of the line (or row) in the file, its fields
 
 
 def is_list(path: Path) -> bool:
@@ -104,83 +106,108 @@ def _rows(path: Path, base: Path) -> Iterator[Source]:
     """One pass over a list."""
     folder = path.resolve().parent
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for line, fields in _READERS[path.suffix.lower()](path, file):
-                yield _source(fields, folder, base, f"{path.name}:{line}")
+        for line, fields in _READERS[path.suffix.lower()](path):
+            yield _source(fields, folder, base, f"{path.name}:{line}")
     except (OSError, UnicodeDecodeError) as error:
         raise BuildError(f"List {path} cannot be read: {error}.") from error
 
 
-def _csv_lines(path: Path, file: TextIO) -> Iterator[_Line]:
-    return _table_lines(path, file, ",")
+def _text_file(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", newline="")
 
 
-def _tsv_lines(path: Path, file: TextIO) -> Iterator[_Line]:
-    return _table_lines(path, file, "\t")
+def _csv_lines(path: Path) -> Iterator[_Line]:
+    with _text_file(path) as file:
+        yield from _table_lines(path, file, ",")
+
+
+def _tsv_lines(path: Path) -> Iterator[_Line]:
+    with _text_file(path) as file:
+        yield from _table_lines(path, file, "\t")
 
 
 def _table_lines(path: Path, file: TextIO, delimiter: str) -> Iterator[_Line]:
     reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     try:
         columns = reader.fieldnames or []
-        if "path" not in columns or len(set(columns)) < len(columns):
-            raise BuildError(
-                f"List {path} has the columns {', '.join(columns) or '(none)'}; it needs path, may "
-                "have start, stop, label, caption and any others, each once. The first line names "
-                "them."
-            )
+        check_columns(path, columns)
         for fields in reader:
             if None in fields:
                 _wrong(f"{path.name}:{reader.line_num}", "more fields than the first line names")
-            yield reader.line_num, {name: text for name, text in fields.items() if text}
+            given = {name: text for name, text in fields.items() if text}
+            yield reader.line_num, split_labels(given)
     except csv.Error as error:
         raise BuildError(f"{path.name}:{reader.line_num} is no row of a table: {error}.") from error
 
 
-def _json_lines(path: Path, file: TextIO) -> Iterator[_Line]:
-    for number, text in enumerate(file, start=1):
-        if not text.strip():
-            continue
-        where = f"{path.name}:{number}"
-        try:
-            fields = json.loads(text, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise BuildError(f"{where} is no line of json ({error}); write one object.") from error
-        if not isinstance(fields, dict) or "path" not in fields:
-            _wrong(where, f"{text.strip()[:60]!r}, which is no object with a path")
-        yield number, {name: value for name, value in fields.items() if value not in (None, "")}
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Refuse a table that does not name videos.
+
+    Raises:
+        BuildError: a column is missing, or there twice.
+    """
+    if not {"path", "url"} & set(columns) or len(set(columns)) < len(columns):
+        raise BuildError(
+            f"List {path} has the columns {', '.join(columns) or '(none)'}; it needs path (or url),"
+            " may have start, stop, label, labels, caption and any others, each once. The first "
+            "line names them."
+        )
+
+
+def _json_lines(path: Path) -> Iterator[_Line]:
+    with _text_file(path) as file:
+        for number, text in enumerate(file, start=1):
+            if text.strip():
+                yield number, _json_line(text.strip(), f"{path.name}:{number}")
+
+
+def _json_line(text: str, where: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise BuildError(f"{where} is no line of json ({error}); write one object.") from error
+    if not isinstance(fields, dict) or not {"path", "url"} & fields.keys():
+        _wrong(where, f"{text[:60]!r}, which is no object with a path")
+    return fields
+
+
+def _parquet_lines(path: Path) -> Iterator[_Line]:
+    from shards.parquet import parquet_rows
+
+    return parquet_rows(path, check_columns)
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in json")
 
 
-_READERS: dict[str, Callable[[Path, TextIO], Iterator[_Line]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[_Line]]] = {
     ".csv": _csv_lines,
     ".tsv": _tsv_lines,
     ".jsonl": _json_lines,
+    ".parquet": _parquet_lines,
 }
 
 
 def _source(fields: dict[str, Any], folder: Path, base: Path, where: str) -> Source:
-    given = fields.pop("path", None)
+    fields = {name: value for name, value in fields.items() if value not in (None, "")}
+    column = "path" if "path" in fields else "url"
+    given = fields.pop(column, None)
     if not isinstance(given, str) or "\0" in given:
-        _wrong(where, f"the path {given!r}; write a file's path")
-    if "://" in given:
-        _wrong(where, f"the path {given!r}, a URL; only files on disk are read: download it first")
+        _wrong(where, f"the path {given!r}; write a file's path, or a URL")
+    if column == "url" and not is_url(given):
+        _wrong(where, f"the url {given!r}; write a URL with its protocol, or name a path")
     start = _seconds(fields, "start", where) or Fraction(0)
     stop = _seconds(fields, "stop", where)
     if stop is not None and start >= stop:
         _wrong(where, f"start {float(start):g} and stop {float(stop):g}; start must come first")
-    row: dict[str, Any] = {}
-    for name in ("label", "caption"):
-        value = fields.pop(name, None)
-        if isinstance(value, bool) or not isinstance(value, str | int | None):
-            _wrong(where, f"the {name} {value!r}; write a text")
-        if value is not None:
-            row[name] = str(value)
-    if fields:
-        row["metadata"] = fields
+    try:
+        row = row_of(fields)
+    except ValueError as error:
+        _wrong(where, str(error))
+    given = str(folder_or_url(given))
+    if is_url(given):
+        return Source(public(given), Location(given), row, start, stop, where)
     path = folder / given
     plain = Path(os.path.normpath(path))
     shown = plain.relative_to(base) if plain.is_relative_to(base) else plain

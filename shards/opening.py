@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from shards.errors import SourceError
 from shards.far_file import FarFile
-from shards.transfer import RemoteOptions, is_url, public
+from shards.transfer import RemoteOptions, folder_or_url, is_url, public
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ def _member(whole: OpenSource, size: int) -> Identity:
 
 @contextmanager
 def _open_whole(path: str, remote: RemoteOptions) -> Iterator[OpenSource]:
-    if path.startswith("file://"):
-        path = path.removeprefix("file://")
+    path = str(folder_or_url(path))
     if is_url(path):
         far = FarFile(path, remote)
         yield OpenSource(cast(BinaryIO, far), lambda: Identity(far.size, far.version), far)

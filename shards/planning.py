@@ -33,6 +33,7 @@ def survey(source: Source, options: BuildOptions) -> Found:
     Raises:
         SourceError: the source cannot become clips, and why.
     """
+    source.check()
     probe = media.probe(source.location)
     usable = probe.has_audio or not options.requires_audio
     if options.cut != "scenes" or not usable:
@@ -57,7 +58,7 @@ def plan_line(
         return line | {"skip": [error.stage, error.cause, error.detail]}
     probe = found.probe
     line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(probe).items()}
-    line["row"] = source.row
+    line["row"] = dict(source.row)
     if found.scene_cuts:
         line["scene_cuts"] = [str(time) for time in found.scene_cuts]
     if source.range_text:

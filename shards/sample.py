@@ -77,6 +77,7 @@ class SampleInfo:
     made_by: str
     source_version: str | None = None
     label: str | None = None
+    labels: tuple[str, ...] | None = None
     caption: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 

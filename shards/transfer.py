@@ -30,6 +30,9 @@ from shards.servers import (
 
 T = TypeVar("T")
 
+_SECRET = re.compile(
+    r"(x-(amz|goog)-[a-z-]+|signature|sig|token|expires|policy|key-pair-id|awsaccesskeyid)=", re.I
+)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SLOWEST = 16_384  # bytes a second; an answer that is slower than that is broken off
 _NO_SIZE_LIMIT = 1 << 28  # of a file whose size nobody told
@@ -299,8 +302,11 @@ def folder_or_url(given: str | os.PathLike[str]) -> Path | str:
 
 
 def public(url: str) -> str:
-    """A URL without the user and password in it, for messages."""
-    return re.sub(r"//[^/@]*@", "//", url)
+    """A URL without the user, password and signature in it, for messages and names."""
+    plain = re.sub(r"//[^/@]*@", "//", url)
+    address, mark, query = plain.partition("?")
+    kept = [part for part in query.split("&") if mark and not _SECRET.match(part)]
+    return f"{address}?{'&'.join(kept)}" if any(kept) else address
 
 
 def _name(file: RemoteFile, start: int, stop: int | None) -> str:

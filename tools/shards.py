@@ -17,8 +17,11 @@ app = typer.Typer(no_args_is_help=True, help="Turn videos into shards, and look 
 @app.command()
 def build(
     sources: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of videos and video files; or lists (.csv, .tsv, .jsonl)."),
+        list[str],
+        typer.Argument(
+            help="Folders of videos, files, patterns in quotes, WebDataset tars, URLs; or lists "
+            "(.csv, .tsv, .jsonl, .parquet)."
+        ),
     ],
     out: Annotated[
         str, typer.Option(help="Folder or URL (s3://…) to build in: new, empty, or to continue.")

@@ -1,0 +1,88 @@
+"""The samples of a plain tar: its entries grouped as the webdataset package does it.
+
+Following entries whose names are equal up to the first dot of the file name are one sample; that
+part, folders included, is the key, the rest the extension. Nothing is extracted; only headers are
+read, and memory does not grow with the tar.
+"""
+
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from shards.errors import SourceError
+
+MAX_HEADER_BYTES = 1 << 20  # of a long name, or of other things that are said about an entry
+CUT_SHORT = "the tar is cut short or damaged"
+AFTER_END = "bytes after the tar's end are not read (are several tars joined?)"
+
+_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
+
+
+class Entry(NamedTuple):
+    """One member of a sample: extension, first byte, size; sparse ones are stored in pieces."""
+
+    extension: str
+    offset: int
+    size: int
+    is_sparse: bool
+
+
+class _Headers:
+    """A tar as tarfile may see it, which reads a header of any size into memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._file = file.seek, file.tell, file
+
+    def read(self, count: int) -> bytes:
+        if count > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {count} bytes")
+        return self._file.read(count)
+
+
+def tar_samples(
+    file: BinaryIO, note: Callable[[str, str], None]
+) -> Iterator[tuple[str, list[Entry]]]:
+    """The samples of a tar: key and members.
+
+    Args:
+        file: the tar, seekable; it may be read elsewhere between two samples.
+        note: is told, with cause and detail, why samples after some place are not given. Where a
+            tar is cut short, the last sample is not either: it may lack members.
+
+    Raises:
+        SourceError: it is no plain tar.
+    """
+    key: str | None = None
+    members: list[Entry] = []
+    try:
+        headers: Any = _Headers(file)
+        tar: Any = tarfile.open(fileobj=headers, mode="r:")  # noqa: SIM115 - the caller's file
+        for entry in tar:
+            tar.members = []  # which tarfile would keep all
+            named = _NAME.fullmatch(entry.name)
+            if not entry.isreg() or named is None:
+                continue
+            if named[1] != key:
+                if key is not None:
+                    yield key, members
+                key, members = named[1], []
+            sparse = entry.sparse is not None
+            members.append(Entry(named[2].lower(), entry.offset_data, entry.size, sparse))
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        if key is None:
+            raise SourceError("open", "not a plain tar", str(error)) from error
+        note(CUT_SHORT, str(error))
+        return
+    # tarfile takes any block that is no header for the end
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        note(CUT_SHORT, f"no end mark at byte {tar.offset}")
+        return
+    if key is not None:
+        yield key, members
+    file.seek(tar.offset)
+    while chunk := file.read(1 << 20):
+        if chunk.strip(b"\0"):
+            note(AFTER_END, f"after byte {tar.offset}")
+            return
