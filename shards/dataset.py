@@ -237,6 +237,7 @@ class DataSet:
                         f"Index {self.path}/{entry.name}{INDEX_SUFFIX} has {len(found.index)} "
                         f"samples; the manifest says {entry.num_samples}. Build the shard again."
                     )
+                found.index.shard = entry.name  # of merged data sets, with the folder it lies in
             except BaseException:
                 self._opening.pop(number, None)
                 raise

@@ -8,7 +8,7 @@ from typing import Protocol
 from shards.errors import IndexFormatError, ShardError
 from shards.index import IndexedSample, ShardIndex
 from shards.manifest import Manifest, read_manifest
-from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256
+from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
 
 
 class OpenShard(Protocol):
@@ -64,6 +64,33 @@ class ShardFile:
     def __del__(self) -> None:
         if self.file >= 0:
             os.close(self.file)
+
+
+class LocalFolder:
+    """A folder of this machine to write to; upload.RemoteFolder is the same for a URL."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.location = path, f"{path}"
+
+    def read(self, name: str) -> bytes | None:
+        """A small file; None if there is none."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, whole or not at all."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / name, data)
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """What lies in a folder: names and sizes."""
+        try:
+            with os.scandir(self.path / folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
 
 
 class Folder:

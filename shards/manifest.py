@@ -10,7 +10,7 @@ from shards.errors import IndexFormatError
 from shards.writer import ShardEntry, write_atomically
 
 MANIFEST_NAME = "manifest.json"
-FORMAT, VERSION = "gdt-data-set", 1
+FORMAT, VERSION = "gdt-data-set", 2
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,15 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest over the shards' names and checksums, in order."""
-        listed = [[s.name, s.sha256, s.num_samples, s.index_sha256] for s in self.shards]
-        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
+        """Hex digest over the shards' names, sizes and checksums, in order."""
+        return _digest([list(asdict(s).values()) for s in self.shards])
 
     def write(self, folder: Path) -> None:
         """Write it into a data set's folder, atomically."""
+        write_atomically(folder / MANIFEST_NAME, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The file."""
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -45,7 +48,7 @@ class Manifest:
             "build": self.build,
         }
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
-        write_atomically(folder / MANIFEST_NAME, text.encode() + b"\n")
+        return text.encode() + b"\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -80,9 +83,9 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise IndexFormatError(f"{path} is no manifest of shards; build the data set again.")
-    if content.get("version") != VERSION:
+    if content.get("version") not in (1, VERSION):
         raise IndexFormatError(
-            f"{path} has version {content.get('version')!r}; this program reads {VERSION}. "
+            f"{path} has version {content.get('version')!r}; this program reads 1 and {VERSION}. "
             "Build the data set again with this version."
         )
     try:
@@ -92,7 +95,8 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
         raise IndexFormatError(
             f"{path} is damaged ({error!r}); build the data set again."
         ) from error
-    if manifest.fingerprint != content.get("fingerprint"):
+    fingerprint = manifest.fingerprint if content["version"] == VERSION else _digest_1(shards)
+    if fingerprint != content.get("fingerprint"):
         raise IndexFormatError(
             f"{path} does not agree with its own fingerprint: it was edited or damaged; "
             "build the data set again."
@@ -102,12 +106,28 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
 
 def _entry(plain: dict[str, Any]) -> ShardEntry:
     entry = ShardEntry(**plain)
-    if entry.name != Path(entry.name).name or entry.name in ("", ".", ".."):
+    if not _lies_within(entry.name):
         raise ValueError(f"shard name {entry.name!r}")
     counts = (entry.size, entry.num_samples, entry.index_size)
     if not all(type(c) is int and c >= 0 for c in counts):
         raise ValueError(f"counts of shard {entry.name!r}")
     return entry
+
+
+def _lies_within(name: str) -> bool:
+    """Whether this is a plain path within the data set's folder, as `merge` writes them."""
+    steps = name.split("/")
+    plain = not any(c == "\\" or ord(c) < 32 for c in name)
+    return plain and not any(step in ("", ".", "..") for step in steps)
+
+
+def _digest(listed: list[list[Any]]) -> str:
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
+
+
+def _digest_1(shards: tuple[ShardEntry, ...]) -> str:
+    """The fingerprint in manifests of version 1, which did not cover sizes."""
+    return _digest([[s.name, s.sha256, s.num_samples, s.index_sha256] for s in shards])
 
 
 def _no_manifest(folder: Path) -> str:

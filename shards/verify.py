@@ -115,9 +115,13 @@ def _verify_shard(
     if not quick and file_sha256(path) != entry.sha256:
         damage = list(_find_damage(path, index))
         problems += damage or [Problem(entry.name, "bytes between the members were changed")]
+    return problems, key_hashes(index)
+
+
+def key_hashes(index: ShardIndex) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each key [N]."""
     digests = (hashlib.blake2b(index.key(i).encode(), digest_size=8) for i in range(len(index)))
-    hashes = np.frombuffer(b"".join(d.digest() for d in digests), np.uint64)
-    return problems, hashes
+    return np.frombuffer(b"".join(d.digest() for d in digests), np.uint64)
 
 
 def _find_damage(path: Path, index: ShardIndex) -> Iterator[Problem]:

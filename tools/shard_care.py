@@ -1,4 +1,4 @@
-"""`gdt shards` on what is built: verify, inspect."""
+"""`gdt shards` on what is built: verify, merge, inspect."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +44,23 @@ def verify(
     if len(found.problems) > 20:
         typer.echo(f"  … and {len(found.problems) - 20} more", err=True)
     raise typer.Exit(PROBLEMS_FOUND)
+
+
+def merge(
+    out: Annotated[str, typer.Argument(help="Folder or URL of an array job, or above data sets.")],
+    data_sets: Annotated[
+        list[str] | None, typer.Argument(help="Data sets under it; else the parts of an array job.")
+    ] = None,
+) -> None:
+    """Make one data set of several, by a manifest that names the shards where they lie."""
+    from shards.merge import merge_data_sets, merge_portions
+
+    made = [merge_data_sets(out, data_sets)] if data_sets else merge_portions(out)
+    for merged in made:
+        typer.echo(
+            f"{merged.location}: {merged.data_sets} data sets, {merged.shards} shards, "
+            f"{merged.samples} samples"
+        )
 
 
 def inspect(

@@ -266,4 +266,5 @@ def index(
 
 
 app.command()(shard_care.verify)
+app.command()(shard_care.merge)
 app.command()(shard_care.inspect)

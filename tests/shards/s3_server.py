@@ -40,7 +40,11 @@ def endpoint(port: int) -> dict[str, str]:
 
 def quick(port: int, **options: Any) -> RemoteOptions:
     """Few attempts, short waits."""
-    given = {"attempts": 2, "backoff_seconds": 0.01, "storage_options": endpoint(port)}
+    given: dict[str, Any] = {
+        "attempts": 2,
+        "backoff_seconds": 0.01,
+        "storage_options": endpoint(port),
+    }
     return RemoteOptions(**(given | options))
 
 

@@ -40,12 +40,15 @@ def write_shard(path: Path, numbers: range) -> ShardEntry:
         return writer.finish()
 
 
-def write_data_set(folder: Path, num_shards: int = 2, samples_each: int = 3) -> Path:
-    """A data set of small shards; returns its folder."""
+def write_data_set(
+    folder: Path, num_shards: int = 2, samples_each: int = 3, first: int = 0
+) -> Path:
+    """A data set of small shards, its clips numbered from `first`; returns its folder."""
     folder.mkdir(parents=True)
     entries = []
     for shard in range(num_shards):
-        numbers = range(shard * samples_each, (shard + 1) * samples_each)
+        start = first + shard * samples_each
+        numbers = range(start, start + samples_each)
         entries.append(write_shard(folder / f"shard-{shard:06d}.tar", numbers))
     Manifest(tuple(entries), {"made_by": "a test"}).write(folder)
     return folder
