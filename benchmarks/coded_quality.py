@@ -46,9 +46,12 @@ def fitted(path: Path, seconds: float, options: BuildOptions) -> list[Any]:
         for frame in container.decode(video_stream(container)):
             time_of_next = frame.pts * frame.time_base
             small = fitter.fit(frame)
-            while shown is not None and (2 * len(pictures) + 1) < 2 * time_of_next * options.fps:
+            while (
+                shown is not None
+                and (2 * len(pictures) + 1) < 2 * time_of_next * options.frame_rate
+            ):
                 pictures.append(shown)
-                if len(pictures) >= seconds * options.fps:
+                if len(pictures) >= seconds * options.frame_rate:
                     return pictures
             shown = small
     return pictures
@@ -65,7 +68,7 @@ def quality(pictures: list[Any], options: BuildOptions) -> Quality:
     with open_container(io.BytesIO(coded)) as container:
         decoded = list(container.decode(video_stream(container)))
     done = time.process_time()
-    seconds = len(pictures) / options.fps
+    seconds = float(len(pictures) / options.frame_rate)
     return Quality(
         codec=options.codec,
         profile=options.profile,

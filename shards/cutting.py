@@ -9,15 +9,16 @@ import bisect
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from operator import attrgetter
 from typing import Any
 
+from shards.clips import Span
 from shards.opening import Location
 from shards.options import BuildOptions, exact_seconds
-from shards.transcode import Span, Unit
+from shards.transcode import Unit
 
 WHOLE, TRAIN, HELD_OUT = "", "train", "val"
 
@@ -27,7 +28,8 @@ class PlannedSource:
     """A probed source that will be cut: times in seconds of its own clock.
 
     Clips are cut from [start_seconds, stop_seconds), and never after the source's end. frame_rate
-    is the source's own; scene_cuts, in order, are the times that no clip may cross.
+    is the source's own; scene_cuts, in order, are the times that no clip may cross; borders, where
+    pictures are copied, those at which one may begin or end.
     """
 
     number: int
@@ -38,12 +40,14 @@ class PlannedSource:
     origin: Fraction
     duration_seconds: Fraction
     frame_rate: Fraction
+    picture_size: tuple[int, int]
     has_audio: bool
     row: dict[str, Any] = field(default_factory=dict)
     start_seconds: Fraction = Fraction(0)
     stop_seconds: Fraction | None = None
     range_text: str = ""
     scene_cuts: tuple[Fraction, ...] = ()
+    borders: tuple[Fraction, ...] = ()
 
     @property
     def span(self) -> tuple[Fraction, Fraction]:
@@ -105,13 +109,26 @@ def clips_after_end(source: PlannedSource, options: BuildOptions) -> int:
     return asked - got
 
 
+def clips_cut_off(source: PlannedSource, options: BuildOptions) -> int:
+    """Where pictures are copied: how many clips' time there is between the last one and the end."""
+    if not source.borders:
+        return 0
+    missing = source.span[1] - max(source.borders[-1], source.span[0])
+    return max(0, int(missing / exact_seconds(options.clip_seconds)))
+
+
 def _cut_parts(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[list[Span], int]]:
     """Of each part: its clips, and how many rests are left out."""
-    options = options.for_source(source.frame_rate)
+    options = options.for_source(source.frame_rate, source.picture_size)
     found = {}
     for part, (start, stop) in ranges(source, options).items():
-        borders = [start, *(c for c in source.scene_cuts if start < c < stop), stop]
-        pieces = [_cut_stretch(a, b, options) for a, b in itertools.pairwise(borders)]
+        scenes = [start, *(c for c in source.scene_cuts if start < c < stop), stop]
+        pieces = [
+            _cut_at_borders(a, b, source.borders, options)
+            if options.copies
+            else _cut_stretch(a, b, options)
+            for a, b in itertools.pairwise(scenes)
+        ]
         found[part] = (
             [clip for clips, _ in pieces for clip in clips],
             sum(rest for _, rest in pieces),
@@ -119,8 +136,8 @@ def _cut_parts(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[
     return found
 
 
-def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tuple[list[Span], bool]:
-    """Clips from the start on, each as long as may be; and whether a rest is left.
+def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tuple[list[Span], int]:
+    """Clips from the start on, each as long as may be; and how many rests are left.
 
     A frame belongs to the stretch that the middle of its interval lies in, so a clip may end up to
     half a frame after its stretch does, and a declared length may miss the last frame's own time.
@@ -133,7 +150,28 @@ def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tupl
         clips.append(Span(start, start + taken / rate))
         start += taken / rate
         frames -= taken
-    return clips, frames > 0
+    return clips, int(frames > 0)
+
+
+def _cut_at_borders(
+    start: Fraction, stop: Fraction, borders: Sequence[Fraction], options: BuildOptions
+) -> tuple[list[Span], int]:
+    """As `_cut_stretch`, but clips begin and end at borders, from the first in the stretch on."""
+    half_a_frame = 1 / (2 * options.frame_rate)
+    shortest = options.fewest_frames / options.frame_rate - half_a_frame
+    here = bisect.bisect_left(borders, start)
+    last = bisect.bisect_right(borders, stop + half_a_frame) - 1
+    clips, rests = [], 0
+    while here < last:
+        longest = borders[here] + options.clip_length + half_a_frame
+        there = max(here + 1, min(last, bisect.bisect_right(borders, longest) - 1))
+        if borders[there] - borders[here] >= shortest:
+            clips.append(Span(borders[here], borders[there]))
+        else:
+            rests += 1
+        here = there
+    rests += here < len(borders) and stop - borders[here] > half_a_frame
+    return clips, rests
 
 
 def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:
@@ -167,6 +205,7 @@ def _unit(s: PlannedSource, part: str, first_clip: int, clips: tuple[Span, ...])
         version=s.version,
         origin=s.origin,
         frame_rate=s.frame_rate,
+        picture_size=s.picture_size,
         part=part,
         first_clip=first_clip,
         clips=clips,

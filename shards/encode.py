@@ -21,11 +21,23 @@ from shards.options import BuildOptions
 from shards.picture import CODED_MATRIX_NUMBER, CODED_RANGE_NUMBER
 
 
-class _Memory(io.BytesIO):
+class Memory(io.BytesIO):
     """A file in memory that outlives the muxer's close."""
 
     def close(self) -> None:
-        pass
+        """Keep what was written."""
+
+
+def open_mp4(file: Memory, movflags: str = "") -> Any:
+    """An mp4 to write into `file`: header first, no edit list, nothing of the clock or the host."""
+    # the muxer reads its own output once more, to move the header to the front
+    return av.open(
+        file,
+        mode="w",
+        format="mp4",
+        options={"movflags": f"+faststart{movflags}", "use_editlist": "0", "fflags": "+bitexact"},
+        io_open=lambda _url, _flags, _options: io.BytesIO(file.getvalue()),
+    )
 
 
 def _h264(options: BuildOptions) -> dict[str, str]:
@@ -74,15 +86,8 @@ class VideoEncoder:
     """Encodes the frames of one clip; `finish` gives the mp4's bytes."""
 
     def __init__(self, options: BuildOptions) -> None:
-        self._file = _Memory()
-        # the muxer reads its own output once more, to move the header to the front
-        self._container = av.open(
-            self._file,
-            mode="w",
-            format="mp4",
-            options={"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"},
-            io_open=lambda _url, _flags, _options: io.BytesIO(self._file.getvalue()),
-        )
+        self._file = Memory()
+        self._container = open_mp4(self._file)
         encoder, settings = encoder_of(options)
         stream: Any = self._container.add_stream(encoder, rate=options.frame_rate, options=settings)
         stream.width, stream.height, stream.pix_fmt = options.width, options.height, "yuv420p"
@@ -112,7 +117,7 @@ class VideoEncoder:
 
 def encode_flac(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
     """FLAC bytes of mono 16-bit samples [S]."""
-    file = _Memory()
+    file = Memory()
     with av.open(file, mode="w", format="flac", options={"fflags": "+bitexact"}) as container:
         stream: Any = container.add_stream("flac", rate=sample_rate_hz, layout="mono", format="s16")
         stream.codec_context.thread_count = 1

@@ -11,9 +11,10 @@ from typing import Any
 from shards.errors import BuildError
 
 SOURCE = "source"
+COPY = "copy"
 CUTS = ("fixed", "scenes", "ranges")
 CODECS = ("h264", "vp9")
-PROFILES = ("fast", "compact")
+PROFILES = ("fast", "compact", COPY)
 FITS = ("crop", "pad")
 SPLITS = ("time", "source")
 REQUIREMENTS = ("audio", "audible", "motion")
@@ -32,13 +33,17 @@ class BuildOptions:
     clip_seconds is rounded to whole frames. `cut` is "fixed": clips of that length, one after the
     other; "ranges": each range of a list (or whole source) is a clip; or "scenes": each scene is.
     Of those, what is longer than clip_seconds becomes clips of that length and a rest; what is
-    shorter is a clip if it lasts `min_clip_seconds` (by default 2, and at most clip_seconds).
+    shorter is a clip if it lasts `min_clip_seconds` (by default 2, and at most clip_seconds; where
+    pictures are copied, at most half of that).
     `fps` "source" keeps each source's own rate. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec` is "h264", or "vp9" for decoders that know no H.264 (DALI without a GPU).
     `require` drops clips without a sound track ("audio"), also with one that is silent ("audible"),
     and clips whose pictures hardly change ("motion"): see required.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
+    "copy" encodes no picture again: it takes sources that have the codec, size and rate asked for,
+    in clips of whole GOPs that are at most clip_seconds long; see copying.py. There, and only
+    there, `size` may be "source": each has its own.
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
     between the parts) or holds out whole sources (`split_by="source"`).
     """
@@ -47,7 +52,7 @@ class BuildOptions:
     clip_seconds: float = 10.0
     min_clip_seconds: float | None = None
     short_side: int = 128
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] | str | None = None
     fit: str = "crop"
     fps: float | Fraction | str = 30.0
     gop_seconds: float = 0.5
@@ -68,13 +73,24 @@ class BuildOptions:
         _must(0.5 <= longest <= 600, "clip_seconds", longest, "0.5–600")
         if self.min_clip_seconds is not None:
             shortest = self.min_clip_seconds
-            _must(self.rests, "min_clip_seconds", shortest, "only with cut scenes or ranges")
+            _must(
+                self.rests,
+                "min_clip_seconds",
+                shortest,
+                "none; cut is fixed",
+            )
             _must(0 < shortest <= longest, "min_clip_seconds", shortest, "above 0, to clip_seconds")
         rate_ok = self.fps == SOURCE if isinstance(self.fps, str) else 1 <= self.fps <= 240
         _must(rate_ok, "fps", self.fps, "1–240 frames a second, or source")
         _must(0 < self.gop_seconds <= 10, "gop_seconds", self.gop_seconds, "above 0, at most 10")
         _must(16 <= self.short_side <= 2160, "short_side", self.short_side, "16–2160 pixels")
-        if self.size is not None:
+        if isinstance(self.size, str):
+            ok = self.size == SOURCE and self.copies
+            _must(ok, "size", self.size, "width and height; or source, with profile copy")
+        elif self.copies and self.size is not None:
+            ok = all(2 <= s <= 8192 and s % 2 == 0 for s in self.size)
+            _must(ok, "size", self.size, "even width and height, 2–8192")
+        elif self.size is not None:
             ok = all(16 <= s <= 4096 and s % 16 == 0 for s in self.size)
             _must(ok, "size", self.size, "width and height multiples of 16, 16–4096")
         _must(self.codec in CODECS, "codec", self.codec, " or ".join(CODECS))
@@ -96,13 +112,19 @@ class BuildOptions:
 
     @cached_property
     def width(self) -> int:
-        """Coded width in pixels, the same for the whole data set."""
-        return self.size[0] if self.size else _round16(self.height * 16 / 9)
+        """Coded width in pixels, the same for the whole data set unless `size` is "source"."""
+        return self._exact_size[0] if self.size else _round16(self.height * 16 / 9)
 
     @cached_property
     def height(self) -> int:
         """Coded height in pixels."""
-        return self.size[1] if self.size else _round16(self.short_side)
+        return self._exact_size[1] if self.size else _round16(self.short_side)
+
+    @property
+    def _exact_size(self) -> tuple[int, int]:
+        if self.size is None or isinstance(self.size, str):
+            raise ValueError(f"size is {self.size!r}: ask for_source, each has its own")
+        return self.size
 
     @property
     def requires_audio(self) -> bool:
@@ -112,11 +134,25 @@ class BuildOptions:
     @property
     def rests(self) -> bool:
         """Whether clips may be shorter than clip_seconds."""
-        return self.cut != "fixed"
+        return self.cut != "fixed" or self.copies
 
-    def for_source(self, frame_rate: Fraction) -> "BuildOptions":
-        """These choices for a source of that rate: it stands where they say "source"."""
-        return replace(self, fps=frame_rate) if self.fps == SOURCE else self
+    @property
+    def copies(self) -> bool:
+        """Whether pictures are taken as they are coded."""
+        return self.profile == COPY
+
+    @property
+    def keeps_rate(self) -> bool:
+        """Whether each source keeps its own frame rate."""
+        return self.fps == SOURCE or isinstance(self.fps, Fraction)
+
+    def for_source(self, frame_rate: Fraction, size: tuple[int, int]) -> "BuildOptions":
+        """These choices for a source of that rate and size, which stand where they say "source"."""
+        return replace(
+            self,
+            fps=frame_rate if self.fps == SOURCE else self.fps,
+            size=size if self.size == SOURCE else self.size,
+        )
 
     @cached_property
     def frame_rate(self) -> Fraction:
@@ -140,7 +176,9 @@ class BuildOptions:
         """Whole frames in the shortest clip."""
         if not self.rests:
             return self.frames_per_clip
-        shortest = self.min_clip_seconds or min(2.0, self.clip_seconds)
+        # whole GOPs that fill a clip as far as they can fill more than half of it
+        usual = self.clip_seconds / 2 if self.copies else self.clip_seconds
+        shortest = self.min_clip_seconds or min(2.0, usual)
         return max(1, round(exact_seconds(shortest) * self.frame_rate))
 
     @cached_property

@@ -99,13 +99,13 @@ class PictureFitter:
             form.name,
             self._aspect,
             _RGB_MATRIX if form.is_rgb or form.has_palette else frame.colorspace,
-            frame.color_range == _FULL or form.name.startswith("yuvj"),
+            is_full_range(frame),
             turn or frame.rotation,
         )
         if kind != self._kind:
             # only here, because PyAV keeps a frame that was asked for side data until the next
             # garbage collection, which costs a tenth of a build in memory that is never reused
-            steps = _steps(kind, turn or _orientation(frame), self._options)
+            steps = _steps(kind, turn or orientation(frame), self._options)
             self._chain = _build_chain(kind, steps)
             self._kind, self.filters = kind, ",".join(steps)
         try:
@@ -115,7 +115,12 @@ class PictureFitter:
             raise SourceError("decode", "a picture cannot be scaled", f"{kind}: {error}") from error
 
 
-def _orientation(frame: Any) -> Turn:
+def is_full_range(frame: Any) -> bool:
+    """Whether a decoded frame's luma goes from 0 to 255."""
+    return bool(frame.color_range == _FULL or frame.format.name.startswith("yuvj"))
+
+
+def orientation(frame: Any) -> Turn:
     """Signs (a, b, c, d) of the display matrix; (1, 0, 0, 1) is upright."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None or data.buffer_size < 36:

@@ -8,12 +8,14 @@ from fractions import Fraction
 from typing import Any
 
 from shards import media
-from shards.cutting import PlannedSource, clip_counts, clips_after_end, tails
+from shards.copying import borders
+from shards.cutting import PlannedSource, clip_counts, clips_after_end, clips_cut_off, tails
 from shards.opening import Location, open_source
 from shards.options import BuildOptions
 from shards.pool import WorkerFailure
 from shards.scenes import scene_cuts
 from shards.sources import Source
+from shards.transcode import ENDS_EARLY
 
 TAIL = "a tail shorter than a clip"
 TOO_SHORT = "a scene or rest shorter than the shortest clip"
@@ -21,10 +23,14 @@ TOO_SHORT = "a scene or rest shorter than the shortest clip"
 
 @dataclass(frozen=True)
 class Found:
-    """What was found out about a source before it is cut: see `media.Probe` and `scene_cuts`."""
+    """What was found out about a source before it is cut.
+
+    scene_cuts: see scenes.py; borders: see copying.py; both only where they are needed.
+    """
 
     probe: media.Probe
     scene_cuts: tuple[Fraction, ...] = ()
+    borders: tuple[Fraction, ...] = ()
 
 
 def survey(source: Source, options: BuildOptions) -> Found:
@@ -36,13 +42,20 @@ def survey(source: Source, options: BuildOptions) -> Found:
     source.check()
     probe = media.probe(source.location)
     usable = probe.has_audio or not options.requires_audio
-    if options.cut != "scenes" or not usable:
+    if not usable or not (options.cut == "scenes" or options.copies):
         return Found(probe)
     stop = probe.duration_seconds
     if source.stop_seconds is not None:
         stop = min(stop, source.stop_seconds)
+    own = options.for_source(probe.frame_rate, (probe.width, probe.height))
+    allowed: tuple[Fraction, ...] = ()
+    cuts: tuple[Fraction, ...] = ()
     with open_source(source.location) as opened:
-        return Found(probe, scene_cuts(opened.file, probe.origin, source.start_seconds, stop))
+        if options.copies:
+            allowed = borders(opened.file, own)
+        if options.cut == "scenes":
+            cuts = scene_cuts(opened.file, probe.origin, source.start_seconds, stop)
+    return Found(probe, cuts, allowed)
 
 
 def plan_line(
@@ -59,8 +72,9 @@ def plan_line(
     probe = found.probe
     line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(probe).items()}
     line["row"] = dict(source.row)
-    if found.scene_cuts:
-        line["scene_cuts"] = [str(time) for time in found.scene_cuts]
+    for name in ("scene_cuts", "borders"):
+        if times := getattr(found, name):
+            line[name] = [str(time) for time in times]
     if source.range_text:
         line["range"] = [source.range_text, str(source.start_seconds)]
         line["range"] += [str(source.stop_seconds)] if source.stop_seconds is not None else []
@@ -73,7 +87,7 @@ def plan_line(
         detail = f"from {float(start):.3f} s; the source has {float(probe.duration_seconds):.3f} s"
         return line | {"skip": ["cut", "the range begins after the source's end", detail]}
     if not any(counts.values()):
-        exact = options.for_source(planned.frame_rate)
+        exact = options.for_source(planned.frame_rate, planned.picture_size)
         detail = f"{float(stop - start):.3f} s"
         detail += f" in {len(planned.scene_cuts) + 1} scenes" if options.cut == "scenes" else ""
         detail += f"; a clip is {float(exact.fewest_frames / exact.frame_rate):g} s"
@@ -82,6 +96,7 @@ def plan_line(
     left_out = {
         TOO_SHORT if options.rests else TAIL: tails(planned, options),
         "the range goes on after the source's end": clips_after_end(planned, options),
+        ENDS_EARLY: clips_cut_off(planned, options),
     }
     if any(left_out.values()):
         line["skipped_clips"] = {cause: n for cause, n in left_out.items() if n}
@@ -100,10 +115,12 @@ def planned_source(line: dict[str, Any]) -> PlannedSource:
         origin=Fraction(line["origin"]),
         duration_seconds=Fraction(line["duration_seconds"]),
         frame_rate=Fraction(line["frame_rate"]),
+        picture_size=(line["width"], line["height"]),
         has_audio=line["has_audio"],
         row=line["row"],
         start_seconds=Fraction(start),
         stop_seconds=Fraction(stop[0]) if stop else None,
         range_text=range_text,
         scene_cuts=tuple(Fraction(time) for time in line.get("scene_cuts", ())),
+        borders=tuple(Fraction(time) for time in line.get("borders", ())),
     )

@@ -21,7 +21,7 @@ MAX_NOTES = 20
 
 
 class Decoded(NamedTuple):
-    """One decoded frame, of pictures or of sound, and the time it starts."""
+    """One decoded frame, of pictures or of sound (or a packet of pictures), and when it starts."""
 
     is_video: bool
     frame: Any
@@ -31,12 +31,20 @@ class Decoded(NamedTuple):
 class SourceReader:
     """Reads [start, stop) seconds of a source, and a little more on both sides.
 
+    With `coded_pictures`, pictures are handed over as packets, in file order, and none is decoded.
+
     After `frames` has run: `damage` lists the time ranges in which a decoder met errors, `notes`
     says of which kind, `has_audio` whether there is a sound track.
     """
 
     def __init__(
-        self, file: BinaryIO, origin: Fraction, start: Fraction, stop: Fraction, with_audio: bool
+        self,
+        file: BinaryIO,
+        origin: Fraction,
+        start: Fraction,
+        stop: Fraction,
+        with_audio: bool,
+        coded_pictures: bool = False,
     ) -> None:
         self.damage: list[tuple[Fraction, Fraction]] = []
         self.notes: list[str] = []
@@ -44,7 +52,7 @@ class SourceReader:
         self.sample_aspect_ratio: Fraction | None = None
         self.frame_seconds = Fraction(1, 25)  # nominal time between pictures
         self._file, self._origin, self._start, self._stop = file, origin, start, stop
-        self._with_audio = with_audio
+        self._with_audio, self._coded_pictures = with_audio, coded_pictures
         self._broken_since: Fraction | None = None
 
     def frames(self) -> Iterator[Decoded]:
@@ -153,6 +161,9 @@ class SourceReader:
             self._note(f"reading stopped: {describe(error)}")
 
     def _decode(self, packet: Any, is_video: bool) -> list[Decoded]:
+        if is_video and self._coded_pictures:
+            has_picture = packet.size and packet.pts is not None
+            return [Decoded(True, packet, self._time(packet))] if has_picture else []
         try:
             frames = packet.decode()
         except av.FFmpegError as error:

@@ -2,28 +2,30 @@
 
 `transcode(unit, options)` is a pure function of the source's bytes and its arguments. It decodes
 picture and sound side by side, in one pass, and lays both on one clock: seconds since the source's
-first picture. Output frame n shows what is on screen at the middle of its interval, (n + ½) / fps;
-sound is placed by its own timestamps.
+first picture. Pictures are timed and encoded (clips.py), or copied (copying.py); sound is placed
+by its own timestamps.
 """
 
 import platform
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from shards.encode import VideoEncoder, encode_flac
+from shards.clips import ClipEncoder, ClipVideo, Span
+from shards.copying import ClipCopier
+from shards.encode import encode_flac
 from shards.errors import SourceError
 from shards.media import describe
 from shards.opening import Identity, Location, OpenSource, open_source
 from shards.options import BuildOptions
-from shards.picture import CODED_MATRIX, CODED_RANGE, PictureFitter
+from shards.picture import CODED_MATRIX, CODED_RANGE
 from shards.reader import SourceReader
-from shards.required import MotionMeter, is_silent
+from shards.required import is_silent
 from shards.sample import SampleInfo, key_from_source
 from shards.sound import SoundTimeline
 from shards.tracks import TrackTable, demux_tracks
@@ -38,13 +40,6 @@ NO_SOUND = "no sound in the clip"
 NO_AUDIO = "no audio stream"
 SILENT = "the sound is silent"
 STATIC = "the pictures hardly change"
-
-
-class Span(NamedTuple):
-    """A clip's range in seconds of the source's clock, stop excluded: whole frames long."""
-
-    start: Fraction
-    stop: Fraction
 
 
 @dataclass(frozen=True)
@@ -63,6 +58,7 @@ class Unit:
     version: str
     origin: Fraction
     frame_rate: Fraction
+    picture_size: tuple[int, int]
     part: str
     first_clip: int
     clips: tuple[Span, ...]
@@ -100,13 +96,24 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
     Raises:
         SourceError: the source cannot be read at all, or changed since it was planned.
     """
-    options = options.for_source(unit.frame_rate)
+    options = options.for_source(unit.frame_rate, unit.picture_size)
     with open_source(unit.location, remote) as source:
         _check_unchanged(source, unit, "since the build was planned")
         sha256 = _source_sha256(source, unit)
         start, stop = unit.clips[0].start, unit.clips[-1].stop
-        reader = SourceReader(source.file, unit.origin, start, stop, unit.has_audio)
-        pictures = _Pictures(unit, options, reader)
+        reader = SourceReader(
+            source.file,
+            unit.origin,
+            start,
+            stop,
+            with_audio=unit.has_audio,
+            coded_pictures=options.copies,
+        )
+        pictures: ClipEncoder | ClipCopier
+        if options.copies:
+            pictures = ClipCopier(unit.clips, options)
+        else:
+            pictures = ClipEncoder(unit.clips, options, reader)
         samples = _sample_ranges(unit, options)
         sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz)
         try:
@@ -121,78 +128,6 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
         sound.finish()
         _check_unchanged(source, unit, "while it was read")
     return _collect(unit, options, reader, pictures.clips, sound, samples, sha256)
-
-
-class ClipVideo(NamedTuple):
-    """The pictures of one clip, as an mp4; `is_static` is false where nobody asks."""
-
-    data: bytes
-    num_frames: int
-    is_static: bool
-
-
-class _Pictures:
-    """Turns decoded pictures into clips of a constant frame rate."""
-
-    def __init__(self, unit: Unit, options: BuildOptions, reader: SourceReader) -> None:
-        self.clips: list[ClipVideo] = []
-        self._options, self._reader = options, reader
-        self._rate = options.frame_rate
-        self._spans = unit.clips
-        self._clip, self._frame = 0, 0  # the output frame that comes next
-        self._fitter: PictureFitter | None = None
-        self._encoder: VideoEncoder | None = None
-        self._motion: MotionMeter | None = None
-        self._shown: Any = None  # the last picture, which is on screen until the next one's time
-        self._time = Fraction(0)
-        self._fitted: Any = None  # the same at the coded size, once it was needed
-
-    def show(self, frame: Any, time: Fraction) -> None:
-        """Take the picture that comes on screen at `time`; one from before the last is dropped."""
-        if self._shown is not None:
-            if time <= self._time:
-                return
-            self._encode_until(time)
-        self._shown, self._time, self._fitted = frame, time, None
-
-    def finish(self) -> None:
-        """Let the last picture stay for its own duration."""
-        if self._shown is not None:
-            duration = (self._shown.duration or 0) * self._shown.time_base
-            self._encode_until(self._time + (duration or self._reader.frame_seconds))
-
-    def _encode_until(self, time: Fraction) -> None:
-        """Encode the picture on screen for every output frame whose middle comes before `time`."""
-        while self._clip < len(self._spans):
-            start, stop = self._spans[self._clip]
-            middle = (time - start) * self._rate - Fraction(1, 2)
-            if self._frame >= middle:
-                return
-            num_frames = int((stop - start) * self._rate)
-            self._encode(num_frames)
-            if self._frame == num_frames:
-                self._finish_clip()
-
-    def _encode(self, num_frames: int) -> None:
-        if self._encoder is None:
-            self._encoder = VideoEncoder(self._options)
-            if "motion" in self._options.require:
-                self._motion = MotionMeter(num_frames, self._rate)
-        if self._fitter is None:
-            self._fitter = PictureFitter(self._options, self._reader.sample_aspect_ratio)
-        if self._fitted is None:
-            self._fitted = self._fitter.fit(self._shown)
-        self._encoder.push(self._fitted)
-        if self._motion is not None:
-            self._motion.see(self._fitted)
-        self._frame += 1
-
-    def _finish_clip(self) -> None:
-        assert self._encoder is not None
-        static = self._motion is not None and self._motion.is_static
-        self.clips.append(ClipVideo(self._encoder.finish(), self._frame, static))
-        self._encoder = None
-        self._clip, self._frame = self._clip + 1, 0
 
 
 def _sample_ranges(unit: Unit, options: BuildOptions) -> list[tuple[int, int]]:
@@ -219,7 +154,7 @@ def _collect(
         wave = sound.samples[first:stop] if heard else None
         if n >= len(clips):
             skipped[ENDS_EARLY] += 1
-        elif n in damaged:
+        elif n in damaged or clips[n].is_damaged:
             skipped[DAMAGED] += 1
         elif wave is None and options.requires_audio:
             skipped[NO_SOUND if reader.has_audio else NO_AUDIO] += 1
@@ -266,7 +201,7 @@ def _sample(
         color_range=CODED_RANGE,
         sample_rate_hz=options.sample_rate_hz if wave is not None else None,
         num_samples=len(wave) if wave is not None else None,
-        made_by=MADE_BY,
+        made_by=f"{MADE_BY}, pictures copied" if options.copies else MADE_BY,
         **unit.row,
     )
     members = {"mp4": video.data}

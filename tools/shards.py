@@ -39,14 +39,15 @@ def build(
     ] = None,
     short_side: Annotated[int, typer.Option(help="Height in pixels; width follows 16:9.")] = 128,
     size: Annotated[
-        str | None, typer.Option(help="Exact size WIDTHxHEIGHT, multiples of 16.")
+        str | None, typer.Option(help="WIDTHxHEIGHT, multiples of 16; or source, to copy each.")
     ] = None,
     fit: Annotated[str, typer.Option(help="crop (cover the size) or pad (show all).")] = "crop",
     fps: Annotated[str, typer.Option(help="Frames a second; or source: each its own.")] = "30",
     gop_seconds: Annotated[float, typer.Option(help="Time between keyframes.")] = 0.5,
     codec: Annotated[str, typer.Option(help="h264, or vp9 for DALI without a GPU.")] = "h264",
     profile: Annotated[
-        str, typer.Option(help="fast, or compact: fewer bytes, slower to make and read.")
+        str,
+        typer.Option(help="fast; compact: fewer bytes, slower; copy: no picture is encoded again."),
     ] = "fast",
     crf: Annotated[int, typer.Option(help="Quality: lower is better and larger.")] = 20,
     sample_rate: Annotated[int, typer.Option(help="Sound samples a second.")] = 24000,
@@ -176,9 +177,9 @@ def _engine(name: str, address: str | None, workers: int | None, time_limit: flo
     return LocalEngine(workers or len(os.sched_getaffinity(0)), time_limit)
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def _size(text: str | None) -> tuple[int, int] | str | None:
+    if text in (None, "source"):
+        return text
     width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit()):
         raise typer.BadParameter(f"--size is {text!r}; write it as WIDTHxHEIGHT, e.g. 224x128.")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shards import BuildError, BuildOptions
-from shards.encode import VideoEncoder
-from shards.options import CODECS, PROFILES
+from shards.encode import PROFILES, VideoEncoder
+from shards.options import CODECS
 from shards.tracks import demux_tracks
 
 

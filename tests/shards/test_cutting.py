@@ -30,6 +30,7 @@ def source(number: int, seconds: float | Fraction, name: str = "", **more: Any) 
         origin=Fraction(0),
         duration_seconds=Fraction(seconds),
         frame_rate=more.pop("frame_rate", Fraction(25)),
+        picture_size=(64, 48),
         has_audio=True,
         **more,
     )
@@ -142,7 +143,7 @@ def test_each_source_keeps_its_own_rate() -> None:
     for rate, length in ((Fraction(25), 2), (Fraction(30000, 1001), Fraction(60060, 30000))):
         film = source(1, 5, frame_rate=rate)
         assert clip_spans(film, options)[""] == [(0, length), (length, 2 * length)]
-    assert BuildOptions(fps=10).for_source(Fraction(25)).frame_rate == 10
+    assert BuildOptions(fps=10).for_source(Fraction(25), (64, 48)).frame_rate == 10
 
 
 def test_sources_are_held_out_whole_and_always_the_same_ones() -> None:
@@ -162,7 +163,7 @@ def test_options_check_themselves() -> None:
         ({"clip_seconds": 0.0}, "clip_seconds is 0.0; allowed: 0.5–600"),
         ({"clip_seconds": float("nan")}, "clip_seconds is nan"),
         ({"cut": "scene"}, "cut is 'scene'; allowed: fixed or scenes or ranges"),
-        ({"min_clip_seconds": 2.0}, "min_clip_seconds is 2.0; allowed: only with cut scenes or"),
+        ({"min_clip_seconds": 2.0}, "min_clip_seconds is 2.0; allowed: none; cut is fixed"),
         ({"cut": "scenes", "min_clip_seconds": 11.0}, "min_clip_seconds is 11.0; allowed: above 0"),
         ({"fps": "sorce"}, "fps is 'sorce'; allowed: 1–240 frames a second, or source"),
         ({"fps": 300.0}, "fps is 300.0; allowed: 1–240 frames a second, or source"),

@@ -76,6 +76,7 @@ def write_film(path: Path, moving: Sequence[bool], loud: Sequence[bool]) -> Path
     with av.open(str(path), "w") as out:
         video: Any = out.add_stream("libx264", rate=10, options={"preset": "veryfast", "g": "10"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.colorspace = video.codec_context.color_range = 1
         audio: Any = out.add_stream("flac", rate=24000, layout="mono", format="s16")
         for n in range(10 * len(moving)):
             moves = moving[n // 10]
@@ -115,8 +116,13 @@ def test_clips_without_what_is_required_are_counted(
     moving, loud = (True, False, False, True), (True, False, True, False)
     path = write_film(tmp_path / "film.mkv", moving, loud)
     options = BuildOptions(clip_seconds=1.0, fps=10, size=(64, 48), require=require)
-    summary = build([path], tmp_path / "out", options)
-    data_set = DataSet.open(tmp_path / "out")
-    found = [data_set.metadata(i)["start_seconds"] for i in range(len(data_set))]
-    assert found == kept
-    assert summary.skipped_clips == lost
+    copied = BuildOptions(
+        clip_seconds=1.0, fps="source", size="source", require=require, profile="copy"
+    )
+    for number, each in enumerate((options, copied)):
+        out = tmp_path / f"out {number}"
+        summary = build([path], out, each)
+        data_set = DataSet.open(out)
+        found = [data_set.metadata(i)["start_seconds"] for i in range(len(data_set))]
+        assert found == kept
+        assert summary.skipped_clips == lost

@@ -37,6 +37,7 @@ def planned(path: Path) -> PlannedSource:
         origin=found.origin,
         duration_seconds=found.duration_seconds,
         frame_rate=found.frame_rate,
+        picture_size=(found.width, found.height),
         has_audio=found.has_audio,
     )
 

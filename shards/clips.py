@@ -1,0 +1,105 @@
+"""The pictures of clips: what is on screen in the middle of each output frame, fitted and encoded.
+
+Output frame n of a clip shows what is on screen at the middle of its interval, (n + ½) / fps after
+the clip's start. So any source comes out at a constant rate, whatever times its pictures have.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from shards.encode import VideoEncoder
+from shards.options import BuildOptions
+from shards.picture import PictureFitter
+from shards.reader import SourceReader
+from shards.required import MotionMeter
+
+
+class Span(NamedTuple):
+    """A clip's range in seconds of the source's clock, stop excluded: whole frames long."""
+
+    start: Fraction
+    stop: Fraction
+
+
+class ClipVideo(NamedTuple):
+    """The pictures of one clip, as an mp4.
+
+    is_static: whether they hardly change; false where nobody asks. is_damaged: whether a decoder
+    that is given nothing else meets an error.
+    """
+
+    data: bytes
+    num_frames: int
+    is_static: bool
+    is_damaged: bool = False
+
+
+class ClipEncoder:
+    """Turns decoded pictures into clips of a constant frame rate; `clips` are the finished ones.
+
+    Args:
+        spans: the clips' ranges, in order.
+        options: their size, rate and codec.
+        reader: where the pictures come from; knows the shape of their pixels.
+    """
+
+    def __init__(self, spans: Sequence[Span], options: BuildOptions, reader: SourceReader) -> None:
+        self.clips: list[ClipVideo] = []
+        self._options, self._reader = options, reader
+        self._rate = options.frame_rate
+        self._spans = spans
+        self._clip, self._frame = 0, 0  # the output frame that comes next
+        self._fitter: PictureFitter | None = None
+        self._encoder: VideoEncoder | None = None
+        self._motion: MotionMeter | None = None
+        self._shown: Any = None  # the last picture, which is on screen until the next one's time
+        self._time = Fraction(0)
+        self._fitted: Any = None  # the same at the coded size, once it was needed
+
+    def show(self, frame: Any, time: Fraction) -> None:
+        """Take the picture that comes on screen at `time`; one from before the last is dropped."""
+        if self._shown is not None:
+            if time <= self._time:
+                return
+            self._encode_until(time)
+        self._shown, self._time, self._fitted = frame, time, None
+
+    def finish(self) -> None:
+        """Let the last picture stay for its own duration."""
+        if self._shown is not None:
+            duration = (self._shown.duration or 0) * self._shown.time_base
+            self._encode_until(self._time + (duration or self._reader.frame_seconds))
+
+    def _encode_until(self, time: Fraction) -> None:
+        """Encode the picture on screen for every output frame whose middle comes before `time`."""
+        while self._clip < len(self._spans):
+            start, stop = self._spans[self._clip]
+            middle = (time - start) * self._rate - Fraction(1, 2)
+            if self._frame >= middle:
+                return
+            num_frames = int((stop - start) * self._rate)
+            self._encode(num_frames)
+            if self._frame == num_frames:
+                self._finish_clip()
+
+    def _encode(self, num_frames: int) -> None:
+        if self._encoder is None:
+            self._encoder = VideoEncoder(self._options)
+            if "motion" in self._options.require:
+                self._motion = MotionMeter(num_frames, self._rate)
+        if self._fitter is None:
+            self._fitter = PictureFitter(self._options, self._reader.sample_aspect_ratio)
+        if self._fitted is None:
+            self._fitted = self._fitter.fit(self._shown)
+        self._encoder.push(self._fitted)
+        if self._motion is not None:
+            self._motion.see(self._fitted)
+        self._frame += 1
+
+    def _finish_clip(self) -> None:
+        assert self._encoder is not None
+        static = self._motion is not None and self._motion.is_static
+        self.clips.append(ClipVideo(self._encoder.finish(), self._frame, static))
+        self._encoder = None
+        self._clip, self._frame = self._clip + 1, 0
