@@ -44,6 +44,7 @@ from pipelines.recycle import Recycler
 __all__ = ["DeviceOptions", "DeviceTransform"]
 
 #: Pixels of one pass, in bytes of planes: small passes stay in a CPU's cache, big ones fill a GPU.
+_KEYS_NAMED = 64  # in a message
 _BYTES_A_PASS = {"cpu": 2 << 20, "cuda": 512 << 20}
 
 
@@ -126,7 +127,20 @@ class DeviceTransform:
         Raises:
             ValueError: the raw batch lacks what a modality of the plan needs, or its sample rate
                 is not the spectrogram's.
+            Exception: whatever a step raised, with the batch's samples named in a note.
         """
+        try:
+            return self._batch(raw)
+        except Exception as error:
+            keys = list(dict.fromkeys(raw.keys))
+            more = f" and {len(keys) - _KEYS_NAMED} more" if len(keys) > _KEYS_NAMED else ""
+            error.add_note(
+                f"This happened in epoch {raw.epoch} step {raw.step}, to one of the samples "
+                f"{', '.join(map(repr, keys[:_KEYS_NAMED]))}{more}."
+            )
+            raise
+
+    def _batch(self, raw: RawBatch) -> Batch:
         epoch = np.full(len(raw), raw.epoch) if raw.data_epoch is None else raw.data_epoch.numpy()
         versions = [
             _Version(self.seed, epoch, raw.sample.numpy(), raw.shift.numpy(), reversal, g)

@@ -6,10 +6,11 @@ the end of every epoch delivered + skipped = total.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Account", "Ledger", "SkipError", "TooManySkipsError"]
+__all__ = ["Account", "Ledger", "SkipError", "TooManySkipsError", "count_skips"]
 
 
 class SkipError(Exception):
@@ -57,8 +58,8 @@ class Ledger:
 
     Attributes:
         path: a file of JSON lines that is appended to (one line a skip: shard, key, stage, cause,
-            epoch, step); None keeps counts only. After a resume the steps that are run again may
-            be there twice.
+            epoch, step); None keeps counts only. Steps that are run again after a resume are
+            there twice; `count_skips` counts them once.
         most_share: the share of samples that may be skipped, judged from `floor` samples on.
         floor: below this many samples only `most_in_a_row` is judged.
         most_in_a_row: a run of skips this long means that something other than samples is broken.
@@ -116,3 +117,13 @@ class Ledger:
     def summary(self) -> dict[str, object]:
         """Counts for a log or a report."""
         return {**asdict(self.seen), "causes": dict(self.causes)}
+
+
+def count_skips(path: Path) -> int:
+    """How many samples a ledger file names; what a resumed run skipped again counts once."""
+    found = set()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError, KeyError, TypeError):  # a killed run may leave half a line
+            entry = json.loads(line)
+            found.add((entry["epoch"], entry["step"], entry["shard"], entry["key"]))
+    return len(found)

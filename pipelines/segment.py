@@ -306,7 +306,7 @@ class SegmentReader:
                 sample,
                 "index",
                 f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
-                f"{self.color_matrix} {self.color_range}",
+                f"{self.color_matrix} {self.color_range}; `gdt shards build` brings all to one",
             )
 
 

@@ -148,17 +148,23 @@ class Stream:
     @property
     def left_out(self) -> int:
         """Samples of an epoch that do not fill a last batch; other ones in every epoch."""
+        if isinstance(self.dataset, Mixture):
+            return 0  # whose epochs are whole batches
         return len(self.dataset) - len(self) * self.options.batch_size
 
     def __iter__(self) -> Iterator[RawBatch]:
         """The batches from the current position to the end of its epoch.
 
+        A batch of which nothing is left is passed over; with several ranks it stops the run.
+
         Raises:
-            TooManySkipsError: see `Ledger`; or a batch of which nothing is left.
+            TooManySkipsError: see `Ledger`; or nothing is left of this rank's share of a batch.
         """
         epoch = self.epoch
         while self.epoch == epoch:
-            yield self._next()
+            batch = self._next()
+            if len(batch):
+                yield batch
 
     def seek(self, epoch: int, step: int) -> None:
         """Go to a step; what was decoded ahead is dropped. Takes the same time for every step.
@@ -256,10 +262,12 @@ class Stream:
                 self.ledger.deliver(self.account)
             else:
                 self.ledger.skip(self.account, outcome, epoch=self.epoch, step=self.step)
-        if not len(delivery.batch):
+        if not len(delivery.batch) and self.num_ranks > 1:
             raise TooManySkipsError(
-                f"every sample of epoch {self.epoch} step {self.step} was skipped, the last one as "
-                f"{delivery.outcomes[-1]}"
+                f"every sample that rank {self.rank} has in epoch {self.epoch} step {self.step} "
+                f"was skipped ({len(delivery.outcomes)}, the last one as {delivery.outcomes[-1]}), "
+                "and the other ranks cannot take this step without it: make data.batch_size "
+                "greater, or train on fewer ranks"
             ) from delivery.outcomes[-1]
 
     def _end_epoch(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch import Tensor
 
 from tools.losses import LossFile
 from tools.run_folder import RunError, RunFolder
@@ -85,16 +86,28 @@ class SaveCheckpoints(Callback):
         self.losses = losses
         self.every_steps = every_steps
         self.num_steps = num_steps
+        self._unsaved: Tensor | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time; the losses of the steps it stands for reach the disk first."""
         step = trainer.global_step
+        self._unsaved = outputs["loss"].detach()
         if step % self.every_steps == 0 or step == self.num_steps:
-            loss = trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
-            if not math.isfinite(float(loss)):
-                return  # weights of a run that diverged must not replace the last good ones
-            if trainer.is_global_zero:
-                self.losses.flush_to_disk()
-            trainer.save_checkpoint(self.folder.checkpoint)
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last step of a run that has fewer, as every sample of some steps was skipped."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if self._unsaved is None:
+            return
+        loss = trainer.strategy.reduce(self._unsaved, reduce_op="mean")
+        self._unsaved = None
+        if not math.isfinite(float(loss)):
+            return  # weights of a run that diverged must not replace the last good ones
+        if trainer.is_global_zero:
+            self.losses.flush_to_disk()
+        trainer.save_checkpoint(self.folder.checkpoint)

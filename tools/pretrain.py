@@ -38,6 +38,7 @@ def pretrain(
     if is_first:
         folder.claim(settings, resume=resume)
 
+    from pipelines.faults import count_skips
     from tools.training import fit  # the heaviest import, after all that can be refused quickly
 
     if is_first:
@@ -57,8 +58,7 @@ def pretrain(
         ):
             console.print(f"{name:<11} {path}", soft_wrap=True)
         if folder.ledger.exists():
-            num_skips = len(folder.ledger.read_text(encoding="utf-8").splitlines())
-            console.print(f"{num_skips} skips    {folder.ledger}", soft_wrap=True)
+            console.print(f"{count_skips(folder.ledger)} skips    {folder.ledger}", soft_wrap=True)
 
 
 def is_first_rank(environment: Mapping[str, str]) -> bool:

@@ -58,6 +58,11 @@ class TrainingProgress(Callback):
         self._console.print(
             f"decoder {name}: {reason}", soft_wrap=True, markup=False, highlight=False
         )
+        if stream.left_out:
+            self._console.print(
+                f"{stream.left_out} samples do not fill a last batch: other ones in every epoch",
+                soft_wrap=True,
+            )
         if trainer.global_step:
             self._console.print(f"resumed after step {trainer.global_step}")
         self._first_step = trainer.global_step

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.faults import Account, Ledger, SkipError, TooManySkipsError
+from pipelines.faults import Account, Ledger, SkipError, TooManySkipsError, count_skips
 
 
 def a_skip(key: str = "k") -> SkipError:
@@ -36,6 +36,17 @@ def test_skips_are_counted_and_written_down(tmp_path: Path) -> None:
             "cause": "no frame 7 of 30",
         }
     ]
+
+
+def test_a_skip_that_a_resumed_run_meets_again_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    for steps in ((1, 2, 3), (2, 3, 4)):
+        for step in steps:
+            Ledger(path).skip(Account(), a_skip(f"k{step}"), epoch=0, step=step)
+    Ledger(path).skip(Account(), a_skip("k1"), epoch=1, step=1)
+    with path.open("a") as file:
+        file.write('{"epoch": 1, "st')
+    assert count_skips(path) == 5
 
 
 def test_one_percent_is_enough_from_the_floor_on() -> None:

@@ -270,8 +270,29 @@ def test_too_many_skips_stop_the_run(damaged: DataSet) -> None:
     stream = stream_of(damaged, ledger=Ledger(floor=10))
     with pytest.raises(TooManySkipsError, match=r"of \d+ samples were skipped.*checksum"):
         list(stream)
-    with pytest.raises(TooManySkipsError, match="every sample of epoch 0 step"):
-        list(stream_of(damaged, batch_size=1))
+
+
+def test_a_batch_of_which_nothing_is_left_is_passed_over(damaged: DataSet) -> None:
+    stream = stream_of(damaged, batch_size=1)
+    steps = {batch.step: batch.sample.tolist() for batch in stream}
+    order = Order(3, 30).samples(0, np.arange(30)).tolist()
+    assert steps == {n: [s, s] for n, s in enumerate(order) if s not in (4, 11)}
+    assert stream.finished_epoch is not None
+    assert (stream.finished_epoch.delivered, stream.finished_epoch.skipped) == (28, 2)
+    last = stream_of(damaged, batch_size=1)
+    last.seek(0, order.index(4))
+    assert next(iter(last)).step == order.index(4) + 1
+    last.close()
+
+
+def test_of_several_ranks_one_that_has_nothing_stops_the_run(damaged: DataSet) -> None:
+    place = Order(3, 30).samples(0, np.arange(30)).tolist().index(4)
+    stream = stream_of(damaged, batch_size=2, rank=place % 2, num_ranks=2)
+    stream.seek(0, place // 2)
+    with pytest.raises(
+        TooManySkipsError, match=r"rank \d has in epoch 0 .*data.batch_size greater"
+    ):
+        next(iter(stream))
 
 
 def test_a_bug_fails_at_once_and_names_the_sample(

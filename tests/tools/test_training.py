@@ -1,12 +1,17 @@
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pipelines.faults import count_skips
+from pipelines.order import Order
 from pipelines.overlap import Overlap
 from pipelines.stream import StateError
+from shards import DataSet
 from tools.checkpoints import AtomicCheckpointIO, load_checkpoint
 from tools.config import load_config
 from tools.losses import read_losses
@@ -114,6 +119,25 @@ def test_a_run_over_mixed_data_sets(tiny_config: Path, tiny_shards: Path, tmp_pa
     changed = ("trainer.epochs=1", "data.mix.a.weight=2")
     with pytest.raises(RunError, match=r"data\.mix\.a\.weight: 2\.0, was 3\.0"):
         train(config, tmp_path / "run", *changed, resume=True)
+
+
+def test_a_run_whose_last_steps_have_no_good_sample_ends_with_a_checkpoint(
+    tiny_config: Path, tiny_shards: Path, tmp_path: Path
+) -> None:
+    """Two samples a step, and both of the last step's are damaged."""
+    shards = tmp_path / "damaged"
+    shutil.copytree(tiny_shards, shards)
+    for number in Order(3, 14).samples(0, np.array([12, 13])).tolist():
+        sample = DataSet.open(shards).sample(number)
+        member = sample.members["flac"]
+        with (shards / sample.shard).open("r+b") as file:
+            file.seek(member.offset + member.size // 2)
+            file.write(bytes(member.size // 2))
+    short = (f"data.shards={shards}", "data.batch_size=2", "trainer.epochs=1")
+    train(tiny_config, tmp_path / "run", *short, "trainer.checkpoint_every_steps=100")
+    assert [row.step for row in read_losses(tmp_path / "run")] == list(range(6))
+    assert load_run(tmp_path / "run").step == 6
+    assert count_skips(RunFolder(tmp_path / "run").ledger) == 2
 
 
 def test_the_generator_is_seeded_by_run_step_and_rank() -> None:
