@@ -1,7 +1,7 @@
 """A data set's files in a folder of this machine; remote.py is the same for a URL."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +9,8 @@ from shards.errors import IndexFormatError, ShardError
 from shards.index import IndexedSample, ShardIndex
 from shards.manifest import Manifest, read_manifest
 from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
+
+CHUNK_BYTES = 8 << 20  # of a tar that is read from front to back
 
 
 class OpenShard(Protocol):
@@ -115,3 +117,22 @@ class Folder:
             IndexFormatError: its index is damaged, or another.
         """
         return ShardFile(self.location, entry, verify_index)
+
+    def check_size(self, entry: ShardEntry) -> None:
+        """See that a shard's tar has the size it was written with.
+
+        Raises:
+            ShardError: it has not, or is not there.
+        """
+        try:
+            size = (self.location / entry.name).stat().st_size
+        except FileNotFoundError as error:
+            raise ShardError(f"{Path(entry.name).name} is missing") from error
+        if size != entry.size:
+            raise ShardError(f"{size} bytes instead of {entry.size}: cut short or replaced")
+
+    def chunks(self, entry: ShardEntry) -> Iterator[bytes]:
+        """The bytes of a shard's tar, front to back."""
+        with (self.location / entry.name).open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk

@@ -20,6 +20,7 @@ import numpy as np
 
 from shards.cache import FileCache, RangeCache
 from shards.errors import ChecksumError, IndexFormatError, RemoteError
+from shards.folder import CHUNK_BYTES
 from shards.index import IndexedSample, ShardIndex
 from shards.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from shards.ranges import Piece, assemble, joined, missing
@@ -100,6 +101,26 @@ class RemoteStore:
             f"{public(url)} left the cache {path.parent} as soon as it was kept there: raise "
             "index_cache_bytes."
         )
+
+    def check_size(self, entry: ShardEntry) -> None:
+        """See that a shard's tar is there, of the size it was written with; one byte is fetched.
+
+        Raises:
+            RemoteError: it is not.
+        """
+        file = RemoteFile(self.file_url(entry.name), entry.size)
+        self._transfer.fetch(file, [(max(0, entry.size - 1), entry.size)])
+
+    def chunks(self, entry: ShardEntry) -> Iterator[bytes]:
+        """The bytes of a shard's tar, front to back, one range after the other.
+
+        Raises:
+            RemoteError: they cannot be had.
+        """
+        file = RemoteFile(self.file_url(entry.name), entry.size)
+        for start in range(0, entry.size, CHUNK_BYTES):
+            stop = min(entry.size, start + CHUNK_BYTES)
+            yield self._transfer.fetch(file, [(start, stop)])[0].data
 
     def file_url(self, name: str) -> str:
         """Of one of its files; only in http URLs are characters escaped."""

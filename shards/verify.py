@@ -1,13 +1,15 @@
 """Verify a data set: every byte of every shard against what was recorded when it was written.
 
 The manifest holds a SHA-256 of each tar and index, so no changed byte goes unseen; the checksums of
-members and packets then say what is damaged. Reads in order, at the speed of the disk.
+members and packets then say what is damaged. Reads in order, at the speed of disk or network.
 """
 
+import contextlib
 import hashlib
 import tarfile
+import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +17,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import IndexFormatError
+from shards.errors import RemoteError, ShardError
+from shards.folder import Folder
 from shards.index import IndexedSample, ShardIndex
-from shards.manifest import read_manifest
-from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256
+from shards.manifest import Manifest
+from shards.remote import RemoteStore
+from shards.transfer import RemoteOptions, folder_or_url
+from shards.writer import ShardEntry, file_sha256
+
+PARTS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -44,78 +51,114 @@ class Verification:
 
 
 def verify(
-    folder: Path,
+    data_set: Path | str,
     *,
     quick: bool = False,
     num_threads: int = 1,
+    remote: RemoteOptions | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Verification:
-    """Verify the data set in `folder`.
+    """Verify a data set.
 
     Args:
-        folder: the data set, or a build's target with train and val in it.
+        data_set: its folder or URL, or that of a build's target with train and val in it.
         quick: sizes, indexes and the number of keys only; the tars are not read.
         num_threads: shards verified at a time.
+        remote: connections, attempts and cache, for a URL.
         progress: called with bytes done and bytes to do.
 
     Raises:
         IndexFormatError: there is no data set, or its manifest is damaged.
+        RemoteError: its manifest cannot be had.
     """
     result = Verification()
-    work = [(data_set, entry) for data_set in _data_sets(folder) for entry in _entries(data_set)]
+    files = open_data_sets(data_set, remote)
+    work = [(place, entry) for place, manifest in files for entry in manifest.shards]
     total = sum(entry.size for _, entry in work)
-    keys: dict[Path, list[npt.NDArray[np.uint64]]] = {}
+    keys: dict[str, list[npt.NDArray[np.uint64]]] = {}
     with ThreadPoolExecutor(max_workers=num_threads) as pool:
-        for (data_set, entry), (problems, hashes) in zip(
+        for (place, entry), (problems, hashes) in zip(
             work, pool.map(lambda item: _verify_shard(item[0], item[1], quick), work), strict=True
         ):
             result.problems += problems
             result.shards += 1
             result.samples += len(hashes)
             result.bytes_read += 0 if quick else entry.size
-            keys.setdefault(data_set, []).append(hashes)
+            keys.setdefault(f"{place.location}", []).append(hashes)
             progress(result.bytes_read, total)
-    for data_set, parts in keys.items():
+    for location, parts in keys.items():
         found = np.concatenate(parts)
         if len(np.unique(found)) < len(found):
-            result.problems.append(Problem(str(data_set), "a key is used more than once"))
+            result.problems.append(Problem(location, "a key is used more than once"))
     return result
 
 
-def _data_sets(folder: Path) -> list[Path]:
-    parts = [folder / part for part in ("train", "val") if (folder / part).is_dir()]
-    return parts or [folder]
-
-
-def _entries(data_set: Path) -> tuple[ShardEntry, ...]:
-    return read_manifest(data_set).shards
+def open_data_sets(
+    given: Path | str, remote: RemoteOptions | None = None
+) -> list[tuple[Folder | RemoteStore, Manifest]]:
+    """The data set here, or those in train and val, each with its manifest."""
+    place = folder_or_url(given)
+    if isinstance(place, Path):
+        parts = [place / part for part in PARTS if (place / part).is_dir()]
+        return [(store, store.manifest()) for store in map(Folder, parts or [place])]
+    options = remote or RemoteOptions()
+    whole = RemoteStore(place, options)
+    try:
+        return [(whole, whole.manifest())]
+    except RemoteError as error:
+        found: list[tuple[Folder | RemoteStore, Manifest]] = []
+        for part in PARTS:
+            store = RemoteStore(f"{place.rstrip('/')}/{part}", options)
+            with contextlib.suppress(RemoteError):
+                found.append((store, store.manifest()))
+        if not found:
+            raise error
+        return found
 
 
 def _verify_shard(
-    folder: Path, entry: ShardEntry, quick: bool
+    place: Folder | RemoteStore, entry: ShardEntry, quick: bool
 ) -> tuple[list[Problem], npt.NDArray[np.uint64]]:
     """The problems of one shard, and a 64-bit hash of each of its keys."""
-    path, index_path = folder / entry.name, folder / (entry.name + INDEX_SUFFIX)
     none = np.zeros(0, np.uint64)
     try:
-        if path.stat().st_size != entry.size:
-            what = f"{path.stat().st_size} bytes instead of {entry.size}: cut short or replaced"
-            return [Problem(entry.name, what)], none
-        if file_sha256(index_path) != entry.index_sha256:
-            return [Problem(entry.name, "its index is not the one that was written")], none
-        index = ShardIndex(index_path)
-    except FileNotFoundError as error:
-        return [Problem(entry.name, f"{Path(str(error.filename)).name} is missing")], none
-    except IndexFormatError as error:
+        place.check_size(entry)
+        index = place.shard(entry, True).index
+    except ShardError as error:
         return [Problem(entry.name, str(error))], none
     problems = []
     if len(index) != entry.num_samples:
         what = f"{len(index)} samples in the index, {entry.num_samples} in the manifest"
         problems.append(Problem(entry.name, what))
-    if not quick and file_sha256(path) != entry.sha256:
-        damage = list(_find_damage(path, index))
-        problems += damage or [Problem(entry.name, "bytes between the members were changed")]
+    try:
+        if not quick and _sha256(place.chunks(entry)) != entry.sha256:
+            problems += _damage(place, entry, index)
+    except ShardError as error:
+        problems.append(Problem(entry.name, str(error)))
     return problems, key_hashes(index)
+
+
+def _sha256(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _damage(place: Folder | RemoteStore, entry: ShardEntry, index: ShardIndex) -> list[Problem]:
+    """What is wrong in a shard whose bytes have changed; nothing, if only their transfer failed."""
+    if isinstance(place, Folder):
+        found = list(find_damage(place.location / entry.name, entry.name, index))
+    else:
+        with tempfile.NamedTemporaryFile(prefix="gdt-verify-") as copy:
+            for chunk in place.chunks(entry):
+                copy.write(chunk)
+            copy.flush()
+            path = Path(copy.name)
+            if file_sha256(path) == entry.sha256:
+                return []
+            found = list(find_damage(path, entry.name, index))
+    return found or [Problem(entry.name, "bytes between the members were changed")]
 
 
 def key_hashes(index: ShardIndex) -> npt.NDArray[np.uint64]:
@@ -124,9 +167,8 @@ def key_hashes(index: ShardIndex) -> npt.NDArray[np.uint64]:
     return np.frombuffer(b"".join(d.digest() for d in digests), np.uint64)
 
 
-def _find_damage(path: Path, index: ShardIndex) -> Iterator[Problem]:
-    """What exactly is wrong in a shard whose bytes have changed."""
-    shard = path.name
+def find_damage(path: Path, shard: str, index: ShardIndex) -> Iterator[Problem]:
+    """What exactly is wrong in a tar (a shard of this name), as far as its index tells."""
     with path.open("rb") as file:
         for i in range(len(index)):
             sample = index.sample(i)

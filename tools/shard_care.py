@@ -12,7 +12,9 @@ PROBLEMS_FOUND = 1
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A data set, or a folder with train and val.")],
+    data_set: Annotated[
+        str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
+    ],
     quick: Annotated[
         bool, typer.Option("--quick", help="Sizes and indexes only; the tars are not read.")
     ] = False,
@@ -22,13 +24,14 @@ def verify(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+    from shards.transfer import public
     from shards.verify import verify as verify_shards
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("verifying", total=None)
         found = verify_shards(
-            folder,
+            data_set,
             quick=quick,
             num_threads=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -36,9 +39,9 @@ def verify(
     what = "sizes and indexes" if quick else f"all {found.bytes_read} bytes"
     counted = f"{found.shards} shards, {found.samples} samples"
     if not found.problems:
-        typer.echo(f"{folder}: {counted}, {what} as they were written")
+        typer.echo(f"{public(data_set)}: {counted}, {what} as they were written")
         return
-    typer.echo(f"{folder}: {len(found.problems)} problems in {counted}:", err=True)
+    typer.echo(f"{public(data_set)}: {len(found.problems)} problems in {counted}:", err=True)
     for problem in found.problems[:20]:
         typer.echo(f"  {problem}", err=True)
     if len(found.problems) > 20:

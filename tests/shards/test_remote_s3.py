@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.made_up_shards import write_made_up_shards
 from shards import DataSet, RemoteError, RemoteOptions
-from tests.shards.s3_server import endpoint, file_system, s3_server
+from shards.verify import verify
+from tests.shards.s3_server import endpoint, file_system, quick, s3_server
 
 pytest.importorskip("moto", reason="moto[server] speaks S3 here")
 pytest.importorskip("s3fs")
@@ -86,6 +87,28 @@ def test_what_is_not_there_is_asked_for_once(port: int, tmp_path: Path) -> None:
                 cache_folder=str(tmp_path),
             ),
         )
+
+
+def test_what_lies_on_s3_is_verified_there(local: DataSet, port: int, tmp_path: Path) -> None:
+    fs = file_system(port)
+    remote = quick(port, cache_folder=str(tmp_path))
+    found = verify("s3://shards/sets", num_threads=2, remote=remote)  # holds train alone
+    assert (found.shards, found.samples, found.problems) == (2, 4, [])
+    assert found.bytes_read == sum(s.size for s in local.manifest.shards)
+    name = "shards/sets/train/shard-000001.tar"
+    whole = (Path(local.path) / "shard-000001.tar").read_bytes()
+    sample = local.sample(3)
+    at = sample.members["json"].offset
+    fs.pipe_file(name, whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    try:
+        (problem,) = verify("s3://shards/sets/train", remote=remote).problems
+        assert str(problem) == f"shard-000001.tar, sample {sample.key}: .json is damaged"
+        assert verify("s3://shards/sets/train", quick=True, remote=remote).problems == []
+        fs.pipe_file(name, whole[:-1])
+        (problem,) = verify("s3://shards/sets/train", quick=True, remote=remote).problems
+        assert "bytes, the manifest says" in str(problem)
+    finally:
+        fs.pipe_file(name, whole)
 
 
 def test_a_shard_cut_short_is_refused(local: DataSet, port: int, tmp_path: Path) -> None:

@@ -68,13 +68,12 @@ def test_missing_short_and_foreign_files_are_named_even_quickly(folder: Path) ->
     index.write_bytes((folder / "shard-000000.tar.index").read_bytes())
     first, second = problems(folder, quick=True)
     assert "cut short or replaced" in first
-    assert second == "shard-000001.tar: its index is not the one that was written"
+    assert "shard-000001.tar.index is not the one that the manifest lists" in second
     tar.unlink()
     index.unlink()
-    assert problems(folder) == [
-        "shard-000000.tar: shard-000000.tar is missing",
-        "shard-000001.tar: shard-000001.tar.index is missing",
-    ]
+    first, second = problems(folder)
+    assert first == "shard-000000.tar: shard-000000.tar is missing"
+    assert "shard-000001.tar.index is in the manifest of" in second
 
 
 def test_a_key_used_in_two_shards_is_found(tmp_path: Path) -> None:
