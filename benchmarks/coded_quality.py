@@ -14,14 +14,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import av.filter
 from rich.table import Table
 
 from shards import BuildOptions
 from shards.encode import VideoEncoder
+from shards.encoders import ENCODERS
 from shards.media import open_container, video_stream
-from shards.options import CODECS, PROFILES
-from shards.picture import PictureFitter
+from shards.options import CODECS
+from shards.picture import PictureFitter, coded_color
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Quality:
 
 def fitted(path: Path, seconds: float, options: BuildOptions) -> list[Any]:
     """The pictures of a clip as the encoder is given them: those on screen at (n + ½) / fps."""
-    fitter = PictureFitter(options, None)
+    fitter = PictureFitter(options, None, coded_color(options.codec))
     pictures: list[Any] = []
     with path.open("rb") as file, open_container(file) as container:
         shown = None
@@ -88,18 +90,18 @@ def _compare(name: str, decoded: list[Any], pictures: list[Any]) -> float:
     """The mean over the frames of what one of FFmpeg's comparing filters says of each."""
     width, height = pictures[0].width, pictures[0].height
     graph = av.filter.Graph()
-    form = f"video_size={width}x{height}:time_base=1/1000:pixel_aspect=1/1:pix_fmt="
-    inputs = [graph.add("buffer", form + f) for f in (decoded[0].format.name, "yuv420p")]
-    even = graph.add("format", "yuv420p")
+    form = f"video_size={width}x{height}:time_base=1/1000:pixel_aspect=1/1:pix_fmt=yuv420p"
+    inputs = [graph.add("buffer", form) for _ in range(2)]
     compare, out = graph.add(name), graph.add("buffersink")
-    inputs[0].link_to(even)
-    even.link_to(compare, 0, 0)
-    inputs[1].link_to(compare, 0, 1)
+    for place, node in enumerate(inputs):
+        node.link_to(compare, 0, place)
     compare.link_to(out)
     graph.configure()
     values = []
     for number, pair in enumerate(zip(decoded, pictures, strict=True)):
-        for node, frame in zip(inputs, pair, strict=True):
+        for node, coded in zip(inputs, pair, strict=True):
+            # the bytes as they are: a filter would bring full range to limited
+            frame = av.VideoFrame.from_ndarray(coded.to_ndarray(), "yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 1000)
             node.push(frame)
         values.append(float(graph.vpull().metadata[_RESULT[name]]))
@@ -113,7 +115,7 @@ def quality_table(path: Path, seconds: float) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right" if "/" in heading or "S" in heading else "left")
     for codec in CODECS:
-        for profile in PROFILES:
+        for profile in ENCODERS[codec].efforts:
             options = BuildOptions(codec=codec, profile=profile)
             found = quality(fitted(path, seconds, options), options)
             table.add_row(

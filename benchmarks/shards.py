@@ -33,7 +33,7 @@ from rich.table import Table
 
 from benchmarks.coded_quality import quality_table
 from shards import BuildOptions, DataSet
-from shards.encode import encoder_of
+from shards.encoders import encoder_of
 from shards.media import open_container, video_stream
 from shards.picture import PictureFitter
 
@@ -167,8 +167,9 @@ def _input(path: Path, seconds: float) -> list[str]:
 
 
 def _encoder(options: BuildOptions) -> list[str]:
-    name, settings = encoder_of(options)
-    return ["-c:v", name, *(word for k, v in settings.items() for word in (f"-{k}", v))]
+    encoder = encoder_of(options)
+    settings = encoder.settings(options).items()
+    return ["-c:v", encoder.name, *(word for k, v in settings for word in (f"-{k}", v))]
 
 
 def _flac(options: BuildOptions) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import BuildOptions, DataSet, Manifest
-from shards.encode import VideoEncoder, encode_flac
+from shards.encode import VideoEncoder
+from shards.encode_sound import encode_sound
 from shards.tracks import demux_tracks
 from shards.writer import ShardWriter
 
@@ -35,7 +36,7 @@ def write_textured_shards(
             noise = (rng.normal(size=num_samples) * 1000).astype(np.int16)
             members = {
                 "mp4": encoder.finish(),
-                "flac": encode_flac(noise, options.sample_rate_hz),
+                "flac": encode_sound(noise[None], options.sample_rate_hz),
             }
             tracks = [t for name, data in members.items() for t in demux_tracks(data, name)]
             writer.add(f"clip-{clip:05d}", members, tracks)

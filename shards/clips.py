@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from shards.encode import VideoEncoder
 from shards.options import BuildOptions
-from shards.picture import PictureFitter
+from shards.picture import PictureFitter, coded_color
 from shards.reader import SourceReader
 from shards.required import MotionMeter
 
@@ -89,7 +89,9 @@ class ClipEncoder:
             if "motion" in self._options.require:
                 self._motion = MotionMeter(num_frames, self._rate)
         if self._fitter is None:
-            self._fitter = PictureFitter(self._options, self._reader.sample_aspect_ratio)
+            aspect = self._reader.sample_aspect_ratio
+            color = coded_color(self._options.codec)
+            self._fitter = PictureFitter(self._options, aspect, color)
         if self._fitted is None:
             self._fitted = self._fitter.fit(self._shown)
         self._encoder.push(self._fitted)

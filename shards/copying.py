@@ -22,7 +22,7 @@ from shards.encode import Memory, open_mp4
 from shards.errors import SourceError
 from shards.media import first_frame, open_container, video_stream
 from shards.options import SOURCE, BuildOptions
-from shards.picture import CODED_MATRIX, is_full_range, matrix_name, orientation
+from shards.picture import coded_color, is_full_range, matrix_name, orientation
 from shards.required import MotionMeter
 
 _UPRIGHT = (1, 0, 0, 1)
@@ -90,8 +90,9 @@ def _check_form(container: Any, options: BuildOptions) -> None:
         raise _unfit("a rotation", f"display matrix {orientation(frame)}")
     matrix = matrix_name(frame.colorspace, frame.height)
     extent = "full" if is_full_range(frame) else "limited"
-    if (matrix, extent) != (CODED_MATRIX, "limited"):
-        raise _unfit("other colours", f"{matrix} {extent}, not {CODED_MATRIX} limited")
+    color = coded_color(options.codec)
+    if (matrix, extent) != (color.matrix, color.range):
+        raise _unfit("other colours", f"{matrix} {extent}, not {color.matrix} {color.range}")
 
 
 def _packet_times(container: Any, video: Any) -> tuple[list[_Times], int]:

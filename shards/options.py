@@ -13,8 +13,15 @@ from shards.errors import BuildError
 SOURCE = "source"
 COPY = "copy"
 CUTS = ("fixed", "scenes", "ranges")
-CODECS = ("h264", "vp9")
+CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg")
 PROFILES = ("fast", "compact", COPY)
+#: Sound format → the sample rates it can store.
+AUDIO_RATES = {
+    "flac": (16000, 24000, 48000),
+    "pcm": (16000, 24000, 48000),
+    "opus": (48000,),  # whatever went in, an Opus decoder gives 48 kHz
+    "aac": (16000, 24000, 48000),
+}
 FITS = ("crop", "pad")
 SPLITS = ("time", "source")
 REQUIREMENTS = ("audio", "audible", "motion")
@@ -37,13 +44,16 @@ class BuildOptions:
     pictures are copied, at most half of that).
     `fps` "source" keeps each source's own rate. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
-    `codec` is "h264", or "vp9" for decoders that know no H.264 (DALI without a GPU).
+    `codec`: docs/encoding.md says what reads each. `crf` is on x264's scale, and means about the
+    same PSNR for all codecs.
     `require` drops clips without a sound track ("audio"), also with one that is silent ("audible"),
     and clips whose pictures hardly change ("motion"): see required.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
     "copy" encodes no picture again: it takes sources that have the codec, size and rate asked for,
     in clips of whole GOPs that are at most clip_seconds long; see copying.py. There, and only
     there, `size` may be "source": each has its own.
+    `audio` is "flac" or "pcm", which lose nothing, "aac", or "opus", which is at 48 kHz only. The
+    stream is mono: of two `channels` it reads the mean.
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
     between the parts) or holds out whole sources (`split_by="source"`).
     """
@@ -59,6 +69,8 @@ class BuildOptions:
     codec: str = "h264"
     crf: int = 20
     profile: str = "fast"
+    audio: str = "flac"
+    channels: int = 1
     sample_rate_hz: int = 24000
     require: tuple[str, ...] = ("audio",)
     holdout: float = 0.0
@@ -98,12 +110,11 @@ class BuildOptions:
         _must(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
         _must(self.split_by in SPLITS, "split_by", self.split_by, " or ".join(SPLITS))
         _must(0 <= self.crf <= 51, "crf", self.crf, "0–51 (lower is better and larger)")
-        _must(
-            self.sample_rate_hz in (16000, 24000, 48000),
-            "sample_rate_hz",
-            self.sample_rate_hz,
-            "16000, 24000 or 48000",
-        )
+        _must(self.audio in AUDIO_RATES, "audio", self.audio, " or ".join(AUDIO_RATES))
+        _must(self.channels in (1, 2), "channels", self.channels, "1 (mono) or 2 (stereo)")
+        rates = AUDIO_RATES[self.audio]
+        allowed = f"{' or '.join(map(str, rates))} for {self.audio}"
+        _must(self.sample_rate_hz in rates, "sample_rate_hz", self.sample_rate_hz, allowed)
         unknown = [r for r in self.require if r not in REQUIREMENTS]
         _must(not unknown, "require", self.require, "any of " + ", ".join(REQUIREMENTS))
         _must(0 <= self.holdout < 1, "holdout", self.holdout, "a fraction, 0 up to 1 (excluded)")

@@ -1,8 +1,9 @@
 """Bring any source's pictures to one form: coded size, upright, square pixels, 8-bit 4:2:0, BT.709.
 
 One FFmpeg filter chain per kind of frame: crop in the source's own pixels, one scale to the final
-size (which also brings matrix and range to BT.709, limited), then turn and pad, where the picture
-is small. So a whole data set has one size and one colour, and a batch needs one conversion to RGB.
+size (which also brings matrix and range to BT.709, limited; for MJPEG to what JFIF fixes), then
+turn and pad, where the picture is small. So a whole data set has one size and one colour, and a
+batch needs one conversion to RGB.
 """
 
 import struct
@@ -14,8 +15,26 @@ import av.filter
 
 from shards.errors import SourceError
 
-CODED_MATRIX, CODED_RANGE = "bt709", "limited"
-CODED_MATRIX_NUMBER, CODED_RANGE_NUMBER = 1, 1  # as streams write them (ITU-T H.273)
+
+@dataclass(frozen=True)
+class CodedColor:
+    """Matrix and range of coded pictures: by name, and as streams number them (ITU-T H.273)."""
+
+    matrix: str
+    matrix_number: int
+    range: str
+    range_number: int
+
+
+BT709 = CodedColor("bt709", 1, "limited", 1)
+#: Whoever reads a JPEG takes it for this (ITU-T T.871), and some never ask the container.
+_JFIF = CodedColor("bt601", 5, "full", 2)
+
+
+def coded_color(codec: str) -> CodedColor:
+    """The colour of pictures that a build encodes with a codec."""
+    return _JFIF if codec == "mjpeg" else BT709
+
 
 _MATRIX_OF_NUMBER = {1: "bt709", 5: "bt601", 6: "bt601"}
 _FILTER_MATRIX = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m"}
@@ -78,8 +97,10 @@ class PictureFitter:
     filters: the chain of the last frame, in FFmpeg's syntax.
     """
 
-    def __init__(self, options: CodedSize, sample_aspect_ratio: Any) -> None:
-        self._options = options
+    def __init__(
+        self, options: CodedSize, sample_aspect_ratio: Any, color: CodedColor = BT709
+    ) -> None:
+        self._options, self._color = options, color
         aspect = sample_aspect_ratio
         usable = aspect is not None and 0.05 < aspect < 20
         self._aspect = (aspect.numerator, aspect.denominator) if usable else (1, 1)
@@ -105,7 +126,7 @@ class PictureFitter:
         if kind != self._kind:
             # only here, because PyAV keeps a frame that was asked for side data until the next
             # garbage collection, which costs a tenth of a build in memory that is never reused
-            steps = _steps(kind, turn or orientation(frame), self._options)
+            steps = _steps(kind, turn or orientation(frame), self._options, self._color)
             self._chain = _build_chain(kind, steps)
             self._kind, self.filters = kind, ",".join(steps)
         try:
@@ -144,7 +165,9 @@ _TURN = {
 }
 
 
-def _steps(kind: _Kind, orientation: Turn, options: CodedSize) -> list[str]:
+def _steps(
+    kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor
+) -> list[str]:
     sideways = orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
@@ -158,7 +181,7 @@ def _steps(kind: _Kind, orientation: Turn, options: CodedSize) -> list[str]:
         inner = _fitting_size(kind, box)
     # exact rounding costs 5 % of the scaling, and gives the same pictures on every processor
     scale = f"scale={inner[0]}:{inner[1]}:flags=bicubic+accurate_rnd+bitexact"
-    scale += ":out_color_matrix=bt709:out_range=limited"
+    scale += f":out_color_matrix={_FILTER_MATRIX[color.matrix_number]}:out_range={color.range}"
     if kind.colorspace != _RGB_MATRIX:
         guess = {"bt709": "bt709", "bt601": "smpte170m"}[matrix_name(kind.colorspace, kind.height)]
         scale += f":in_color_matrix={_FILTER_MATRIX.get(kind.colorspace, guess)}"

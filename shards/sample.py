@@ -1,8 +1,8 @@
 """What one shard sample is: its key, its members, and the json that says where it came from.
 
 A key names a sample in its data set, and the members of a sample are the tar entries that share
-it: `{key}.mp4`, `{key}.flac`, `{key}.json`. A WebDataset reader splits an entry's name at the first
-dot, and a file system at slashes, so a key has neither.
+it: `{key}.mp4`, `{key}.flac` (or wav, opus, m4a), `{key}.json`. A WebDataset reader splits an
+entry's name at the first dot, and a file system at slashes, so a key has neither.
 """
 
 import base64
@@ -75,6 +75,7 @@ class SampleInfo:
     sample_rate_hz: int | None
     num_samples: int | None
     made_by: str
+    num_channels: int | None = None
     source_version: str | None = None
     label: str | None = None
     labels: tuple[str, ...] | None = None

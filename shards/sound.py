@@ -1,8 +1,11 @@
-"""A source's sound on the picture's clock: decoded frames in, one mono run of samples out.
+"""A source's sound on the picture's clock: decoded frames in, one run of samples out.
 
 Every decoded frame is laid down at its presentation time. Frames that follow each other are
 resampled as one run; a jump of more than a few hundredths of a second starts a new run, and what no
 run covers is silence. So late starts, holes and edit lists come out where they are heard.
+
+Channels are mixed as FFmpeg does it: stereo to mono is the mean, surround keeps its level. Mono is
+repeated for stereo, so that the mean of the two, which is what a stream reads, is the source.
 """
 
 from fractions import Fraction
@@ -12,14 +15,25 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from shards.encode_sound import LAYOUTS
+
 _JUMP_SECONDS = 0.05  # container clocks round to milliseconds, and AAC frames last 21
 
 
 class SoundTimeline:
-    """Collects the sound of [start, start + num_samples / rate) seconds, in the source's clock."""
+    """Collects the sound of [start, start + num_samples / rate) seconds, in the source's clock.
 
-    def __init__(self, start_seconds: Fraction, num_samples: int, sample_rate_hz: int) -> None:
-        self.samples: npt.NDArray[np.int16] = np.zeros(num_samples, np.int16)
+    samples: [C, S].
+    """
+
+    def __init__(
+        self,
+        start_seconds: Fraction,
+        num_samples: int,
+        sample_rate_hz: int,
+        num_channels: int = 1,
+    ) -> None:
+        self.samples: npt.NDArray[np.int16] = np.zeros((num_channels, num_samples), np.int16)
         self._start = start_seconds
         self._rate = sample_rate_hz
         self._covered: list[tuple[int, int]] = []
@@ -34,7 +48,8 @@ class SoundTimeline:
         seconds = float(time)
         if form != self._form or abs(seconds - self._expected) > _JUMP_SECONDS:
             self.finish()
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=self._rate)
+            layout = "mono" if frame.layout.nb_channels == 1 else LAYOUTS[len(self.samples)]
+            self._resampler = av.AudioResampler(format="s16p", layout=layout, rate=self._rate)
             self._form = form
             self._expected = seconds
             self._cursor = round((time - self._start) * self._rate)
@@ -56,13 +71,13 @@ class SoundTimeline:
 
     def _write(self, frames: list[Any]) -> None:
         for frame in frames:
-            block = frame.to_ndarray()[0]
+            block = frame.to_ndarray()
             a = max(0, self._cursor)
-            b = min(len(self.samples), self._cursor + len(block))
+            b = min(self.samples.shape[1], self._cursor + block.shape[1])
             if a < b:
-                self.samples[a:b] = block[a - self._cursor : b - self._cursor]
+                self.samples[:, a:b] = block[:, a - self._cursor : b - self._cursor]
                 if self._covered and self._covered[-1][1] == a:
                     self._covered[-1] = (self._covered[-1][0], b)
                 else:
                     self._covered.append((a, b))
-            self._cursor += len(block)
+            self._cursor += block.shape[1]

@@ -14,7 +14,7 @@ import numpy as np
 
 from shards.errors import SourceError
 from shards.media import MAX_PIXELS, MAX_SIDE
-from shards.picture import CODED_MATRIX, CODED_RANGE, TURNS, Turn
+from shards.picture import BT709, TURNS, Turn
 from shards.tracks import KEYFRAME, CodecHeader, TrackTable
 
 __all__ = ["StillHeader", "sniff_still", "still_header", "still_track"]
@@ -89,8 +89,8 @@ def still_track(data: bytes, member: str) -> TrackTable:
         time_base=Fraction(1),
         width=width,
         height=height,
-        color_matrix=CODED_MATRIX,
-        color_range=CODED_RANGE,
+        color_matrix=BT709.matrix,
+        color_range=BT709.range,
     )
     return TrackTable(
         header=header,

@@ -125,6 +125,8 @@ def _table(container: Any, stream: Any, packets: list[Any], data: bytes, member:
     discard = np.array([packet.is_discard for packet in packets], bool)
     keyframe = np.array([packet.is_keyframe for packet in packets], bool)
     priming, padding = _trimmed(packets[0])[0], _trimmed(packets[-1])[1]
+    if container.format.name == "ogg":
+        padding = 0  # its demuxer has taken it off the last duration already
     if header.kind == "audio" and is_coarse(header.time_base, header.sample_rate_hz):
         rate, channels = header.sample_rate_hz, header.num_channels
         counts = samples_of(header.codec, header.extradata, rate, channels, bodies)

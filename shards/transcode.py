@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from shards.clips import ClipEncoder, ClipVideo, Span
 from shards.copying import ClipCopier
-from shards.encode import encode_flac
+from shards.encode_sound import SOUND_FORMATS, encode_sound
 from shards.errors import SourceError
 from shards.media import describe
 from shards.opening import Identity, Location, OpenSource, open_source
 from shards.options import BuildOptions
-from shards.picture import CODED_MATRIX, CODED_RANGE
+from shards.picture import coded_color
 from shards.reader import SourceReader
 from shards.required import is_silent
 from shards.sample import SampleInfo, key_from_source
@@ -115,7 +115,7 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
         else:
             pictures = ClipEncoder(unit.clips, options, reader)
         samples = _sample_ranges(unit, options)
-        sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz)
+        sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz, options.channels)
         try:
             for item in reader.frames():
                 if item.is_video:
@@ -151,7 +151,7 @@ def _collect(
     damaged = _damaged_clips(unit, reader)
     for n, (first, stop) in enumerate(sample_ranges):
         heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
-        wave = sound.samples[first:stop] if heard else None
+        wave = sound.samples[:, first:stop] if heard else None
         if n >= len(clips):
             skipped[ENDS_EARLY] += 1
         elif n in damaged or clips[n].is_damaged:
@@ -197,16 +197,18 @@ def _sample(
         height=options.height,
         num_frames=video.num_frames,
         frame_rate=round(float(options.frame_rate), 9),
-        color_matrix=CODED_MATRIX,
-        color_range=CODED_RANGE,
+        color_matrix=coded_color(options.codec).matrix,
+        color_range=coded_color(options.codec).range,
         sample_rate_hz=options.sample_rate_hz if wave is not None else None,
-        num_samples=len(wave) if wave is not None else None,
+        num_samples=wave.shape[1] if wave is not None else None,
+        num_channels=len(wave) if wave is not None else None,
         made_by=f"{MADE_BY}, pictures copied" if options.copies else MADE_BY,
         **unit.row,
     )
     members = {"mp4": video.data}
     if wave is not None:
-        members["flac"] = encode_flac(wave, options.sample_rate_hz)
+        extension = SOUND_FORMATS[options.audio].extension
+        members[extension] = encode_sound(wave, options.sample_rate_hz, options.audio)
     tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
     members["json"] = info.to_json()
     return BuiltSample(key, members, tuple(tracks))

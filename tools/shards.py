@@ -44,12 +44,16 @@ def build(
     fit: Annotated[str, typer.Option(help="crop (cover the size) or pad (show all).")] = "crop",
     fps: Annotated[str, typer.Option(help="Frames a second; or source: each its own.")] = "30",
     gop_seconds: Annotated[float, typer.Option(help="Time between keyframes.")] = 0.5,
-    codec: Annotated[str, typer.Option(help="h264, or vp9 for DALI without a GPU.")] = "h264",
+    codec: Annotated[str, typer.Option(help="h264, hevc, vp9, av1 or mjpeg.")] = "h264",
     profile: Annotated[
         str,
         typer.Option(help="fast; compact: fewer bytes, slower; copy: no picture is encoded again."),
     ] = "fast",
     crf: Annotated[int, typer.Option(help="Quality: lower is better and larger.")] = 20,
+    audio: Annotated[
+        str, typer.Option(help="flac or pcm (exact), opus (48 kHz only) or aac.")
+    ] = "flac",
+    channels: Annotated[int, typer.Option(help="1 or 2; of two, the stream reads the mean.")] = 1,
     sample_rate: Annotated[int, typer.Option(help="Sound samples a second.")] = 24000,
     require: Annotated[
         str,
@@ -116,6 +120,8 @@ def build(
         codec=codec,
         profile=profile,
         crf=crf,
+        audio=audio,
+        channels=channels,
         sample_rate_hz=sample_rate,
         require=() if require == "none" else tuple(require.split(",")),
         holdout=holdout,

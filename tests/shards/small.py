@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.encode import VideoEncoder, encode_flac
+from shards.encode import VideoEncoder
+from shards.encode_sound import encode_sound
 from shards.manifest import Manifest
 from shards.options import BuildOptions
 from shards.tracks import demux_tracks
@@ -25,7 +26,7 @@ def clip_members(number: int) -> dict[str, bytes]:
     wave = np.random.default_rng(number).integers(-9000, 9000, 24000, dtype=np.int16)
     return {
         "mp4": encoder.finish(),
-        "flac": encode_flac(wave, 24000),
+        "flac": encode_sound(wave[None], 24000),
         "json": f'{{"number": {number}}}'.encode(),
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shards import BuildError, DataSet
-from shards.encode import encode_flac
+from shards.encode_sound import encode_sound
 from shards.foreign import index_tars
 from shards.verify import verify
 from tests.films import onsets, read_number
@@ -221,7 +221,7 @@ def with_cover(wave: Path) -> bytes:
     with av.open(str(wave)) as container:
         sound = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
     mono = np.ascontiguousarray(sound.reshape(-1, 2)[:, 0]).astype(np.int16)
-    flac = encode_flac(mono, 44100)
+    flac = encode_sound(mono[None], 44100)
     # the first block, STREAMINFO, takes 4 + 34 bytes after the mark
     return flac[:42] + bytes([6]) + len(block).to_bytes(3, "big") + block + flac[42:]
 
