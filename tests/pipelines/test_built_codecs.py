@@ -1,5 +1,6 @@
 """Every codec of a build, read back: each frame is what PyAV decodes from the whole file."""
 
+import io
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -89,14 +90,13 @@ def test_the_index_names_the_colours_and_they_are_right(
     planes = torch.from_numpy(decoded("av", datasets[codec], list(range(NUM_FRAMES))))
     rgb = i420_to_rgb(planes, HEIGHT, WIDTH, *expected, "bilinear").permute(0, 2, 3, 1)
     source = np.stack([rgb_source(n).to_ndarray() for n in range(NUM_FRAMES)])
-    assert psnr(rgb.numpy() * 255, source, 255) > 38
+    assert psnr(rgb.numpy() * 255, source, 255) > (45 if codec == "mjpeg" else 38)
 
 
 def test_jpegs_are_what_their_own_format_says(clips: dict[str, bytes]) -> None:
     """Read as pictures, without the container: a JPEG decoder takes them for BT.601, full range."""
     pillow = pytest.importorskip("PIL.Image")
-    import io
-
+    container: Any
     with av.open(io.BytesIO(clips["mjpeg"])) as container:
         packets = [bytes(packet) for packet in container.demux() if packet.size]
     assert len(packets) == NUM_FRAMES

@@ -5,6 +5,8 @@ what a clip must show, and the clips are decoded by PyAV alone.
 """
 
 import dataclasses
+import io
+import json
 import math
 import struct
 from collections.abc import Callable, Sequence
@@ -12,11 +14,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from shards import BuildOptions, SourceError, media
 from shards.cutting import PlannedSource, clip_counts, cut
+from shards.encode_sound import SOUND_FORMATS
 from shards.opening import Location
 from shards.transcode import DAMAGED, ENDS_EARLY, NO_SOUND, Unit, UnitResult, transcode
 from tests.films import CORNERS, decode_audio, decode_video, onsets, read_number
@@ -402,3 +406,44 @@ def test_a_source_that_is_gone_is_a_clear_error(film: Callable[..., Path]) -> No
 def test_the_tail_is_left_out(film: Callable[..., Path]) -> None:
     source = planned(film("a.mp4", seconds=2.9))
     assert clip_counts(source, OPTIONS) == {"": 2}
+
+
+def stored_sound(data: bytes) -> Any:
+    """All samples of a file in memory, [C, S], as floats."""
+    container: Any
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.audio[0]
+        to_planes = av.AudioResampler("fltp", stream.layout.name, stream.sample_rate)
+        frames: list[Any] = list(container.decode(stream))
+        planes = [out for frame in [*frames, None] for out in to_planes.resample(frame)]
+    return np.concatenate([frame.to_ndarray() for frame in planes], axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("audio", SOUND_FORMATS)
+def test_sound_is_stored_as_asked_for(film: Callable[..., Path], audio: str, channels: int) -> None:
+    options = BuildOptions(
+        clip_seconds=1.0, fps=25.0, audio=audio, channels=channels, sample_rate_hz=48000
+    )
+    path = film("a.mp4", seconds=2, sample_rate_hz=48000)
+    for sample in clips(path, options).samples:
+        info = json.loads(sample.members["json"])
+        assert (info["num_channels"], info["num_samples"]) == (channels, 48000)
+        (extension,) = sample.members.keys() - {"mp4", "json"}
+        assert extension == SOUND_FORMATS[audio].extension
+        wave = stored_sound(sample.members[extension])
+        assert len(wave) == channels
+        assert onsets(wave[-1], 48000)[0] == pytest.approx(0, abs=0.002)
+        assert wave[:, 480:2400].std(axis=1) == pytest.approx([0.5 / math.sqrt(2)] * channels, 0.1)
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+def test_the_level_of_sound_does_not_depend_on_channels(
+    film: Callable[..., Path], layout: str
+) -> None:
+    """Mono repeated, stereo as it is, and the mean of either: always the same tone."""
+    path = film("a.mov", container="mov", seconds=1, layout=layout, audio_codec="pcm_s16le")
+    for channels in (1, 2):
+        options = dataclasses.replace(OPTIONS, channels=channels, audio="pcm")
+        wave = stored_sound(clips(path, options).samples[0].members["wav"])
+        assert np.abs(wave).max(axis=1) == pytest.approx([0.5] * channels, abs=0.02)
