@@ -5,7 +5,6 @@ FLAC and PCM keep the samples bit for bit. Opus and AAC begin with samples that 
 samples give the same bytes, and nothing in a file depends on the clock or the host.
 """
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags
 
-from shards.encode import MemoryFile
+from shards.encode import Memory, open_muxer
 
 LAYOUTS: Final = {1: "mono", 2: "stereo"}
 
@@ -66,15 +65,8 @@ def encode_sound(samples: npt.NDArray[np.int16], sample_rate_hz: int, name: str 
         name: of `SOUND_FORMATS`.
     """
     sound_format = SOUND_FORMATS[name]
-    file, layout = MemoryFile(), LAYOUTS[len(samples)]
-    muxer_options = {"fflags": "+bitexact"} | dict(sound_format.container_options)
-    with av.open(
-        file,
-        mode="w",
-        format=sound_format.container,
-        options=muxer_options,
-        io_open=lambda _url, _flags, _options: io.BytesIO(file.getvalue()),
-    ) as container:
+    file, layout = Memory(), LAYOUTS[len(samples)]
+    with open_muxer(file, sound_format.container, sound_format.container_options) as container:
         stream: Any = container.add_stream(
             sound_format.encoder,
             rate=sample_rate_hz,

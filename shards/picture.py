@@ -165,9 +165,7 @@ _TURN = {
 }
 
 
-def _steps(
-    kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor
-) -> list[str]:
+def _steps(kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor) -> list[str]:
     sideways = orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
