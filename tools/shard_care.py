@@ -1,4 +1,4 @@
-"""`gdt shards` on what is built: verify, merge, inspect."""
+"""`gdt shards` on what is built: verify, merge, stats, inspect."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +64,45 @@ def merge(
             f"{merged.location}: {merged.data_sets} data sets, {merged.shards} shards, "
             f"{merged.samples} samples"
         )
+
+
+def stats(
+    data_set: Annotated[
+        str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to draw: clip lengths, bytes, labels.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json instead of a table.")] = False,
+) -> None:
+    """Count what is in a data set: hours, bytes, rates, sizes, codecs, sources, labels, skips."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from shards.stats import stats as count_stats
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading samples", total=None)
+        found = count_stats(
+            data_set,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        from tools.stats_page import stats_table
+
+        console = Console(markup=False)
+        console.print(found.location, highlight=False, soft_wrap=True)
+        console.print(stats_table(found), highlight=False)
+    if out is not None:
+        from tools.stats_page import draw_stats
+
+        draw_stats(found, out)
+        typer.echo(f"drew {out}", err=True)
 
 
 def inspect(

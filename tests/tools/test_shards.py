@@ -1,5 +1,6 @@
 """The command from a folder of films to shards, and what it says of them."""
 
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,34 @@ def test_verify_lists_what_is_damaged(out: str) -> None:
     assert "shard-000000.tar, sample film-" in output
     assert "is damaged" in output
     assert run("verify", "--quick", out)[0] == 0
+
+
+def test_stats_count_what_is_there(out: str) -> None:
+    build(out)
+    picture = Path(out).parent / "[b]stats.png"
+    status, output = run("stats", out, "--out", str(picture))
+    assert status == 0
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    for line in (
+        "samples 2 in 1 shards",
+        "sources 1",
+        "length 2.0 s",
+        "coded size 2 112×64",
+        "frame rate 2 30/s",
+        "label 2 countdown",
+        "sources left out 1 not media: a text file",
+        "clips left out 1 a tail shorter than a clip",
+    ):
+        assert line in lines
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    status, output = run("stats", out, "--json")
+    found = json.loads(output)
+    assert (found["samples"], found["labels"], found["clip_seconds"]["max"]) == (
+        2,
+        {"countdown": 2},
+        1,
+    )
+    assert found["bytes"] == (Path(out) / "shard-000000.tar").stat().st_size
 
 
 def test_a_list_names_what_to_take(out: str) -> None:
