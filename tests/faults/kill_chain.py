@@ -124,7 +124,7 @@ def finished(out: Path) -> dict[str, int]:
 def main(videos: Path, folder: Path, num_kills: int, seed: int) -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: to see the workers end
     forking = multiprocessing.get_context("fork")
-    pool.multiprocessing.get_context = lambda _: forking  # type: ignore[assignment, attr-defined]
+    pool.multiprocessing.get_context = lambda _: forking  # type: ignore[attr-defined]
     dice = random.Random(seed)
     began = time.monotonic()
     assert run_child(videos, folder / "whole", Moment("never", 0))

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from shards import BuildOptions, RemoteOptions, SourceError, far_file, media
 from shards.cutting import cut
 from shards.opening import Identity, Location, open_source
 from shards.planning import Found, plan_line, planned_source
+from shards.reader import Decoded, SourceReader
 from shards.sources import Source
 from shards.transcode import Unit, UnitResult, transcode
 
@@ -174,6 +175,25 @@ def test_a_long_url_is_read_where_it_is_needed(
         replace(unit, location=Location(str(path)), version=str(path.stat().st_mtime_ns)), OPTIONS
     )
     assert [s.members["mp4"] for s in local.samples] == [s.members["mp4"] for s in result.samples]
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film("a.mp4", seconds=2)
+    unit = planned(Location(str(path)))
+    real = SourceReader.frames
+
+    def frames(reader: SourceReader) -> Iterator[Decoded]:
+        for number, item in enumerate(real(reader)):
+            if number == 10:
+                with path.open("ab") as file:
+                    file.write(b"more")
+            yield item
+
+    monkeypatch.setattr(SourceReader, "frames", frames)
+    with pytest.raises(SourceError, match=r"the source changed while it was read \(\d+ bytes then"):
+        transcode(unit, OPTIONS)
 
 
 @pytest.mark.parametrize("when", ["planned", "read"])
