@@ -61,7 +61,7 @@ class Way:
 
 def ways(dataset: DataSet, originals: list[Path]) -> tuple[list[Way], list[str]]:
     """All that can run here, ours first; and why the others cannot."""
-    found, missing = [ours(dataset)], []
+    found, missing = [ours(dataset), ours(dataset, isolate=True)], []
     makers: list[Callable[[], Way]] = [
         lambda: torchcodec(dataset, "approximate"),
         lambda: torchcodec(dataset, "exact"),
@@ -77,13 +77,13 @@ def ways(dataset: DataSet, originals: list[Path]) -> tuple[list[Way], list[str]]
     return found, missing
 
 
-def ours(dataset: DataSet) -> Way:
-    """The stream: planes, waveforms and codes, decoded on threads."""
+def ours(dataset: DataSet, *, isolate: bool = False) -> Way:
+    """The stream: planes, waveforms and codes, decoded on threads or in worker processes."""
     reader = SegmentReader(dataset, SegmentOptions(num_frames=NUM_FRAMES, sample_rate_hz=RATE))
 
     @contextmanager
     def batches(workers: int) -> Iterator[Iterator[int]]:
-        options = StreamOptions(batch_size=BATCH, threads=workers)
+        options = StreamOptions(batch_size=BATCH, threads=workers, isolate=isolate)
         plan = named_plan("cross_modal_baseline")
         stream = Stream(dataset, plan, reader.options, options, seed=0)
 
@@ -102,7 +102,7 @@ def ours(dataset: DataSet) -> Way:
         assert segment.audio is not None
         return segment.video, segment.audio
 
-    return Way("ours", batches, one)
+    return Way("ours, isolated in processes" if isolate else "ours, threads", batches, one)
 
 
 class Clips(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):

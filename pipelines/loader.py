@@ -1,8 +1,9 @@
 """Decodes ahead of the consumer on threads, and hands batches over in the order asked for.
 
-Each sample is one task that writes into its own rows of the batch's arrays, so putting a batch
-together copies nothing. A skipped sample leaves its place empty: the batch is smaller, nothing else
-moves. Any other error stops the consumer, with a note that names the sample.
+Threads decode themselves, or hand their samples to worker processes (isolation.py). Each sample is
+one task that writes into its own rows of the batch's arrays, so putting a batch together copies
+nothing. A skipped sample leaves its place empty: the batch is smaller, nothing else moves. Any
+other error stops the consumer, with a note that names the sample.
 
 Legend: n samples of a batch, K segments of a sample, T frames, S audio samples.
 """
@@ -18,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.faults import SkipError
+from pipelines.isolation import Workers
 from pipelines.raw_batch import RawBatch
-from pipelines.recycle import Recycler
+from pipelines.recycle import Recycler, allocate_pages
 from pipelines.segment import SegmentReader
 
 __all__ = ["BatchLoader", "Delivery", "Loader", "Request", "make_loader"]
@@ -77,13 +79,31 @@ class BatchLoader(Protocol):
         """Stop decoding."""
 
 
-def make_loader(reader: SegmentReader, threads: int, ahead: int) -> BatchLoader:
-    """The loader of the reader's decoder: one that decodes sample by sample, or whole batches."""
+def make_loader(
+    reader: SegmentReader, threads: int, ahead: int, isolate_seconds: float | None = None
+) -> BatchLoader:
+    """The loader of the reader's decoder: one that decodes sample by sample, or whole batches.
+
+    Args:
+        reader: cuts the segments.
+        threads: how many decode at a time.
+        ahead: batches decoded in advance.
+        isolate_seconds: decode in worker processes, and give a sample no longer than this.
+
+    Raises:
+        ValueError: the decoder cannot be isolated.
+    """
     if reader.decoder == "dali" and reader.video:
         from pipelines.dali_loader import DaliLoader
 
+        if isolate_seconds is not None:
+            raise ValueError(
+                "data.isolate: decoder = 'dali' decodes whole batches in this process: set "
+                "segment.decoder = 'av', or isolate = false"
+            )
         return DaliLoader(reader, threads, ahead)
-    return Loader(reader, threads, ahead)
+    workers = None if isolate_seconds is None else Workers(reader, threads, isolate_seconds)
+    return Loader(reader, threads, ahead, workers)
 
 
 class Loader:
@@ -93,12 +113,19 @@ class Loader:
         reader: cuts the segments.
         threads: how many decode at a time.
         ahead: batches decoded in advance; memory is (ahead + 1) batches of raw frames.
+        workers: processes that decode what the threads hand them, as many; by default the threads
+            decode.
     """
 
-    def __init__(self, reader: SegmentReader, threads: int, ahead: int) -> None:
+    def __init__(
+        self, reader: SegmentReader, threads: int, ahead: int, workers: Workers | None = None
+    ) -> None:
         self._reader, self._ahead = reader, ahead
+        self._workers = workers
+        self._decode = reader.fill_sample if workers is None else workers.decode
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._memory = Recycler(limit=2 * (ahead + 2))
+        allocate = allocate_pages if workers is None else workers.allocate
+        self._memory = Recycler(2 * (ahead + 2), allocate)
         # Memory that a GPU decoder writes into is of a stream of its own, so that what the
         # consumer's stream has yet to do with earlier batches need not be waited for.
         self._stream = torch.cuda.Stream() if reader.backend.device == "cuda" else None
@@ -124,7 +151,11 @@ class Loader:
 
     def close(self) -> None:
         """Let the threads go; tasks that have not begun are dropped."""
+        if self._workers is not None:
+            self._workers.kill()  # a thread may be waiting for one that hangs
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
 
     def _start(self, request: Request) -> _Underway:
         reader, options = self._reader, self._reader.options
@@ -145,26 +176,6 @@ class Loader:
             for i, index in enumerate(request.samples.tolist())
         ]
         return _Underway(request, frames, audio, tasks)
-
-    def _decode(
-        self,
-        index: int,
-        places: NDArray[np.float64],
-        frames: Any,
-        audio: NDArray[np.float32] | None,
-    ) -> tuple[str, NDArray[np.float64]]:
-        key, shard = "?", "?"
-        try:
-            sample = self._reader.dataset.sample(index)
-            key, shard = sample.key, sample.shard
-            starts = self._reader.starts(sample, places)
-            self._reader.fill(sample, starts, frames, audio)
-        except SkipError:
-            raise
-        except Exception as error:
-            error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
-            raise
-        return key, starts
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         if self._stream is None:

@@ -7,25 +7,41 @@ array handed out here gives its memory back when it, and every view and tensor m
 
 import math
 import weakref
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Recycler"]
+__all__ = ["Recycler", "allocate_pages"]
+
+
+def allocate_pages(num_bytes: int) -> NDArray[np.uint8]:
+    """New memory of this process."""
+    return np.empty(num_bytes, np.uint8)
 
 
 class Recycler:
-    """Hands out arrays and keeps the memory of up to `limit` that were given back."""
+    """Hands out arrays and keeps the memory of up to `limit` that were given back.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    Args:
+        limit: more than this is let go.
+        allocate: gives a number of bytes of new memory.
+    """
+
+    def __init__(
+        self, limit: int, allocate: Callable[[int], NDArray[np.uint8]] = allocate_pages
+    ) -> None:
+        self._limit, self._allocate = limit, allocate
         self._free: list[NDArray[np.uint8]] = []
         self._lock = Lock()
 
     def __reduce__(self) -> Any:
-        return (Recycler, (self._limit,))  # a copy in another process starts with nothing
+        return (
+            Recycler,
+            (self._limit, self._allocate),
+        )  # a copy in another process starts with nothing
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array of unspecified content, like `np.empty`."""
@@ -41,7 +57,7 @@ class Recycler:
             for place in reversed(range(len(self._free))):  # the last one may still be in a cache
                 if self._free[place].nbytes == num_bytes:
                     return self._free.pop(place)
-        return np.empty(num_bytes, np.uint8)
+        return self._allocate(num_bytes)
 
     def _give_back(self, memory: NDArray[np.uint8]) -> None:
         with self._lock:

@@ -216,6 +216,32 @@ class SegmentReader:
                         out_of_segment,
                     )
 
+    def fill_sample(
+        self,
+        index: int,
+        places: NDArray[np.float64],
+        frames: Any,
+        audio: NDArray[np.float32] | None,
+    ) -> tuple[str, NDArray[np.float64]]:
+        """`starts` and `fill` of sample `index`, for `places` [K]: its key and the starts [K].
+
+        Raises:
+            SkipError: this sample cannot be had.
+            Exception: anything else, with a note that names the sample.
+        """
+        key, shard = "?", "?"
+        try:
+            sample = self.dataset.sample(index)
+            key, shard = sample.key, sample.shard
+            starts = self.starts(sample, places)
+            self.fill(sample, starts, frames, audio)
+        except SkipError:
+            raise
+        except Exception as error:
+            error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
+            raise
+        return key, starts
+
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
         """The pictures of the segments at `starts` [K], still coded, for a decoder of batches.
 

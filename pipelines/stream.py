@@ -47,6 +47,9 @@ class StreamOptions:
         batch_size: samples of a global batch, all ranks together.
         threads: that decode, in each rank.
         prefetch: batches decoded ahead.
+        isolate: decode in `threads` processes, so that a decoder that crashes or hangs costs one
+            sample and not the run.
+        isolate_seconds: with `isolate`, a sample that takes longer is skipped.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -54,6 +57,8 @@ class StreamOptions:
     batch_size: int = 16
     threads: int = 2
     prefetch: int = 2
+    isolate: bool = False
+    isolate_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         for key, least in (("batch_size", 1), ("threads", 1), ("prefetch", 0)):
@@ -61,6 +66,10 @@ class StreamOptions:
                 raise ValueError(
                     f"StreamOptions: {key} = {getattr(self, key)}, must be at least {least}"
                 )
+        if not self.isolate_seconds > 0:
+            raise ValueError(
+                f"StreamOptions: isolate_seconds = {self.isolate_seconds}, must be positive"
+            )
 
 
 class Stream:
@@ -241,7 +250,13 @@ class Stream:
 
     def _next(self) -> RawBatch:
         if self._deliveries is None:
-            self._loader = make_loader(self._reader, self.options.threads, self.options.prefetch)
+            options = self.options
+            self._loader = make_loader(
+                self._reader,
+                options.threads,
+                options.prefetch,
+                options.isolate_seconds if options.isolate else None,
+            )
             self._deliveries = self._loader.deliveries(self._requests(self.epoch, self.step))
         started = time.perf_counter()
         try:

@@ -138,7 +138,11 @@ def stage_times(
     try:
         with clock:
             rows, wall, cpu = _consume(
-                replace(config.data, threads=1, prefetch=0), config, dataset, segments, progress
+                replace(config.data, threads=1, prefetch=0, isolate=False),
+                config,
+                dataset,
+                segments,
+                progress,
             )
     finally:
         torch.set_num_threads(torch_threads)

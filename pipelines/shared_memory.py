@@ -1,0 +1,90 @@
+"""Memory that several processes map: blocks by number, each of a file without a name.
+
+A file without a name is freed by the system with the last process that has it open or mapped, so
+nothing is left behind, however a run ends. Other processes are sent the open file.
+"""
+
+import mmap
+import os
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Place", "SharedMemory", "map_block"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An array in a block of shared memory."""
+
+    block: int
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class SharedMemory:
+    """Blocks of memory by number, each a file without a name."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, tuple[int, int, int]] = {}  # file, size, address
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def allocate(self, num_bytes: int) -> NDArray[np.uint8]:
+        """A new block; freed when nobody refers to it."""
+        file = _nameless_file(num_bytes)
+        memory = np.frombuffer(mmap.mmap(file, num_bytes), np.uint8)
+        with self._lock:
+            number = self._next
+            self._next += 1
+            self._blocks[number] = file, num_bytes, memory.ctypes.data
+        weakref.finalize(memory, self._free, number)
+        return memory
+
+    def place(self, array: NDArray[Any] | None) -> Place | None:
+        """Where an array lies that is part of a block."""
+        if array is None:
+            return None
+        address = array.ctypes.data
+        with self._lock:
+            for number, (_, size, begin) in self._blocks.items():
+                if begin <= address < begin + size:
+                    return Place(number, address - begin, array.shape, array.dtype.str)
+        raise ValueError("this array is not in shared memory; take it from Workers.allocate")
+
+    def changes(
+        self, known: set[int], used: set[int]
+    ) -> tuple[dict[int, tuple[int, int]], tuple[int, ...]]:
+        """Blocks (file, size) that are used and not known, and known ones that are no more."""
+        with self._lock:
+            fresh = {number: self._blocks[number][:2] for number in used - known}
+            return fresh, tuple(known - set(self._blocks))
+
+    def _free(self, number: int) -> None:
+        with self._lock:
+            file, _, _ = self._blocks.pop(number)
+        os.close(file)
+
+
+def _nameless_file(num_bytes: int) -> int:
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("batch")
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    os.ftruncate(file, num_bytes)
+    return file
+
+
+def map_block(file: int, num_bytes: int) -> mmap.mmap:
+    """Map a block whose open file another process has sent; closes the file."""
+    try:
+        return mmap.mmap(file, num_bytes)
+    finally:
+        os.close(file)

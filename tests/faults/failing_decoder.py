@@ -1,0 +1,67 @@
+"""A decoder that does its worst with some samples; workers import it by name."""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pipelines.backends import Read
+from pipelines.backends.av import PacketDecoder
+from shards import IndexedSample, Track
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def _spin() -> None:
+    """Hangs in C, and keeps Python's lock."""
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def _raise() -> None:
+    raise ZeroDivisionError("a bug")
+
+
+WORST: dict[str, Callable[[], object]] = {
+    "segfault": lambda: ctypes.string_at(0),
+    "exit": lambda: os._exit(3),
+    "hang": _hang,
+    "hang in C": _spin,
+    "bug": _raise,
+}
+
+
+class FailingDecoder(PacketDecoder):
+    """Decodes like the default one, but for the samples that begin at these offsets."""
+
+    def __init__(self, faults: dict[int, str]) -> None:
+        super().__init__()
+        self.faults = faults
+
+    def __reduce__(self) -> Any:
+        return (FailingDecoder, (self.faults,))
+
+    def frames(
+        self,
+        read: Read,
+        track: Track,
+        wanted: Any,
+        height: int,
+        width: int,
+        out: np.ndarray[Any, Any],
+    ) -> None:
+        fault = self.faults.get(track.member_offset)
+        if fault is not None:
+            out[:] = 77  # half done is not to be seen
+            WORST[fault]()
+        super().frames(read, track, wanted, height, width, out)
+
+
+def offset_of(sample: IndexedSample) -> int:
+    assert sample.video is not None
+    return sample.video.member_offset
