@@ -20,7 +20,7 @@ import av
 from shards.clips import ClipVideo, Span
 from shards.encode import Memory, open_mp4
 from shards.errors import SourceError
-from shards.media import first_frame, open_container, video_stream
+from shards.media import demux, first_frame, open_container, video_stream
 from shards.options import SOURCE, BuildOptions
 from shards.picture import coded_color, is_full_range, matrix_name, orientation
 from shards.required import MotionMeter
@@ -100,7 +100,7 @@ def _packet_times(container: Any, video: Any) -> tuple[list[_Times], int]:
     times: list[_Times] = []
     stop = 0
     with suppress(av.FFmpegError):  # a broken file ends where it breaks
-        for packet in container.demux(video):
+        for packet in demux(container, video):
             if packet.is_corrupt:
                 break
             if not packet.size:

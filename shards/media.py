@@ -200,11 +200,24 @@ def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
             )
 
 
+def demux(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets of some streams in file order, then an empty one for each.
+
+    Streams may show up after the header (in MPEG-TS, FLV or a damaged file). PyAV looks for them
+    in a list that it made before, and may fail for that when it has handed out all others.
+    """
+    with suppress(IndexError):
+        yield from container.demux(*streams)
+
+
 def video_stream(container: Any) -> Any:
     """The best video stream (no cover pictures), its limits set; raises `SourceError` if none."""
     streams = [s for s in container.streams.video if not is_cover(s)]
     if not streams:
         raise SourceError("probe", "no video stream")
+    streams = [s for s in streams if s.codec_context is not None]
+    if not streams:
+        raise SourceError("probe", "the pictures have a codec that is not known")
     stream = max(
         streams, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0)
     )
@@ -237,7 +250,7 @@ def audio_stream(container: Any) -> Any | None:
 def first_frame(container: Any, stream: Any) -> Any:
     """Decode up to the first picture with a time; the container is left where that took it."""
     try:
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -281,7 +294,7 @@ def _last_packet_end(container: Any, stream: Any) -> Fraction:
     """Where the last packet ends; reads on to the end of the file."""
     ticks = 0
     with suppress(av.FFmpegError):  # a broken file ends where it breaks
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             if packet.pts is not None:
                 ticks = max(ticks, packet.pts + (packet.duration or 0))
     return Fraction(ticks * stream.time_base)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import av
 
-from shards.media import audio_stream, describe, open_container, video_stream
+from shards.media import audio_stream, demux, describe, open_container, video_stream
 
 SEEK_MARGIN_SECONDS = 2  # sound may lie this much before its picture in a file
 INTERLEAVE_SECONDS = 10  # and at most this much after
@@ -88,7 +88,7 @@ class SourceReader:
         """Whether the packets from here on begin with a keyframe that is shown by the start."""
         video = video_stream(container)
         with suppress(av.FFmpegError):
-            for packet in container.demux(video):
+            for packet in demux(container, video):
                 if packet.is_keyframe and packet.pts is not None:
                     return bool(self._time(packet) <= self._start)
         return False
@@ -111,7 +111,7 @@ class SourceReader:
         """The number of the video packet to decode from; None where the source ends before that."""
         found = None
         with open_container(self._file) as container, suppress(av.FFmpegError):
-            for number, packet in enumerate(container.demux(video_stream(container))):
+            for number, packet in enumerate(demux(container, video_stream(container))):
                 if packet.pts is None:
                     continue
                 time = self._time(packet)
@@ -156,7 +156,7 @@ class SourceReader:
     def _packets(self, container: Any, streams: list[Any]) -> Iterator[Any]:
         """The packets of all streams, then an empty one for each; a broken file just ends."""
         try:
-            yield from container.demux(streams)
+            yield from demux(container, *streams)
         except av.FFmpegError as error:
             self._note(f"reading stopped: {describe(error)}")
 

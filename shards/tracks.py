@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import ShardError
-from shards.media import describe, is_cover, open_container
+from shards.media import demux, describe, is_cover, open_container
 from shards.picture import matrix_name
 from shards.sound_clock import counted_out, is_coarse, samples_of
 from shards.transport import Transport, elementary_stream
@@ -90,7 +90,7 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
         streams: list[Any] = videos[:1] + audios[:1]
         packets: dict[int, list[Any]] = {s.index: [] for s in streams}
         try:
-            for packet in container.demux(streams):
+            for packet in demux(container, *streams):
                 if packet.size:
                     packets[packet.stream.index].append(packet)
         except av.FFmpegError as error:

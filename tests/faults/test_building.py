@@ -106,6 +106,7 @@ BAD: dict[str, tuple[Maker, int | tuple[int, int], str]] = {
     "with spaces, 'quotes' and \"more\".mp4": (_film(), 3, ""),
     "dots.and.日本語.mp4": (_film(), 3, ""),
     "n" * 200 + ".mp4": (_film(), 3, ""),
+    "/".join(["m" * 150, "o" * 150, "a path of 300 characters.mp4"]): (_film(), 3, ""),
     "left/same.mp4": (_film(), 3, ""),
     "right/same.mp4": (_film(), 3, ""),
     "new\nline.mp4": (_film(), 3, ""),

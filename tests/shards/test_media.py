@@ -1,6 +1,7 @@
-import resource
 import struct
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import av
 import pytest
 
 from shards import SourceError
-from shards.media import MAX_PIXELS, probe, sniff
+from shards.media import MAX_PIXELS, demux, probe, sniff
 from shards.opening import Location
 
 HEADS = {
@@ -98,8 +99,17 @@ def test_sound_alone_has_no_video(film: Callable[..., Path]) -> None:
         probe(located(path))
 
 
+def test_a_codec_that_nobody_knows_is_named(film: Callable[..., Path]) -> None:
+    path = film("a.mp4", seconds=1)
+    path.write_bytes(path.read_bytes().replace(b"avc1\x00", b"aqc1\x00"))
+    with pytest.raises(SourceError, match="the pictures have a codec that is not known"):
+        probe(located(path))
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
-def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(tmp_path: Path, codec: str) -> None:
+def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(
+    film: Callable[..., Path], tmp_path: Path, codec: str
+) -> None:
     width, height = 8192, 8192
     assert width * height > MAX_PIXELS
     path = tmp_path / "bomb.mp4"
@@ -112,11 +122,50 @@ def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(tmp_path: Path, cod
         frame.pts = 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(SourceError, match="the picture is too large"):
-        probe(located(path))
-    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    # in a process of its own, whose peak is not that of writing the file
+    found = subprocess.run(
+        [sys.executable, "-c", _PEAK_OF_A_PROBE, film("a.mp4", seconds=1), path],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert found[0].startswith("probe: the picture is too large")
+    grown_kib = int(found[1])
     assert grown_kib < 32 * 1024  # one picture of that size has 96 MiB
+
+
+_PEAK_OF_A_PROBE = """
+import pathlib, sys
+from shards import SourceError
+from shards.media import probe
+from shards.opening import Location
+
+def peak_kib():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+probe(Location(sys.argv[1]))
+before = peak_kib()
+try:
+    probe(Location(sys.argv[2]))
+except SourceError as error:
+    print(error)
+print(peak_kib() - before)
+"""
+
+
+def test_a_stream_that_shows_up_late_does_not_end_the_others(film: Callable[..., Path]) -> None:
+    class Container:
+        def demux(self, *streams: int) -> Iterator[str]:
+            yield from ("a packet", "the last")
+            raise IndexError("list index out of range")  # as PyAV does, looking for the new one
+
+    assert list(demux(Container(), 0)) == ["a packet", "the last"]
+    # a transport stream of pictures alone, which goes on with pictures and sound
+    path = film("a.ts", seconds=2, container="mpegts", audio_codec=None)
+    with_sound = film("b.ts", seconds=2, container="mpegts", audio_codec="mp2")
+    path.write_bytes(path.read_bytes() + with_sound.read_bytes())
+    assert not probe(located(path)).has_audio
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "avi", "flv"])

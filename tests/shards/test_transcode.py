@@ -23,7 +23,7 @@ from shards.cutting import PlannedSource, clip_counts, cut
 from shards.encode_sound import SOUND_FORMATS
 from shards.opening import Location
 from shards.transcode import DAMAGED, ENDS_EARLY, NO_SOUND, Unit, UnitResult, transcode
-from tests.films import CORNERS, decode_audio, decode_video, onsets, read_number
+from tests.films import CORNERS, decode_audio, decode_video, onsets, picture, read_number
 
 OPTIONS = BuildOptions(clip_seconds=1.0, fps=25.0)
 ALL = ("top left", "top right", "bottom left", "bottom right")
@@ -153,6 +153,24 @@ def test_every_kind_of_source_comes_out_whole_upright_and_in_time(
         assert corners(sample.members) == pytest.approx([CORNERS[c] for c in ALL], abs=4)
         assert tones(sample.members)[0] == pytest.approx(0, abs=0.002)
         assert len(decode_audio(sample.members["flac"])) == 24000
+
+
+@pytest.mark.parametrize("size", [(321, 181), (320, 181), (321, 180)])
+def test_sizes_that_are_odd_come_out_whole(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "odd.mkv"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
+        for n in range(25):
+            whole = av.VideoFrame.from_ndarray(picture(n, 322, 182), "yuv420p")
+            rgb: Any = whole.to_ndarray(format="rgb24")[: size[1], : size[0]]
+            frame = av.VideoFrame.from_ndarray(rgb.copy(), "rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(stream.encode(frame.reformat(format="yuv444p")))
+        out.mux(stream.encode(None))
+    (sample,) = clips(path, dataclasses.replace(OPTIONS, require=())).samples
+    assert numbers(sample.members) == list(range(25))
+    assert corners(sample.members) == pytest.approx([CORNERS[c] for c in ALL], abs=4)
 
 
 @pytest.mark.parametrize(
