@@ -18,8 +18,8 @@ from shards.options import BuildOptions
 class Effort:
     """How hard an encoder tries under one profile.
 
-    crf_offset is added to `crf`, which is x264's, on the encoder's own scale: so that the same
-    number means about the same PSNR for all (within 0.5 dB, measured on film at 20).
+    crf_offset brings `crf`, which is on x264's scale, to the encoder's own, so that the same number
+    means about the same PSNR (measured at 20, see docs/encoding.md; MJPEG would grow too large).
     """
 
     crf_offset: int
@@ -116,20 +116,20 @@ ENCODERS: Final[Mapping[str, Encoder]] = {
     "vp9": Encoder(
         "libvpx-vp9",
         _vp9,
-        {"fast": Effort(11, {"cpu-used": "5"}), "compact": Effort(12, {"cpu-used": "2"})},
+        {"fast": Effort(8, {"cpu-used": "5"}), "compact": Effort(10, {"cpu-used": "2"})},
     ),
     "av1": Encoder(
         "libsvtav1",
         _av1,
-        {"fast": Effort(10, {"preset": "8"}), "compact": Effort(11, {"preset": "4"})},
+        {"fast": Effort(6, {"preset": "8"}), "compact": Effort(8, {"preset": "4"})},
         environment={"SVT_LOG": "1"},
     ),
     "mjpeg": Encoder(
         "mjpeg",
         _mjpeg,
         {
-            "fast": Effort(-16, {"huffman": "default"}),
-            "compact": Effort(-16, {"huffman": "optimal"}),
+            "fast": Effort(-17, {"huffman": "default"}),
+            "compact": Effort(-17, {"huffman": "optimal"}),
         },
     ),
 }
