@@ -63,7 +63,7 @@ def read_lists(lists: Sequence[Path]) -> Iterator[Source]:
     Raises:
         BuildError: a list is damaged, and in which line; or it names one file and range twice.
     """
-    base = Path(os.path.commonpath([path.resolve().parent for path in lists]))
+    base = f"{os.path.commonpath([path.resolve().parent for path in lists]).rstrip('/')}/"
     seen = array("Q")
     for path in lists:
         before = len(seen)
@@ -83,7 +83,7 @@ def _identity_hash(source: Source) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
-def _refuse_twins(lists: Sequence[Path], base: Path, seen: "array[int]") -> None:
+def _refuse_twins(lists: Sequence[Path], base: str, seen: "array[int]") -> None:
     """Refuse a file and range that is named twice; hashes first, so that memory stays small."""
     hashes = np.sort(np.frombuffer(seen, np.uint64))
     suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
@@ -102,9 +102,9 @@ def _refuse_twins(lists: Sequence[Path], base: Path, seen: "array[int]") -> None
                 )
 
 
-def _rows(path: Path, base: Path) -> Iterator[Source]:
+def _rows(path: Path, base: str) -> Iterator[Source]:
     """One pass over a list."""
-    folder = path.resolve().parent
+    folder = str(path.resolve().parent)
     try:
         for line, fields in _READERS[path.suffix.lower()](path):
             yield _source(fields, folder, base, f"{path.name}:{line}")
@@ -189,7 +189,7 @@ _READERS: dict[str, Callable[[Path], Iterator[_Line]]] = {
 }
 
 
-def _source(fields: dict[str, Any], folder: Path, base: Path, where: str) -> Source:
+def _source(fields: dict[str, Any], folder: str, base: str, where: str) -> Source:
     fields = {name: value for name, value in fields.items() if value not in (None, "")}
     column = "path" if "path" in fields else "url"
     given = fields.pop(column, None)
@@ -205,13 +205,13 @@ def _source(fields: dict[str, Any], folder: Path, base: Path, where: str) -> Sou
         row = row_of(fields)
     except ValueError as error:
         _wrong(where, str(error))
-    given = str(folder_or_url(given))
+    if given.startswith("file://"):
+        given = str(folder_or_url(given))
     if is_url(given):
         return Source(public(given), Location(given), row, start, stop, where)
-    path = folder / given
-    plain = Path(os.path.normpath(path))
-    shown = plain.relative_to(base) if plain.is_relative_to(base) else plain
-    return Source(shown.as_posix(), Location(str(path)), row, start, stop, where)
+    path = os.path.join(folder, given)  # noqa: PTH118 - a list may have millions of rows
+    plain = os.path.normpath(path)
+    return Source(plain.removeprefix(base), Location(path), row, start, stop, where)
 
 
 def _seconds(fields: dict[str, Any], name: str, where: str) -> Fraction | None:
