@@ -45,14 +45,18 @@ class ImageFolder:
                 f"{self.path} has no images: no file in it ends in {', '.join(EXTENSIONS)}."
             )
         self._names = [name for name, _ in listed]
+        self._odd_names = {key: name for name in self._names if (key := _key(name)) != name}
         digest = hashlib.sha256()
         for name, size in listed:
             digest.update(os.fsencode(name) + b"\0%d\0" % size)
         self.fingerprint = digest.hexdigest()[:32]
         self._in_hand = threading.local()
 
-    def __reduce__(self) -> Any:
-        return (ImageFolder, (self.path,))
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_in_hand": None}  # the listing goes along: folders change
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _in_hand=threading.local())
 
     def __len__(self) -> int:
         return len(self._names)
@@ -63,13 +67,14 @@ class ImageFolder:
     def sample(self, i: int) -> IndexedSample:
         """Image i, 0 ≤ i < len, under its name in the folder; its file is read."""
         name = self._name(i)
+        key = _key(name)
         extension = name.rpartition(".")[2].lower()
         try:
             data = self._content(name)
         except OSError as error:
             gone = f"cannot be read any more: {error.strerror}"
-            return IndexedSample(name, self.path.name, {}, None, None, gone)
-        self._in_hand.name, self._in_hand.data = name, data
+            return IndexedSample(key, self.path.name, {}, None, None, gone)
+        self._in_hand.key, self._in_hand.data = key, data
         members = {extension: Member(extension, 0, len(data), zlib.crc32(data))}
         track, fault = None, ""
         try:
@@ -78,13 +83,14 @@ class ImageFolder:
             track = _track(still_track(data, extension))
         except SourceError as error:
             fault = str(error).removeprefix(f"{error.stage}: ")
-        return IndexedSample(name, self.path.name, members, track, None, fault)
+        return IndexedSample(key, self.path.name, members, track, None, fault)
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the image's file."""
-        in_hand = getattr(self._in_hand, "name", None) == sample.key
+        in_hand = getattr(self._in_hand, "key", None) == sample.key
+        name = self._odd_names.get(sample.key, sample.key)
         try:
-            data: bytes = self._in_hand.data if in_hand else self._content(sample.key)
+            data: bytes = self._in_hand.data if in_hand else self._content(name)
         except OSError as error:
             raise ShardError(f"{self.path / sample.key}: {error.strerror}.") from error
         if len(data) < offset + size:
@@ -120,6 +126,13 @@ class ImageFolder:
     def _content(self, name: str) -> bytes:
         with (self.path / name).open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
+
+
+def _key(name: str) -> str:
+    """A file's name as it can be printed: what cannot is escaped."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def holds_images(path: Path) -> bool:

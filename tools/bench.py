@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pipelines.raw_batch import RawBatch
-    from shards import DataSet
+    from shards import Samples
     from tools.config import Config
 
 app = typer.Typer(no_args_is_help=True, help="How fast it is here, and what the time goes into.")
@@ -74,10 +74,10 @@ def stream(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from shards import DataSet
+    from shards import open_samples
 
     settings = bench_config(shards, config, overrides or [])
-    dataset = DataSet.open(shards, remote=settings.data.remote)
+    dataset = open_samples(shards, settings.data.remote)
     counts = sorted(set(threads or (1, settings.data.threads)))
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn())
@@ -125,7 +125,7 @@ def bench_config(shards: str, path: Path | None, overrides: list[str]) -> "Confi
 
 
 def stage_times(
-    config: "Config", dataset: "DataSet", segments: int, progress: "Callable[[int], None]"
+    config: "Config", dataset: "Samples", segments: int, progress: "Callable[[int], None]"
 ) -> StageTimes:
     """What each stage takes, on one thread, with nothing decoded ahead."""
     import torch
@@ -155,7 +155,7 @@ def stage_times(
 
 def rate(
     config: "Config",
-    dataset: "DataSet",
+    dataset: "Samples",
     segments: int,
     threads: int,
     progress: "Callable[[int], None]",
@@ -171,7 +171,7 @@ def rate(
 def _consume(
     options: Any,
     config: "Config",
-    dataset: "DataSet",
+    dataset: "Samples",
     segments: int,
     progress: "Callable[[int], None]",
     *,
@@ -218,7 +218,7 @@ def _device(config: "Config") -> str:
 
 def report(
     config: "Config",
-    dataset: "DataSet",
+    dataset: "Samples",
     times: StageTimes,
     rates: list[tuple[int, float, float]],
 ) -> list[Any]:

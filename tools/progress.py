@@ -54,6 +54,12 @@ class TrainingProgress(Callback):
             soft_wrap=True,
         )
         stream = cast(Any, trainer.train_dataloader).stream
+        self._console.print(
+            f"{len(stream.dataset)} samples of {stream.dataset.path}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
         name, reason = stream.decoder
         self._console.print(
             f"decoder {name}: {reason}", soft_wrap=True, markup=False, highlight=False

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
@@ -126,8 +129,49 @@ def test_a_folder_of_images_is_a_data_set(pictures: Path) -> None:
     labels = [folder.metadata(i)["label"] for i in range(12)]
     assert labels == ["cats"] * 6 + ["dogs"] * 6
     assert folder.fingerprint == ImageFolder(pictures).fingerprint
+    theirs = torchvision.datasets.ImageFolder(str(pictures))
+    classes = {str(Path(path).relative_to(pictures)): number for path, number in theirs.samples}
+    assert {key: theirs.classes[classes[key]] for key in keys} == dict(
+        zip(keys, labels, strict=True)
+    )
     with pytest.raises(IndexError, match="images 0 to 11; asked for 12"):
         folder.sample(12)
+
+
+def test_names_that_are_no_text_and_copies_in_other_processes(tmp_path: Path) -> None:
+    content = image_file(smooth_picture(0, 32, 32), "a.jpg")
+    for name in (b"a\nb.jpg", b"\xff.jpg", "räder 100%.jpg".encode()):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(content)
+    folder = ImageFolder(tmp_path)
+    copy = pickle.loads(pickle.dumps(folder))
+    (tmp_path / "later.jpg").write_bytes(content)
+    assert (len(copy), copy.fingerprint) == (3, folder.fingerprint)
+    samples = [copy.sample(i) for i in range(3)]
+    assert sorted(sample.key for sample in samples) == [
+        "\\udcff.jpg",
+        "a\\nb.jpg",
+        "räder 100%.jpg",
+    ]
+    for sample in samples:  # of which only the last one's file is in hand
+        assert folder.read_member(sample, "jpg") == content
+        assert copy.read(sample, 2, 5) == content[2:7]
+    batches = list(evaluation_batches(copy, ("image",), ONE_FRAME))
+    assert [len(batch) for batch in batches] == [3]
+
+
+def test_a_still_covers_any_second_of_its_sound(
+    corpus: Any, small_members: list[dict[str, bytes]], tmp_path: Path
+) -> None:
+    still = image_file(smooth_picture(0, 64, 48), "a.jpg")
+    write_tar(tmp_path / "talks.tar", {"a.jpg": still, "a.flac": small_members[0]["flac"]})
+    index_tars([tmp_path])
+    reader = SegmentReader(DataSet.open(tmp_path), SegmentOptions(seconds=0.5, num_frames=3))
+    assert reader.span(reader.dataset.sample(0)) == (0.0, 1.2)
+    (segment,) = reader.segments(0, [0.6])
+    assert segment.audio is not None
+    assert segment.video is not None
+    assert len(segment.audio) == 12_000
+    assert np.array_equal(segment.video[0], segment.video[2])
 
 
 def test_the_fingerprint_is_of_names_and_sizes(pictures: Path, tmp_path: Path) -> None:
