@@ -94,6 +94,7 @@ class _Build:
         self._progress = progress
         self._plan = target.state / "plan.jsonl"
         self._done, self._total = 0, 0
+        self._made_by = ""
 
     def run(self, sources: Iterator[Source]) -> BuildSummary:
         """Plan, build every shard that is not there yet, then write report and manifests."""
@@ -101,7 +102,8 @@ class _Build:
         if not listing["sources"]:
             self._plan.unlink()
             raise BuildError("The sources hold no file: there is nothing to build. Check the path.")
-        self._target.claim(self._options.as_dict(), file_sha256(self._plan), listing)
+        plan_sha256 = file_sha256(self._plan)
+        self._made_by = self._target.claim(self._options.as_dict(), plan_sha256, machine(), listing)
         if self._target.is_finished(parts(self._options)):
             return self._summary_of_finished()
         self._progress("build", 0, self._total)
@@ -179,8 +181,7 @@ class _Build:
                 file.write(report.jsonl([line]))
         # a portion may be empty, for all that one knows before the others are done
         if summary.clips or self._target.portion is not None:
-            about: dict[str, Any] = {"options": self._options.as_dict(), "made_by": machine()}
-            about |= {"sources": summary.sources, "sources_made": summary.made}
+            about = manifest_facts(self._options.as_dict(), self._made_by, summary)
             for part, shards in built.items():
                 Manifest(tuple(shards), about).write(self._target.layout.folder(part))
         temporary.rename(final)
@@ -191,6 +192,7 @@ class _Build:
             raise BuildError(self._nothing_made(summary))
         for part in built:
             self._target.publish(part, MANIFEST_NAME)
+        self._target.keep_plan(self._plan)
         self._target.clear_state()
         return summary
 
@@ -207,6 +209,12 @@ class _Build:
             f"None of the {summary.sources} files could become a clip: {causes}. "
             f"{self._target.name}/{REPORT_NAME} has a line for each."
         )
+
+
+def manifest_facts(options: dict[str, Any], made_by: str, summary: BuildSummary) -> dict[str, Any]:
+    """What a manifest says of the build."""
+    about = {"options": options, "made_by": made_by}
+    return about | {"sources": summary.sources, "sources_made": summary.made}
 
 
 _Numbered = tuple[int, Source]

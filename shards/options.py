@@ -206,6 +206,20 @@ class BuildOptions:
         """Plain values for json."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "BuildOptions":
+        """The options that `as_dict` gave.
+
+        Raises:
+            BuildError: these are none of this version.
+        """
+        values: dict[str, Any]
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise BuildError(f"These are no build options of this version: {error}.") from error
+
     def fingerprint(self) -> str:
         """Hex digest of every choice."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]

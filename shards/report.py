@@ -4,6 +4,7 @@ While a build runs, each shard leaves the lines of its units under `.build/`; th
 order, so the report is their merge, and memory does not grow with the number of sources.
 """
 
+import gzip
 import heapq
 import itertools
 import json
@@ -46,8 +47,9 @@ def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file that `jsonl` made."""
-    with path.open(encoding="utf-8") as file:
+    """The lines of a file that `jsonl` made; gzipped, where its name says so."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
 

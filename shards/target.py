@@ -3,7 +3,7 @@
 DIR/build.json        what is being built: options, and a digest of the plan
 DIR/report.jsonl      one line per source, when the build is done
 DIR/manifest.json, DIR/shard-000000.tar, …     or DIR/train/… and DIR/val/… with a holdout
-DIR/.build/           lock, plan, what is known of finished shards; in the end the lock alone
+DIR/.build/           lock, plan, what is known of finished shards; in the end lock and plan
 
 Where the target is a URL, all of it is made in a staging folder here: each shard goes up when it is
 finished and is removed here, the manifest goes up last. A build that is interrupted goes on from
@@ -15,6 +15,7 @@ the others: in the same folder, or in DIR/train/part-0002-of-0008 and DIR/val/pa
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ from shards.upload import RemoteFolder
 from shards.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 
 BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"
+PLAN_NAME = "plan.jsonl.gz"  # in a finished build's .build; see `Target.keep_plan`
 
 
 class Target:
@@ -130,15 +132,19 @@ class Target:
                     self.path.rmdir()
         os.close(self._lock)
 
-    def claim(self, options: dict[str, Any], plan_sha256: str, listing: dict[str, Any]) -> None:
+    def claim(
+        self, options: dict[str, Any], plan_sha256: str, made_by: str, listing: dict[str, Any]
+    ) -> str:
         """Record what is built here, or check that it is what was begun here before.
 
         `listing` tells the list of all sources from another; portions of one list have the same.
+        Returns `made_by` as it was when the build began.
 
         Raises:
             BuildError: other options or other sources were used here.
         """
         wanted = {"format": "gdt-build", "version": 1, "options": options, "plan": plan_sha256}
+        wanted["made_by"] = made_by
         if self.portion is not None:
             wanted |= {"part": [self.portion.number, self.portion.count]} | listing
         data = json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n"
@@ -155,11 +161,10 @@ class Target:
                 self.remote.write(name, data)
         elif found is None:
             write_atomically(path, data)
-        if found is not None:
-            self._compare(found, wanted)
+        return made_by if found is None else self._compare(found, wanted)
 
-    def _compare(self, data: bytes, wanted: dict[str, Any]) -> None:
-        """Refuse a target whose build.json is another's."""
+    def _compare(self, data: bytes, wanted: dict[str, Any]) -> str:
+        """Refuse a target whose build.json is another's; returns what that was made by."""
         options = wanted["options"]
         try:
             found = json.loads(data)
@@ -180,6 +185,7 @@ class Target:
                 f"Target {self.name} already holds a build of other sources (or these have "
                 "changed since). Choose another folder with --out, or remove that one."
             )
+        return str(found.get("made_by", wanted["made_by"]))
 
     def is_finished(self, parts: Iterable[str]) -> bool:
         """Whether report and manifests are there."""
@@ -236,10 +242,21 @@ class Target:
         for path in sorted(self.state.glob(f"{part or 'all'}-*.json")):
             yield from json.loads(path.read_bytes())["lines"]
 
+    def keep_plan(self, plan: Path) -> None:
+        """Keep a finished build's plan, for `repair` to make shards again from their sources.
+
+        It names sources by their full paths; who gives the data set away may leave .build out.
+        """
+        if self.remote is None:
+            kept = self.state / PLAN_NAME
+            with plan.open("rb") as file, gzip.GzipFile(f"{kept}.tmp", "wb", mtime=0) as packed:
+                shutil.copyfileobj(file, packed)
+            Path(f"{kept}.tmp").rename(kept)
+
     def clear_state(self) -> None:
         """Drop what is needed only until the build is finished."""
         for path in self.state.iterdir():
-            if path.name != "lock":
+            if path.name not in ("lock", PLAN_NAME):
                 path.unlink()
         if self.remote is not None:
             for path in self.path.iterdir():

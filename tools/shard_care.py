@@ -1,4 +1,4 @@
-"""`gdt shards` on what is built: verify, merge, stats, inspect."""
+"""`gdt shards` on what is built: verify, repair, merge, stats, inspect."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,6 +103,52 @@ def stats(
 
         draw_stats(found, out)
         typer.echo(f"drew {out}", err=True)
+
+
+def repair(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="What `gdt shards build` made, or a part of an array job."),
+    ],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one for each core if absent.")
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that a minute of a source may take.")
+    ] = 600.0,
+) -> None:
+    """Make again what is missing or damaged; exit status 1 and a list where that cannot be.
+
+    An index is made from its tar, a manifest from shards and indexes, and a shard from its sources,
+    which have to be where and what they were. Nothing else is touched.
+    """
+    import os
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from shards.engines import LocalEngine
+    from shards.repair import repair as repair_shards
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("examining shards", total=None)
+        found = repair_shards(
+            folder,
+            LocalEngine(workers or len(os.sched_getaffinity(0)), time_limit),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for line in found.repaired:
+        typer.echo(line)
+    typer.echo(
+        f"{folder}: {found.whole} shards were whole, {len(found.repaired)} files or shards were "
+        f"made again"
+    )
+    if found.problems:
+        typer.echo(f"{len(found.problems)} could not be:", err=True)
+        for problem in found.problems:
+            typer.echo(f"  {problem}", err=True)
+        raise typer.Exit(PROBLEMS_FOUND)
 
 
 def inspect(

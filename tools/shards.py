@@ -273,6 +273,7 @@ def index(
 
 
 app.command()(shard_care.verify)
+app.command()(shard_care.repair)
 app.command()(shard_care.merge)
 app.command()(shard_care.stats)
 app.command()(shard_care.inspect)
