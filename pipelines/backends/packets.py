@@ -74,15 +74,19 @@ def read_packets(read: Read, track: Track, first: int, stop: int) -> list[memory
         bodies = _in_one_piece(read, offsets, sizes)
     else:
         bodies = _in_pieces(read, track, track.transport, offsets, sizes, stop)
-    checksums = packets.crc32[first:stop].tolist()
-    if list(map(crc32, bodies)) != checksums:
-        for number, (body, expected) in enumerate(zip(bodies, checksums, strict=True), start=first):
-            if crc32(body) != expected:
-                raise MediaError(
-                    "checksum",
-                    f"packet {number} has crc32 {crc32(body):08x}, the index says {expected:08x}",
-                )
+    _verify(bodies, packets.crc32[first:stop].tolist(), first)
     return bodies
+
+
+def _verify(bodies: list[memoryview], checksums: list[int], first: int) -> None:
+    found = list(map(crc32, bodies))
+    if found != checksums:
+        number = next(i for i, checksum in enumerate(checksums) if found[i] != checksum)
+        raise MediaError(
+            "checksum",
+            f"packet {first + number} has crc32 {found[number]:08x}, the index says "
+            f"{checksums[number]:08x}",
+        )
 
 
 def _in_one_piece(read: Read, offsets: list[int], sizes: list[int]) -> list[memoryview]:
