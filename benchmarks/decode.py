@@ -18,6 +18,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -102,6 +103,19 @@ def our_way(reader: SegmentReader, name: str) -> Way:
         return (None if frames is None else frames[0]), (None if audio is None else audio[0])
 
     return Way(name, decode)
+
+
+def unchecked_way(reader: SegmentReader) -> Way:
+    """The same without checksums: what they cost. Nothing but this benchmark can leave them out."""
+    from pipelines.backends import packets
+
+    ours = our_way(reader, "ours: the same without checksums")
+
+    def decode(job: Job) -> Arrays:
+        with patch.object(packets, "_verify", lambda *_: None):
+            return ours.decode(job)
+
+    return Way(ours.name, decode, parallel=False)
 
 
 def container_way(reader: SegmentReader) -> Way:
@@ -214,6 +228,7 @@ def main() -> None:
         bare_way(reader, jobs),
         our_way(SegmentReader(dataset, options, audio=False), "ours: video"),
         our_way(reader, "ours: video and its second of audio"),
+        unchecked_way(reader),
         container_way(reader),
     ]
     if find_spec("torchcodec"):

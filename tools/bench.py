@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="How fast it is here, and what the time goes into.")
 
+WARM_UP_BATCHES: Final = 2  # memory is new, and libraries look around when they are first called
+
 #: What to do about a stage that takes the most.
 ADVICE: Final = {
     "order and draws": "larger batches spread it over more samples",
@@ -143,6 +145,7 @@ def stage_times(
                 dataset,
                 segments,
                 progress,
+                begin=clock.reset,
             )
     finally:
         torch.set_num_threads(torch_threads)
@@ -176,8 +179,9 @@ def _consume(
     progress: "Callable[[int], None]",
     *,
     transform: bool = True,
+    begin: "Callable[[], None]" = lambda: None,
 ) -> tuple[int, float, float]:
-    """(segments, wall-clock seconds, CPU seconds) of a stream after its first batch."""
+    """(segments, wall-clock seconds, CPU seconds) of a stream, from when `begin` is called on."""
     import torch
 
     from pipelines.stream import Stream
@@ -188,16 +192,17 @@ def _consume(
     source = Stream(dataset, config.build_plan(), config.segment, options, config.seed)
     rows, wall, cpu = 0, 0.0, 0.0
     try:
-        for number, raw in enumerate(_endless(source)):
-            if number == 0:
-                wall, cpu = time.perf_counter(), time.process_time()
-            else:
-                rows += len(raw)
-                progress(len(raw))
+        for number, raw in enumerate(_endless(source), start=1 - WARM_UP_BATCHES):
             if transform:
                 to_batch(raw.to(device))
                 if device == "cuda":
                     torch.cuda.synchronize()
+            if number > 0:
+                rows += len(raw)
+                progress(len(raw))
+            if number == 0:
+                begin()
+                wall, cpu = time.perf_counter(), time.process_time()
             if rows >= segments:
                 return rows, time.perf_counter() - wall, time.process_time() - cpu
     finally:

@@ -43,15 +43,20 @@ class StageClock:
     """Measures while it is entered; not to be entered twice at a time.
 
     Attributes:
-        cpu_seconds, wall_seconds: stage → exclusive time since it was made, all threads together.
+        cpu_seconds, wall_seconds: stage → exclusive time since it was made or reset, all threads
+            together.
     """
 
     def __init__(self) -> None:
-        self.cpu_seconds = dict.fromkeys(STAGES, 0.0)
-        self.wall_seconds = dict.fromkeys(STAGES, 0.0)
+        self.reset()
         self._lock = threading.Lock()
         self._of_thread = threading.local()
         self._wrapped: list[tuple[Any, str, Any]] = []
+
+    def reset(self) -> None:
+        """Begin at zero again."""
+        self.cpu_seconds = dict.fromkeys(STAGES, 0.0)
+        self.wall_seconds = dict.fromkeys(STAGES, 0.0)
 
     def __enter__(self) -> "StageClock":
         for stage, places in STAGES.items():
