@@ -2,15 +2,19 @@
 
     shards → loader (threads, ahead) → RawBatch on the device, 30 frames and 1 s of sound a row
 
-Each row is a decoder; the last column compares its first batch with the default decoder's.
+Each row is a decoder; the last column compares its first batch with the default decoder's. A row
+that fails says why: nothing that goes wrong in one keeps the others from being measured.
 """
 
+import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,9 +27,31 @@ from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import DataSet
 
-__all__ = ["Rate", "decoding_rates", "reader_rate", "torchcodec_rate"]
+__all__ = [
+    "DECODERS",
+    "Case",
+    "Rate",
+    "cases_of",
+    "decoding_rates",
+    "file_rates",
+    "prepare",
+    "reader_rate",
+    "torchcodec_rate",
+]
 
 DECODERS = ("av", "torchcodec", "nvdec", "hybrid", "dali")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Shards to decode: all sizes of one codec, and other codecs at one of them."""
+
+    codec: str
+    short_side: int
+
+    def folder(self, parent: Path) -> Path:
+        """Where its shards are."""
+        return parent / f"{self.codec}-{self.short_side}"
 
 
 @dataclass(frozen=True)
@@ -40,32 +66,60 @@ class Rate:
     note: str = ""
 
 
+def cases_of(cpu: bool) -> list[Case]:
+    """What is measured: on a CPU the one that all of its decoders know, and small."""
+    if cpu:
+        return [Case("vp9", 64)]
+    return [Case("h264", size) for size in (128, 224, 256)] + [
+        Case(codec, 224) for codec in ("hevc", "vp9", "av1")
+    ]
+
+
+def prepare(folder: Path, cases: list[Case], num_clips: int) -> None:
+    """Write the shards, a process a case: encoding takes longer than all decoding."""
+    num_processes = min(len(cases), os.cpu_count() or 1)
+    with ProcessPoolExecutor(num_processes, get_context("spawn")) as pool:
+        for case in cases:
+            what = (case.folder(folder), num_clips, case.short_side, case.codec)
+            pool.submit(write_textured_shards, *what)  # shards that are missing are told by rows
+
+
 def decoding_rates(
     folder: Path,
+    case: Case,
+    decoder: str,
     device: str,
-    short_sides: tuple[int, ...],
-    codec: str,
     threads: int,
     seconds: float,
-    num_clips: int = 64,
     batch_size: int = 32,
-) -> Iterator[Rate]:
-    """A rate for every size and decoder; decoders that do not run here say why."""
-    for short_side in short_sides:
-        dataset = write_textured_shards(
-            folder / f"{codec}-{short_side}", num_clips, short_side, codec
-        )
-        expected = None
-        for decoder in DECODERS:
-            try:
-                rate, first = _rate(dataset, decoder, device, threads, seconds, batch_size)
-            except (ImportError, RuntimeError, ValueError) as error:
-                note = str(error).splitlines()[0]
-                yield Rate(decoder, codec, short_side, None, note=note)
-                continue
-            rgb = _mean_rgb(first)
-            expected = rgb if expected is None else expected
-            yield Rate(decoder, codec, short_side, rate, _psnr(expected, rgb))
+) -> Rate:
+    """The rate of a decoder on a case; one that does not run here says why."""
+    try:
+        dataset = DataSet.open(case.folder(folder))
+        rate, first = _rate(dataset, decoder, device, threads, seconds, batch_size)
+        _, by_default = _rate(dataset, "av", device, threads, 0, batch_size)
+        psnr = _psnr(_mean_rgb(by_default), _mean_rgb(first))
+    except Exception as error:  # noqa: BLE001 - told in the row
+        return Rate(decoder, case.codec, case.short_side, None, note=_told(error))
+    return Rate(decoder, case.codec, case.short_side, rate, psnr)
+
+
+def file_rates(folder: Path, case: Case, name: str, rate: Callable[[list[Path]], float]) -> Rate:
+    """The rate of a library's own way from files, which are taken out of the case's shards."""
+    try:
+        dataset = DataSet.open(case.folder(folder))
+        with TemporaryDirectory() as place:
+            files = [Path(place, f"{number}.mp4") for number in range(len(dataset))]
+            for number, file in enumerate(files):
+                file.write_bytes(dataset.read_member(dataset.sample(number), "mp4"))
+            return Rate(name, case.codec, case.short_side, rate(files))
+    except Exception as error:  # noqa: BLE001 - told in the row
+        return Rate(name, case.codec, case.short_side, None, note=_told(error))
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}".replace("|", "/")
 
 
 def _rate(
@@ -75,7 +129,10 @@ def _rate(
     loader = make_loader(reader, threads, ahead=3)
     deliveries = loader.deliveries(_requests(len(dataset), batch_size))
     try:
-        first = next(deliveries).batch.to(device, non_blocking=True)
+        delivery = next(deliveries)
+        if skipped := next((outcome for outcome in delivery.outcomes if outcome), None):
+            raise skipped
+        first = delivery.batch.to(device, non_blocking=True)
         for _ in range(2):
             next(deliveries).batch.to(device, non_blocking=True)
         _wait(device)
@@ -157,7 +214,9 @@ def torchcodec_rate(files: list[Path], device: str, threads: int, seconds: float
     return segments / (time.perf_counter() - started)
 
 
-def reader_rate(files: list[Path], threads: int, seconds: float, batch_size: int = 32) -> float:
+def reader_rate(
+    files: list[Path], device: str, threads: int, seconds: float, batch_size: int = 32
+) -> float:
     """Segments a second of DALI's own `fn.readers.video`, which picks at random from files.
 
     Raises:

@@ -5,8 +5,7 @@ R(2+1)D-18 + ResNet-9, 30 × 112², GDT's plan;  fast: bfloat16, channels last, 
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,6 +35,13 @@ PLAN = Plan.from_tables(
         "modality": {"relation": "invariant", "values": ["video", "audio"], "pairs": "cross"},
     }
 )
+VIEWS = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["image"]},
+        "augmentation": {"relation": "invariant", "draws": 2},
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class StepFigures:
     """Clips are rows of video (with their sound); shares are of 1.
 
     share_waiting is what a step fed by the stream (decode, copy, augmentation and all) takes longer
-    than the same step on a batch that lies ready.
+    than the same step on a batch that lies ready; decoder, what the stream took and why.
     """
 
     clips: int
@@ -53,6 +59,7 @@ class StepFigures:
     flops_per_clip: float
     streamed_clips_per_second: float
     share_waiting: float
+    decoder: str
 
     @property
     def speedup(self) -> float:
@@ -85,7 +92,8 @@ def step_figures(
     batch = transform(raw)
     fast_rate = clips / _seconds(lambda: fast(batch), steps, device)
     overlap = Overlap(transform, torch.device(device))
-    batches = overlap.batches(_forever(_stream(dataset, samples, threads)))
+    stream = _stream(dataset, samples, threads)
+    batches = overlap.batches(_forever(stream))
     streamed = _seconds(lambda: fast(next(batches)), steps, device)
     batches.close()
     return StepFigures(
@@ -96,6 +104,7 @@ def step_figures(
         flops / clips,
         clips / streamed,
         max(0.0, 1 - clips / fast_rate / streamed),
+        ": ".join(stream.decoder),
     )
 
 
@@ -107,19 +116,29 @@ def _plain(model: ModelOptions, batch: Batch, steps: int, device: str) -> tuple[
     return 1 / _seconds(lambda: step(batch), steps, device), flops.get_total_flops()
 
 
-def augment_times(folder: Path, device: str, rows: int, steps: int) -> dict[str, float]:
-    """Milliseconds from planes and samples to a training batch: torch functions, fused kernel."""
+def augment_times(folder: Path, device: str, rows: int, steps: int) -> Iterator[tuple[str, float]]:
+    """What was done, and milliseconds: planes and samples to a training batch, in each way."""
     dataset = write_textured_shards(folder / "augment", 32, 128)
     stream = _stream(dataset, max(1, rows // 2), threads=2)
     raw = next(iter(stream)).to(device)
     stream.close()
+
+    def time_of(transform: DeviceTransform, raw: RawBatch) -> float:
+        return 1e3 * _seconds(lambda: transform(raw), steps, device)
+
     transform = DeviceTransform(PLAN, DeviceOptions(), seed=0)
-    times = {}
     with patch("pipelines.device._augmenter", lambda *_: augment_pictures):
-        times["torch functions"] = 1e3 * _seconds(lambda: transform(raw), steps, device)
-    if device == "cuda" and find_spec("triton"):
-        times["fused kernel"] = 1e3 * _seconds(lambda: transform(raw), steps, device)
-    return times
+        yield "bytes to a training batch, torch functions", time_of(transform, raw)
+    if device == "cuda":
+        yield "bytes to a training batch, fused kernel", time_of(transform, raw)
+    in_bfloat16 = DeviceTransform(
+        PLAN, DeviceOptions(), seed=0, dtype=torch.bfloat16, channels_last=True
+    )
+    yield "bytes to a training batch, bfloat16, channels last", time_of(in_bfloat16, raw)
+    assert raw.frames is not None
+    pictures = replace(raw, frames=raw.frames[:, :1].contiguous(), audio=None)
+    views = DeviceTransform(VIEWS, DeviceOptions(), seed=0)
+    yield "two views of a picture each, with blur (torch functions)", time_of(views, pictures)
 
 
 def matrix_rate(device: str, size: int = 8192, repeats: int = 10) -> float:

@@ -10,6 +10,7 @@ audio, SimCLR (Chen et al. 2020, appendix A) and MoCo v2 for images.
 Legend: N rows, T frames, H W luma size, S output size, F mel bins, L spectrogram frames.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -177,7 +178,7 @@ def augment_pictures(
     if draw is not None and options.blur > 0:
         least, greatest = options.blur_sigmas
         sigmas = least + draw("blur_sigma") * (greatest - least)
-        yuv = gaussian_blur(yuv, np.where(draw("blur") < options.blur, sigmas, 0))
+        yuv = gaussian_blur(yuv, np.where(draw("blur") < options.blur, sigmas, 0), greatest)
     affine = np.tile(rgb, (num_rows, 1, 1))
     if draw is not None:
         mean_yuv = yuv.mean(dim=(2, 3, 4)).double().cpu().numpy()  # [N, 4]
@@ -234,17 +235,19 @@ def _apply_colors(
         rgb[:, channel].clamp_(-m / s, (1 - m) / s)
 
 
-def gaussian_blur(pictures: Tensor, sigmas: Floats) -> Tensor:
+def gaussian_blur(pictures: Tensor, sigmas: Floats, greatest: float) -> Tensor:
     """Blur each row with its own sigma (0: as it is), the border mirrored.
 
     Args:
         pictures: float [N, C, T, S, S].
         sigmas: float64 [N], in pixels.
+        greatest: that a sigma may be; all kernels reach to 3 times that, at most half the picture,
+            so that no row's blur depends on the rows beside it.
 
     Returns:
-        The same shape. The kernel reaches to 3 sigma, at most half the picture.
+        The same shape.
     """
-    radius = min(int(np.ceil(3 * sigmas.max(initial=0))), pictures.shape[-1] // 2 - 1)
+    radius = min(math.ceil(3 * greatest), pictures.shape[-1] // 2 - 1)
     if radius < 1:
         return pictures
     offsets = np.arange(-radius, radius + 1)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.backends.feed import Feed
+from pipelines.backends.gpu import current_gpu, require_nvcuvid
 from pipelines.faults import SkipError
 from pipelines.loader import Delivery, Request
 from pipelines.raw_batch import RawBatch
@@ -69,9 +70,10 @@ class DaliLoader:
         reader: says what the segments are; has to want video.
         threads: that read, check and decode sound, and as many of DALI's own.
         ahead: batches decoded in advance.
-        device: "cuda" or "cpu"; by default the GPU where there is one.
+        device: "cuda" (this process's GPU) or "cpu"; by default the GPU where there is one.
 
     Raises:
+        ImportError: there is a GPU, but not its driver's video decoder.
         ValueError: the reader's options ask for what DALI does not do.
     """
 
@@ -79,13 +81,14 @@ class DaliLoader:
         self, reader: SegmentReader, threads: int, ahead: int, device: str | None = None
     ) -> None:
         self._reader, self._threads, self._ahead = reader, threads, ahead
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(current_gpu() if name == "cuda" else name)
         _check(reader, self._device)
         self._graph: Any = None
         self._graph_samples = 0
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="feed")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="dali")
-        self._stream = torch.cuda.Stream() if self._device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
 
     def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
         """The batches of `requests`, in their order.
@@ -242,6 +245,8 @@ def _check(reader: SegmentReader, device: torch.device) -> None:
             f"decoder = 'dali' gives frames of their coded size, and segment.frame_size is "
             f"{list(reader.options.frame_size)}: leave it out, or use decoder = 'av'"
         )
+    if device.type == "cuda":
+        require_nvcuvid()
     track = reader.dataset.sample(0).video
     if device.type == "cpu" and track is not None and track.codec not in CPU_CODECS:
         raise ValueError(
@@ -273,7 +278,7 @@ def _build(most: int, threads: int, device: torch.device) -> Any:
     built: Any = dali.pipeline_def(graph)(
         batch_size=most,
         num_threads=threads,
-        device_id=None if device.type == "cpu" else torch.cuda.current_device(),
+        device_id=device.index,  # None on a CPU
         exec_dynamic=True,
         prefetch_queue_depth=1,  # `ahead` is where decoding ahead is decided
     )

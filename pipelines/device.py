@@ -14,10 +14,13 @@ Augmentation is drawn anew for each row, reversed or not (as in the reference co
 Legend: R raw rows, N = R · reversals · augmentations rows of a modality, M factors.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
+from subprocess import SubprocessError
+from typing import Any
 
 import numpy as np
 import torch
@@ -248,11 +251,28 @@ class DeviceTransform:
 
 def _augmenter(device: torch.device, options: VideoAugment, training: bool) -> Callable[..., None]:
     """On a GPU the fused kernel, unless there is a blur to make; else augment.py."""
-    if device.type == "cuda" and find_spec("triton") and not (training and options.blur > 0):
-        from pipelines.fused_clip import fused_clip
-
-        return fused_clip
+    if device.type == "cuda" and not (training and options.blur > 0):
+        return _fused_kernel() or augment_pictures
     return augment_pictures
+
+
+@cache
+def _fused_kernel() -> Callable[..., None] | None:
+    """None, and a warning, where Triton lacks what it starts kernels with: a C compiler, say."""
+    try:
+        driver: Any = import_module("triton.runtime").driver
+        driver.active.utils  # noqa: B018 - compiled when it is first asked for
+        from pipelines.fused_clip import fused_clip
+    except (ImportError, RuntimeError, OSError, AssertionError, SubprocessError) as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        warnings.warn(
+            f"pictures are augmented by torch's functions and not by the fused kernel, since "
+            f"Triton does not run here ({cause[0]}); it needs a C compiler and Python's headers "
+            "(Debian: gcc, python3-dev)",
+            stacklevel=2,
+        )
+        return None
+    return fused_clip
 
 
 def _rows_of(draw: Uniform, rows: slice) -> Uniform:

@@ -69,16 +69,19 @@ def fused_clip(
     )
     num_pixels = options.size**2
     num_blocks = triton.cdiv(num_pixels, _BLOCK)
-    grid = (num_blocks, num_frames, num_rows)
+    grid = (num_rows * num_frames * num_blocks,)  # CUDA's other two axes end at 65,535
     constants = (height, width, options.size, frames.dim() == 5, _ROW, _BLOCK)
     means = frames.new_zeros((num_rows, 3), dtype=torch.float32)
-    if by_mean.any():
-        parts = frames.new_empty((num_rows, num_frames * num_blocks, 3), dtype=torch.float32)
-        sum_kernel[grid](frames, on_device, parts, num_frames, *constants)
-        means = parts.sum(dim=1) / (num_frames * num_pixels)
     mean, std = np.array(options.mean), np.array(options.std)
     limits = ((0 - mean) / std).tolist() + ((1 - mean) / std).tolist()
-    clip_kernel[grid](frames, on_device, means, out, num_frames, *out.stride(), *limits, *constants)
+    with torch.cuda.device_of(frames):  # Triton starts kernels on the thread's current GPU
+        if by_mean.any():
+            parts = frames.new_empty((num_rows, num_frames * num_blocks, 3), dtype=torch.float32)
+            sum_kernel[grid](frames, on_device, parts, num_frames, *constants)
+            means = parts.sum(dim=1) / (num_frames * num_pixels)
+        clip_kernel[grid](
+            frames, on_device, means, out, num_frames, *out.stride(), *limits, *constants
+        )
 
 
 def _boxes(
@@ -170,13 +173,22 @@ def _read_pixels(
 
 
 @triton.jit
+def _place(num_frames, size: tl.constexpr, block_pixels: tl.constexpr):
+    """A program's row n, frame t and block of pixels; blocks of a frame lie beside one another."""
+    num_blocks: tl.constexpr = (size * size + block_pixels - 1) // block_pixels
+    program = tl.program_id(0)
+    frame = program // num_blocks
+    return frame // num_frames, frame % num_frames, program % num_blocks
+
+
+@triton.jit
 def sum_kernel(
     frames, table, parts, num_frames,
     height: tl.constexpr, width: tl.constexpr, size: tl.constexpr, packed: tl.constexpr,
     row_numbers: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
     """Sums of a block's components, each block in a place of its own: one order of adding."""
-    block, t, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    n, t, block = _place(num_frames, size, block_pixels)
     pixel = block * block_pixels + tl.arange(0, block_pixels)
     live = pixel < size * size
     frame = n.to(tl.int64) * num_frames + t
@@ -184,7 +196,7 @@ def sum_kernel(
         frames, table + n * row_numbers, frame, pixel // size, pixel % size, live,
         height, width, size, packed,
     )  # fmt: skip
-    place = parts + (frame * tl.num_programs(0) + block) * 3
+    place = parts + tl.program_id(0).to(tl.int64) * 3
     tl.store(place, tl.sum(tl.where(live, first, 0.0), 0))
     tl.store(place + 1, tl.sum(tl.where(live, second, 0.0), 0))
     tl.store(place + 2, tl.sum(tl.where(live, third, 0.0), 0))
@@ -199,7 +211,7 @@ def clip_kernel(
     row_numbers: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
     """A block of output pixels of one frame: read, mix, clamp, write."""
-    block, t, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    n, t, block = _place(num_frames, size, block_pixels)
     pixel = block * block_pixels + tl.arange(0, block_pixels)
     live = pixel < size * size
     i, j = pixel // size, pixel % size

@@ -128,7 +128,8 @@ class Loader:
         self._memory = Recycler(2 * (ahead + 2), allocate)
         # Memory that a GPU decoder writes into is of a stream of its own, so that what the
         # consumer's stream has yet to do with earlier batches need not be waited for.
-        self._stream = torch.cuda.Stream() if reader.backend.device == "cuda" else None
+        device = reader.backend.device
+        self._stream = None if device == "cpu" else torch.cuda.Stream(device)
 
     def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
         """The batches of `requests`, in their order.
@@ -181,7 +182,7 @@ class Loader:
         if self._stream is None:
             return self._memory.empty(shape, np.uint8)
         with torch.cuda.stream(self._stream):
-            return torch.empty(shape, dtype=torch.uint8, device="cuda")
+            return torch.empty(shape, dtype=torch.uint8, device=self._reader.backend.device)
 
     def _finish(self, underway: _Underway) -> Delivery:
         results: list[tuple[str, NDArray[np.float64]] | SkipError] = []

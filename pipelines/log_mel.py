@@ -54,22 +54,27 @@ class LogMel:
 
 
 class LogMelSpectrogram(nn.Module):
-    """Waveform to mel power to log-mel: torchaudio's MelSpectrogram with HTK mels."""
+    """Waveform to mel power to log-mel, with torchaudio's HTK mels; traces without a break."""
+
+    window: Tensor  # [window_samples]
+    mels: Tensor  # [window_samples / 2 + 1, F]
 
     def __init__(self, options: LogMel) -> None:
-        from torchaudio.transforms import MelSpectrogram
+        from torchaudio.functional import melscale_fbanks
 
         super().__init__()
         self.options = options
-        self.mel = MelSpectrogram(
-            sample_rate=options.sample_rate_hz,
-            n_fft=options.window_samples,
-            win_length=options.window_samples,
-            hop_length=options.hop_samples,
-            n_mels=options.num_mels,
-            center=False,
-            power=2.0,
+        half_rate = options.sample_rate_hz / 2
+        mels = melscale_fbanks(
+            options.window_samples // 2 + 1,
+            0.0,
+            half_rate,
+            options.num_mels,
+            options.sample_rate_hz,
         )
+        self.register_buffer("mels", mels, persistent=False)
+        window = torch.hann_window(options.window_samples)
+        self.register_buffer("window", window, persistent=False)
 
     def power(self, waveform: Tensor) -> Tensor:
         """Mel power, float [B, F, L], of waveforms [B, S]. A gain g of the waveform is g² here.
@@ -82,8 +87,15 @@ class LogMelSpectrogram(nn.Module):
                 f"LogMel: a waveform of {waveform.shape[-1]} samples is shorter than one window "
                 f"of {self.options.window_samples}; make the segment longer"
             )
-        power: Tensor = self.mel(waveform)
-        return power
+        spectrum = torch.stft(
+            waveform,
+            self.options.window_samples,
+            self.options.hop_samples,
+            window=self.window,
+            center=False,
+            return_complex=True,
+        )
+        return (spectrum.abs().square().transpose(1, 2) @ self.mels).transpose(1, 2)
 
     def log(self, power: Tensor) -> Tensor:
         """Normalised natural logarithm of mel power, any shape."""

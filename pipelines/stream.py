@@ -13,7 +13,6 @@ Time shifts are drawn independently and uniformly over what the clip allows: two
 may overlap, as they may in the paper (section 4).
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -88,9 +87,6 @@ class Stream:
         num_ranks: of all processes.
         ledger: where skips go; by default they are counted only.
 
-    Attributes:
-        waited_seconds: how long batches were waited for, all together: what the decoder was late.
-
     Raises:
         ValueError: fewer samples than a batch, fewer than one sample a rank, or no such rank.
     """
@@ -129,7 +125,6 @@ class Stream:
         self._reader = reader_for(dataset, plan.modalities, segment_options)
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
         self.finished_epoch: Account | None = None
-        self.waited_seconds = 0.0
         self._loader: BatchLoader | None = None
         self._deliveries: Iterator[Delivery] | None = None
         self.seek(0, 0)
@@ -258,10 +253,8 @@ class Stream:
                 options.isolate_seconds if options.isolate else None,
             )
             self._deliveries = self._loader.deliveries(self._requests(self.epoch, self.step))
-        started = time.perf_counter()
         try:
             delivery = next(self._deliveries)
-            self.waited_seconds += time.perf_counter() - started
             self._judge(delivery)
         except BaseException:
             self.close()

@@ -47,7 +47,7 @@ class Backend(Protocol):
     """What a decoder can do. All methods may be called from several threads at once.
 
     Attributes:
-        device: "cpu" or "cuda", where frames come out.
+        device: where frames come out, "cpu" or a GPU by its number, "cuda:0".
         fallbacks: how many samples another backend decoded in its place, by cause.
     """
 

@@ -11,10 +11,10 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipelines.backends import Backend, Read
+from pipelines.backends.gpu import decode_on_cpu
 from shards import Track
 
 __all__ = ["HybridDecoder"]
@@ -63,28 +63,9 @@ class HybridDecoder:
                 self._hardware.frames(read, track, wanted, height, width, out)
             finally:
                 self._places.release()
-        elif isinstance(out, torch.Tensor):
-            on_host = torch.empty(out.shape, dtype=torch.uint8, pin_memory=out.is_cuda)
-            self._software.frames(read, track, wanted, height, width, on_host.numpy())
-            copy_and_wait(on_host, out)
         else:
-            self._software.frames(read, track, wanted, height, width, out)
+            decode_on_cpu(self._software, read, track, wanted, height, width, out)
 
     def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
         self._software.samples(read, track, first, out)
-
-
-_of_thread = threading.local()
-
-
-def copy_and_wait(on_host: torch.Tensor, out: torch.Tensor) -> None:
-    """Copy to the GPU on a stream of this thread's own, beside whatever else it does."""
-    if not out.is_cuda:
-        out.copy_(on_host)
-        return
-    if getattr(_of_thread, "stream", None) is None:
-        _of_thread.stream = torch.cuda.Stream()
-    with torch.cuda.stream(_of_thread.stream):
-        out.copy_(on_host, non_blocking=True)
-        _of_thread.stream.synchronize()

@@ -24,6 +24,7 @@ from torch import Tensor
 from pipelines.backends import MediaError, Read
 from pipelines.backends.av import PacketDecoder
 from pipelines.backends.feed import Feed, feed_of
+from pipelines.backends.gpu import current_gpu, decode_on_cpu, own_stream, require_nvcuvid
 from pipelines.backends.matroska import TICK_SECONDS
 from shards import Track
 
@@ -38,15 +39,15 @@ class TorchcodecDecoder:
     """Decodes pictures with torchcodec and sound with PyAV; see `Backend`.
 
     Args:
-        device: "cpu" or "cuda", where frames are decoded and come out.
+        device: "cpu", or "cuda" for this process's GPU: where frames are decoded and come out.
         fallback: what becomes of streams that NVDEC refuses, of `FALLBACKS`.
 
     Attributes:
-        device: as given.
+        device: "cpu", or the GPU by its number.
         fallbacks: how many samples the default backend decoded instead, by cause.
 
     Raises:
-        ImportError: torchcodec or FFmpeg's libraries are missing; says what to install.
+        ImportError: torchcodec, FFmpeg's libraries or NVDEC's are missing; says what to install.
         ValueError: "cuda" on a machine without a GPU.
     """
 
@@ -57,14 +58,15 @@ class TorchcodecDecoder:
         self.fallbacks: Counter[str] = Counter()
         self._library = _load()
         if device == "cuda":
+            require_nvcuvid()
+            self.device = current_gpu()
             self._library.set_nvdec_cache_capacity(_NVDEC_SESSIONS)
         self._default = PacketDecoder()
         self._refusals: dict[tuple[Any, ...], str | None] = {}
         self._lock = threading.Lock()
-        self._of_thread = threading.local()
 
     def __reduce__(self) -> Any:
-        return (TorchcodecDecoder, (self.device, self.fallback))
+        return (TorchcodecDecoder, (self.device.split(":")[0], self.fallback))
 
     def frames(
         self,
@@ -81,7 +83,6 @@ class TorchcodecDecoder:
             MediaError: as the protocol says.
             RuntimeError: NVDEC refuses the stream, and `fallback` is "refuse".
         """
-        planes = out if isinstance(out, Tensor) else torch.from_numpy(out)
         cause = None
         if (track.height, track.width) != (height, width):
             cause = "another size"  # scaling is swscale's, for all backends alike
@@ -89,11 +90,10 @@ class TorchcodecDecoder:
             feed = feed_of(read, track, wanted)
             cause = self._refusal(track, feed)
         if cause is None:
+            planes = out if isinstance(out, Tensor) else torch.from_numpy(out)
             self._decode(track, feed, planes, height, width)
             return
-        on_host = np.empty(tuple(planes.shape), np.uint8)
-        self._default.frames(read, track, wanted, height, width, on_host)
-        planes.copy_(torch.from_numpy(on_host))
+        decode_on_cpu(self._default, read, track, wanted, height, width, out)
         with self._lock:
             self.fallbacks[cause] += 1
 
@@ -106,7 +106,7 @@ class TorchcodecDecoder:
         rows: dict[int, list[int]] = {number: [] for number in feed.numbers.tolist()}
         for row, place in enumerate(feed.places.tolist()):
             rows[int(feed.numbers[place])].append(row)
-        with torch.cuda.stream(self._stream()):
+        with own_stream(planes.device):
             for number, frame in self._decoded(track, feed):
                 if not (rows_of_frame := rows.pop(number, None)):
                     continue
@@ -128,8 +128,6 @@ class TorchcodecDecoder:
                     planes[row].copy_(to)
                 if not rows:
                     break
-            if self.device == "cuda":
-                torch.cuda.current_stream().synchronize()
         if rows:
             raise MediaError(
                 "decode",
@@ -148,17 +146,7 @@ class TorchcodecDecoder:
             for frame in decoder.drain():
                 yield round(frame.pts_seconds / TICK_SECONDS), frame
         except (RuntimeError, ValueError) as error:
-            message = " ".join(str(error).split())
-            raise MediaError("decode", f"torchcodec, {track.codec}: {message}") from error
-
-    def _stream(self) -> torch.cuda.Stream | None:
-        """This thread's own, so that decoding does not queue behind a training step."""
-        if self.device == "cpu":
-            return None
-        if getattr(self._of_thread, "stream", None) is None:
-            self._of_thread.stream = torch.cuda.Stream()
-        stream: torch.cuda.Stream = self._of_thread.stream
-        return stream
+            raise _not_decoded(track, error) from error
 
     def _refusal(self, track: Track, feed: Feed) -> str | None:
         """Why NVDEC does not take streams with this header; None where it does."""
@@ -167,7 +155,10 @@ class TorchcodecDecoder:
         header = (track.codec, track.extradata, track.width, track.height)
         with self._lock:
             if header not in self._refusals:
-                status = self._library.VideoDecoder(feed.file, device=self.device).cpu_fallback
+                try:
+                    status = self._library.VideoDecoder(feed.file, device=self.device).cpu_fallback
+                except (RuntimeError, ValueError) as error:
+                    raise _not_decoded(track, error) from error
                 name = f"{track.codec} {track.pixel_format} {track.width}×{track.height}"
                 self._refusals[header] = f"{name}: {status}" if status else None
                 if status and self.fallback == "count":
@@ -179,6 +170,10 @@ class TorchcodecDecoder:
                 "set fallback = 'count' to decode these on the CPU"
             )
         return cause
+
+
+def _not_decoded(track: Track, error: Exception) -> MediaError:
+    return MediaError("decode", f"torchcodec, {track.codec}: {' '.join(str(error).split())}")
 
 
 def _load() -> Any:

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu_decode import Rate
+from benchmarks.gpu_decode import Case, Rate, decoding_rates
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,53 @@ def test_the_page_keeps_what_stands_around_the_figures(tmp_path: Path) -> None:
         f"before\n{gpu.BEGIN}\nnew\nlines\n{gpu.END}\nafter\n"
     )
     assert gpu.PAGE.read_text(encoding="utf-8").count(gpu.BEGIN) == 1
+
+
+def test_a_part_that_crashes_or_hangs_says_so_after_the_lines_it_had() -> None:
+    said: list[str] = []
+    crash = "import os, sys; print('| one |', flush=True); sys.stderr.write('why\\n\\n'); "
+    crash += "sys.stderr.flush(); os.abort()"
+    assert gpu._run_lines([sys.executable, "-c", crash], 60, said.append) == (
+        "ended with status -6: why"
+    )
+    hang = "import time; print('| two |', flush=True); time.sleep(600)"
+    assert gpu._run_lines([sys.executable, "-c", hang], 2, said.append) == (
+        "stopped after 2 s; last: it said nothing"
+    )
+    assert gpu._run_lines([sys.executable, "-c", "print('| three |')"], 60, said.append) == ""
+    assert said[-2:] == ["| two |", "| three |"]
+    assert "| one |" in said
+
+
+def test_failed_tests_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = [
+        "tests/a.py::test_one PASSED",
+        "FAILED tests/a.py::test_two - assert 1 == 2",
+        "ERROR tests/b.py - ModuleNotFoundError",
+        "=== 1 failed, 1 passed, 1 error in 3.21s ===",
+    ]
+
+    def run(command: list[str], limit: float, say: Callable[[str], None]) -> str:
+        for line in shown:
+            say(line)
+        return "ended with status 1: it said nothing"
+
+    monkeypatch.setattr(gpu, "_run_lines", run)
+    said: list[str] = []
+    assert gpu._run_tests(said.append) == 1
+    assert said == [
+        "Tests marked `gpu`: 1 failed, 1 passed, 1 error in 3.21s",
+        "",
+        "- FAILED tests/a.py::test_two - assert 1 == 2",
+        "- ERROR tests/b.py - ModuleNotFoundError",
+    ]
+
+
+def test_a_row_that_fails_is_a_row(tmp_path: Path) -> None:
+    rate = decoding_rates(tmp_path, Case("h264", 64), "av", "cpu", 1, 0.1)
+    assert rate.segments_per_second is None
+    assert rate.note.startswith("IndexFormatError: ")
+    assert str(tmp_path) in rate.note
 
 
 def test_a_decoder_that_does_not_run_says_why_in_its_line() -> None:

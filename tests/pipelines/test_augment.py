@@ -143,16 +143,25 @@ def test_clipping_is_to_black_and_white() -> None:
 @pytest.mark.parametrize("sigma", [0.5, 1.3, 2.0])
 def test_blur_is_torchvisions(sigma: float) -> None:
     pictures = torch.rand(2, 3, 2, 24, 24)
-    got = gaussian_blur(pictures, np.array([sigma, 0.0]))
+    got = gaussian_blur(pictures, np.array([sigma, 0.0]), sigma)
     kernel = 2 * int(np.ceil(3 * sigma)) + 1
     expected = vision.gaussian_blur(pictures[0].transpose(0, 1), [kernel] * 2, [sigma] * 2)
     close(got[0].transpose(0, 1), expected, atol=1e-5)
     close(got[1], pictures[1], atol=1e-6)
 
 
+def test_a_rows_blur_does_not_depend_on_the_rows_beside_it() -> None:
+    """Else other ranks, or a resumed run with others, would see other pictures."""
+    pictures = torch.rand(3, 2, 1, 32, 32)
+    together = gaussian_blur(pictures, np.array([0.4, 2.0, 1.1]), 2.0)
+    for row, sigma in enumerate([0.4, 2.0, 1.1]):
+        alone = gaussian_blur(pictures[row : row + 1], np.array([sigma]), 2.0)
+        torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-6)
+
+
 def test_rows_of_one_batch_blur_differently_and_keep_their_mean() -> None:
     pictures = torch.rand(3, 4, 1, 32, 32)
-    out = gaussian_blur(pictures, np.array([0.0, 1.0, 3.0]))
+    out = gaussian_blur(pictures, np.array([0.0, 1.0, 3.0]), 3.0)
     spread = out.std(dim=(1, 2, 3, 4))
     assert spread[0] > spread[1] > spread[2]
     close(out.mean(dim=(3, 4)), pictures.mean(dim=(3, 4)), atol=2e-2)

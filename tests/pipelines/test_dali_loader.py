@@ -15,6 +15,7 @@ import torch
 
 pytest.importorskip("nvidia.dali", reason="needs NVIDIA DALI: pip install 'gdt-stream[dali]'")
 
+from benchmarks.textured_shards import write_textured_shards
 from gdt.plan import Plan
 from pipelines.color import i420_to_rgb, rgb_from_pixels
 from pipelines.dali_loader import DaliLoader
@@ -24,6 +25,7 @@ from pipelines.loader import Delivery, Loader, Request
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
 from pipelines.stream import Stream, StreamOptions
+from shards.encode_sound import encode_sound
 from tests.pipelines.coded_clips import coded_clip, psnr
 
 OPTIONS = SegmentOptions(seconds=1.0, num_frames=12, decoder="av")
@@ -93,6 +95,66 @@ def test_rows_frames_and_sound_are_those_of_the_default_decoder(dataset: Any) ->
         assert b.frames.shape == (8, 12, 160, 192, 3)
         assert psnr(rgb_of(a), rgb_of(b), peak=1.0) > 45
         assert other.outcomes == (None,) * 4
+
+
+@pytest.mark.parametrize("codec", ["vp8", "mjpeg"])
+def test_other_codecs_of_the_cpu_graph(corpus: Any, tmp_path: Path, codec: str) -> None:
+    """MJPEG's range is full, and the stream says so."""
+    dataset = corpus.write(tmp_path, [{"mp4": coded_clip(codec)}] * 8)
+    reader = SegmentReader(dataset, OPTIONS, audio=False)
+    (one,) = delivered(Loader(reader, 1, 1), num_batches=1)
+    (other,) = delivered(DaliLoader(reader, 1, 1, "cpu"), num_batches=1)
+    assert psnr(rgb_of(one.batch), rgb_of(other.batch), peak=1.0) > 45
+
+
+@pytest.mark.parametrize("codec", ["vp9", "mjpeg"])
+def test_shards_of_our_own_building(tmp_path: Path, codec: str) -> None:
+    dataset = write_textured_shards(tmp_path, 2, 96, codec, seconds=2.0)
+    track = dataset.sample(0).video
+    assert track is not None
+    assert track.codec == codec
+    reader = SegmentReader(dataset, OPTIONS)
+    request = Request(0, 0, np.array([1, 0]), np.array([[0.3], [0.7]]))
+    batches = []
+    for loader in (Loader(reader, 1, 0), DaliLoader(reader, 1, 0, "cpu")):
+        batches += [delivery.batch for delivery in loader.deliveries([request])]
+        loader.close()
+    one, other = batches
+    assert one.audio is not None
+    assert other.audio is not None
+    assert torch.equal(one.audio, other.audio)
+    # what lies around a pixel is weighed otherwise (see rgb_of): compare their means
+    means = [
+        torch.nn.functional.avg_pool2d(torch.from_numpy(rgb_of(b)), 4).numpy() for b in batches
+    ]
+    assert psnr(means[0], means[1], peak=1.0) > 45
+
+
+@pytest.mark.parametrize(
+    ("sound_format", "channels", "extension"),
+    [("flac", 2, "flac"), ("pcm", 1, "wav"), ("opus", 2, "opus"), ("aac", 1, "m4a")],
+)
+def test_sound_of_every_kind_comes_by_our_own_path(
+    corpus: Any, tmp_path: Path, sound_format: str, channels: int, extension: str
+) -> None:
+    """DALI knows WAV, FLAC and OGG alone; ours mixes to mono and starts on the sample."""
+    rng = np.random.default_rng(3)
+    noise = (rng.normal(size=(channels, 72_000)) * 2000).astype(np.int16)
+    member = encode_sound(noise, 24_000, sound_format)
+    dataset = corpus.write(tmp_path, [{"mp4": coded_clip("vp9"), extension: member}] * 2)
+    reader = SegmentReader(dataset, OPTIONS)
+    loader = DaliLoader(reader, 1, 0, "cpu")
+    (delivery,) = loader.deliveries([Request(0, 0, np.arange(2), np.array([[0.2], [0.9]]))])
+    loader.close()
+    assert delivery.batch.audio is not None
+    for row, start in enumerate(delivery.batch.start_seconds.tolist()):
+        first = round(start * 24_000)
+        expected = noise[:, first : first + 24_000].mean(axis=0) / 32768
+        found = delivery.batch.audio[row].numpy()
+        if sound_format in ("flac", "pcm"):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        else:  # lossy: the same sound at the same place
+            assert np.corrcoef(found, expected)[0, 1] > 0.9
 
 
 def test_the_matrix_of_the_stream_is_what_counts(dataset: Any) -> None:

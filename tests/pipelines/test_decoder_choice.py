@@ -1,12 +1,15 @@
 """Which decoder is used, and that the reason is said."""
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import pipelines.backends as backends
-from pipelines.backends import choose_decoder, make_backend
+from pipelines.backends import choose_decoder, gpu, make_backend
+from pipelines.backends.av import PacketDecoder
 from pipelines.segment import SegmentOptions, SegmentReader
 
 
@@ -27,6 +30,26 @@ def test_with_a_gpu_it_is_nvdec_where_its_library_is(monkeypatch: pytest.MonkeyP
     name, reason = choose_decoder()
     assert name == "av"
     assert reason == "there is a GPU, but torchcodec is missing: pip install it"
+
+
+def test_a_driver_without_its_decoder_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that was given the GPU for computing alone."""
+    monkeypatch.setattr(gpu, "_NVCUVID", ("libthere-is-none.so.1",))
+    with pytest.raises(ImportError, match=r"NVIDIA_DRIVER_CAPABILITIES=.*video.*libthere-is-none"):
+        gpu.require_nvcuvid()
+    monkeypatch.setattr(gpu, "_NVCUVID", ("libthere-is-none.so.1", "libc.so.6"))
+    gpu.require_nvcuvid()
+
+
+def test_frames_from_the_cpu_reach_a_tensor(small_dataset: Any) -> None:
+    sample = small_dataset.sample(0)
+    read, wanted = partial(small_dataset.read, sample), np.array([3, 1])
+    array = np.zeros((2, 160 * 48 * 3 // 2), np.uint8)
+    tensor = torch.zeros(array.shape, dtype=torch.uint8)
+    for out in (array, tensor):
+        gpu.decode_on_cpu(PacketDecoder(), read, sample.video, wanted, 48, 160, out)
+    assert array.any()
+    np.testing.assert_array_equal(array, tensor.numpy())
 
 
 def test_a_name_is_taken_at_its_word() -> None:

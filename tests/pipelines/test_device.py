@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gdt.plan import Plan
-from pipelines.augment import AudioAugment, ImageAugment, VideoAugment
+from pipelines.augment import AudioAugment, ImageAugment, VideoAugment, augment_pictures
 from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.log_mel import LogMel, LogMelSpectrogram
 from pipelines.raw_batch import RawBatch
@@ -191,7 +191,18 @@ def test_log_mel_options_reach_the_spectrogram() -> None:
     assert np.isfinite(audio.numpy()).all()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs here")
+def test_where_triton_does_not_run_torch_does_its_work() -> None:
+    from pipelines import device
+
+    device._fused_kernel.cache_clear()
+    with pytest.warns(UserWarning, match="by torch's functions .*needs a C compiler"):
+        found = device._augmenter(torch.device("cuda"), VideoAugment(), training=True)
+    assert found is augment_pictures
+
+
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_makes_what_the_cpu_makes() -> None:
     transform = DeviceTransform(GDT, DeviceOptions())
     on_cpu, on_gpu = transform(raw_batch()), transform(raw_batch().to("cuda"))

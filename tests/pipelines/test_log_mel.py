@@ -15,10 +15,17 @@ def waveform() -> np.ndarray:
     return (0.3 * chirp + 0.05 * rng.normal(size=len(t))).astype(np.float32)
 
 
-def test_it_is_librosas() -> None:
+ON_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+def test_it_is_librosas(device: str) -> None:
     options = LogMel()
     sound = waveform()
-    got = LogMelSpectrogram(options)(torch.from_numpy(sound)[None])
+    got = LogMelSpectrogram(options).to(device)(torch.from_numpy(sound)[None].to(device)).cpu()
     assert got.shape == (1, 1, 40, 99)
     assert options.num_frames(24_000) == 99
     power = librosa.feature.melspectrogram(

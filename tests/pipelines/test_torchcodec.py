@@ -37,8 +37,8 @@ def decoded(backend: Any, dataset: Any, wanted: Any, size: tuple[int, int] = SIZ
     sample = dataset.sample(0)
     width, height = size
     out: Any = np.zeros((len(wanted), width * height * 3 // 2), np.uint8)
-    if backend.device == "cuda":
-        out = torch.from_numpy(out).cuda()
+    if backend.device != "cpu":
+        out = torch.from_numpy(out).to(backend.device)
     packets = np.argsort(sample.video.packets.pts, kind="stable")[np.array(wanted)]
     backend.frames(partial(dataset.read, sample), sample.video, packets, height, width, out)
     return out.cpu().numpy() if isinstance(out, torch.Tensor) else out
