@@ -18,36 +18,56 @@ MAX_AHEAD_BLOCKS = 32
 KEPT_BLOCKS = 128  # 32 MiB
 WHOLE_BYTES = 64 << 20
 
+_TELL_SIZE = ("http://", "https://", "s3://", "s3a://")
+
 _transfers: list[tuple[str, RemoteOptions, Transfer]] = []  # of this process, by protocol
-_last_whole: tuple[str, int, str, bytes] | None = None  # URL, size, version, bytes
+_last_whole: tuple[tuple[str, int, int, str], bytes] | None = None
 
 
 class FarFile(io.RawIOBase):
-    """One file behind a URL; `size` and `version` are what the server said when it was opened.
+    """One file behind a URL, or a stretch of it.
+
+    Args:
+        url: of the file.
+        remote: how it is read.
+        offset: where the stretch begins.
+        size: of the stretch, in bytes; None: to the end of the file.
+
+    Attributes:
+        size: as above, or as the server says.
+        total: bytes of the whole file, as the server says.
+        version: its ETag or else Last-Modified; "" where the server says neither.
 
     Raises:
         SourceError: the server does not give it, or (while reading) has another file by now.
     """
 
-    def __init__(self, url: str, remote: RemoteOptions) -> None:
-        self._file = RemoteFile(url)
+    def __init__(
+        self, url: str, remote: RemoteOptions, offset: int = 0, size: int | None = None
+    ) -> None:
+        self._file, self._offset = RemoteFile(url), offset
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._whole: bytes | None = None
         self._place, self._ahead, self._next_block = 0, 1, 0
         try:
             self._transfer = _transfer(url, remote)
-            first = self._transfer.fetch_first(self._file, BLOCK_BYTES)
+            # other protocols say with the first byte alone how long the file is
+            at = offset if url.startswith(_TELL_SIZE) else 0
+            count = BLOCK_BYTES if size is None else max(1, min(size, BLOCK_BYTES))
+            first = self._transfer.fetch_first(self._file, count, at)
         except RemoteError as error:
-            raise _skip("open", error) from error
-        self.size = self._file.size or 0
+            raise _skip("open", url, error) from error
+        self.total = self._file.size or 0
+        self.size = self.total - offset if size is None else size
         self.version = self._file.etag or self._file.modified or ""
-        self._keep(0, first)
-        if _last_whole is not None and _last_whole[:3] == self._identity and self.version:
-            self._whole = _last_whole[3]
+        if at == offset:
+            self._keep(0, first[: self.size])
+        if _last_whole is not None and _last_whole[0] == self._key and self.version:
+            self._whole = _last_whole[1]
 
     @property
-    def _identity(self) -> tuple[str, int, str]:
-        return self._file.url, self.size, self.version
+    def _key(self) -> tuple[str, int, int, str]:
+        return self._file.url, self._offset, self.size, f"{self.total}:{self.version}"
 
     def fetch_whole(self) -> bool:
         """Have all bytes here, in one request; False if they are too many."""
@@ -57,7 +77,7 @@ class FarFile(io.RawIOBase):
             head = self._blocks.get(0, b"")
             self._whole = head + self._fetch(start, self.size)
             self._blocks.clear()
-            _last_whole = (*self._identity, self._whole)
+            _last_whole = self._key, self._whole
         return self._whole is not None
 
     def readable(self) -> bool:
@@ -118,9 +138,11 @@ class FarFile(io.RawIOBase):
         if start >= stop:
             return b""
         try:
-            (piece,) = self._transfer.fetch(self._file, [(start, stop)])
+            (piece,) = self._transfer.fetch(
+                self._file, [(self._offset + start, self._offset + stop)]
+            )
         except RemoteError as error:
-            raise _skip("read", error) from error
+            raise _skip("read", self._file.url, error) from error
         return piece.data
 
 
@@ -134,8 +156,9 @@ def _transfer(url: str, remote: RemoteOptions) -> Transfer:
     return transfer
 
 
-def _skip(stage: str, error: RemoteError) -> SourceError:
+def _skip(stage: str, url: str, error: RemoteError) -> SourceError:
     if isinstance(error, RemoteChangedError):
-        return SourceError("read", "the source changed while it was read", str(error))
+        detail = f"{public(url)}: another size, ETag or Last-Modified than before"
+        return SourceError("read", "the source changed while it was read", detail)
     cause = error.cause if error.cause.startswith("status ") else "cannot be fetched"
     return SourceError(stage, cause, public(str(error)))

@@ -66,24 +66,17 @@ class Identity:
 class OpenSource:
     """A source that is open. `file` is at its beginning, and closes with the source."""
 
-    def __init__(
-        self, file: BinaryIO, look: Callable[[], Identity], far: FarFile | None = None
-    ) -> None:
+    def __init__(self, file: BinaryIO, look: Callable[[], Identity]) -> None:
         self.file = file
-        self._look, self._far = look, far
+        self._look = look
 
     def identity(self) -> Identity:
         """What the source is now."""
         return self._look()
 
-    @property
-    def is_far(self) -> bool:
-        """Whether it is read over a network."""
-        return self._far is not None
-
     def sha256(self) -> str | None:
         """Hex digest of all bytes; None for one afar that is too large to be fetched for it."""
-        if self._far is not None and not self._far.fetch_whole():
+        if isinstance(self.file, FarFile) and not self.file.fetch_whole():
             return None
         self.file.seek(0)
         return hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -100,29 +93,12 @@ def open_source(location: Location, remote: RemoteOptions | None = None) -> Iter
     Raises:
         SourceError: it cannot be opened, and why. Reading may raise it too.
     """
-    with _open_whole(location.path, remote or RemoteOptions()) as whole:
-        if location.size is None:
-            yield whole
-            return
-        around = whole.identity()
-        if location.offset + location.size > around.size:
-            detail = f"{location}; the tar has {around.size}"
-            raise SourceError("open", "the tar ends before its member", detail)
-        window = _Window(whole.file, location.offset, location.size)
-        yield OpenSource(cast(BinaryIO, window), lambda: _member(whole, window.size))
-
-
-def _member(whole: OpenSource, size: int) -> Identity:
-    around = whole.identity()
-    return Identity(size, f"{around.size}:{around.version}")
-
-
-@contextmanager
-def _open_whole(path: str, remote: RemoteOptions) -> Iterator[OpenSource]:
-    path = str(folder_or_url(path))
+    path, offset, size = str(folder_or_url(location.path)), location.offset, location.size
     if is_url(path):
-        far = FarFile(path, remote)
-        yield OpenSource(cast(BinaryIO, far), lambda: Identity(far.size, far.version), far)
+        far = FarFile(path, remote or RemoteOptions(), offset, size)
+        _check_member(location, far.total)
+        whole = Identity(far.total, far.version)
+        yield OpenSource(cast(BinaryIO, far), lambda: _of(whole, size))
         return
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - closed below
@@ -132,12 +108,25 @@ def _open_whole(path: str, remote: RemoteOptions) -> Iterator[OpenSource]:
         cause = error.strerror if isinstance(error, OSError) else None
         raise SourceError("open", "cannot be opened", cause or str(error)) from error
     with file:
-        yield OpenSource(file, lambda: _on_disk(file))
+        _check_member(location, _on_disk(file).size)
+        window = cast(BinaryIO, _Window(file, offset, size)) if size is not None else file
+        yield OpenSource(window, lambda: _of(_on_disk(file), size))
+
+
+def _check_member(location: Location, total: int) -> None:
+    if location.offset + (location.size or 0) > total:
+        detail = f"{location}; the tar has {total}"
+        raise SourceError("open", "the tar ends before its member", detail)
 
 
 def _on_disk(file: BinaryIO) -> Identity:
     status = os.fstat(file.fileno())
     return Identity(status.st_size, str(status.st_mtime_ns))
+
+
+def _of(whole: Identity, size: int | None) -> Identity:
+    """The identity of a source out of that of its file."""
+    return whole if size is None else Identity(size, f"{whole.size}:{whole.version}")
 
 
 class _Window(io.RawIOBase):

@@ -139,14 +139,14 @@ class Transfer:
         self._connect()
         return self._wait(self._fetch(file, 0, file.size)).data
 
-    def fetch_first(self, file: RemoteFile, num_bytes: int) -> bytes:
-        """The first bytes of a file, all where it has fewer; its size is known from then on.
+    def fetch_first(self, file: RemoteFile, num_bytes: int, offset: int = 0) -> bytes:
+        """Bytes from an offset on, fewer where the file ends; its size is known from then on.
 
         Raises:
             RemoteError: as for `fetch`, or the server does not say how long the file is.
         """
         self._connect()
-        return self._wait(self._fetch(file, 0, num_bytes, learn_size=True)).data
+        return self._wait(self._fetch(file, offset, offset + num_bytes, learn_size=True)).data
 
     def _connect(self) -> None:
         if self._pid != os.getpid():

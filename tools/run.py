@@ -83,6 +83,12 @@ def load_run(path: Path) -> Run:
         )
     config = load_config(folder.config)
     checkpoint = load_checkpoint(folder.checkpoint)
+    needed = {"state_dict", "global_step", TRAINED_ON}
+    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
+        raise RunError(
+            f"{folder.checkpoint} is no checkpoint of this `gdt pretrain`: it lacks "
+            f"{', '.join(sorted(needed))}"
+        )
     plan = config.build_plan()
     method = build_method(config.model, plan)
     weights = checkpoint["state_dict"]

@@ -1,4 +1,4 @@
-"""`gdt shards` on what is built: verify, repair, merge, stats, inspect."""
+"""`gdt shards` on what is built: verify, repair, merge, stats, dali-index, inspect."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -149,6 +149,19 @@ def repair(
         for problem in found.problems:
             typer.echo(f"  {problem}", err=True)
         raise typer.Exit(PROBLEMS_FOUND)
+
+
+def dali_index(
+    data_set: Annotated[
+        str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
+    ],
+) -> None:
+    """Write an index for DALI's readers.webdataset beside each tar: shard-000000.idx."""
+    from shards.dali_index import write_dali_indexes
+    from shards.transfer import public
+
+    written = write_dali_indexes(data_set)
+    typer.echo(f"{len(written)} index files for DALI are in {public(data_set)}")
 
 
 def inspect(

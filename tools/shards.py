@@ -81,6 +81,9 @@ def build(
     staging: Annotated[
         Path | None, typer.Option(help="Where shards are made that go to a URL.")
     ] = None,
+    dali_index: Annotated[
+        bool, typer.Option("--dali-index", help="Write index files for DALI beside the tars too.")
+    ] = False,
     part: Annotated[
         str | None, typer.Option(help="Of an array job, as in 2/8; `gdt shards merge` joins them.")
     ] = None,
@@ -108,6 +111,10 @@ def build(
     from shards.transfer import public
 
     portion = Portion.parse(part) if part is not None else None
+    if dali_index and portion is not None:
+        raise typer.BadParameter(
+            "--dali-index is for a whole build: merge the parts, then run `gdt shards dali-index`."
+        )
     options = BuildOptions(
         cut=cut,
         clip_seconds=clip_seconds,
@@ -158,6 +165,8 @@ def build(
             staging=staging,
             progress=progress,
         )
+    if dali_index:
+        shard_care.dali_index(out)
     place = public(f"{out.rstrip('/')}/{portion.folder}" if portion else out)
     _print_summary(summary, place, time.monotonic() - started)
 
@@ -276,4 +285,5 @@ app.command()(shard_care.verify)
 app.command()(shard_care.repair)
 app.command()(shard_care.merge)
 app.command()(shard_care.stats)
+app.command("dali-index")(shard_care.dali_index)
 app.command()(shard_care.inspect)

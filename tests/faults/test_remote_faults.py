@@ -23,7 +23,6 @@ from benchmarks.range_server import Fault, RangeServer, Request
 from shards import ChecksumError, DataSet, IndexFormatError, RemoteError, RemoteOptions, ShardError
 from shards.cache import BoundedFolder
 from shards.manifest import MANIFEST_NAME
-from shards.transfer import Transfer
 
 Open = Callable[..., DataSet]
 TAR = "shard-000000.tar"
@@ -435,14 +434,13 @@ def test_damage_in_the_cache_is_mended(local: DataSet, afar: Open, tmp_path: Pat
 
 def test_waits_double_with_jitter_and_heed_the_server_up_to_a_limit() -> None:
     options = RemoteOptions(backoff_seconds=0.5, max_backoff_seconds=10)
-    transfer = Transfer("http://127.0.0.1", options)
     for attempt in range(8):
         full = min(10.0, 0.5 * 2**attempt)
-        waits = [transfer._pause(attempt, 0.0) for _ in range(50)]
+        waits = [options.pause_seconds(attempt, 0.0) for _ in range(50)]
         assert full / 2 <= min(waits) < max(waits) or min(waits) == 10.0
         assert max(waits) <= full
-    assert transfer._pause(0, 7.0) == 7.0
-    assert transfer._pause(0, 3600.0) == 10.0
+    assert options.pause_seconds(0, 7.0) == 7.0
+    assert options.pause_seconds(0, 3600.0) == 10.0
 
 
 def test_retry_after_reaches_the_wait(
@@ -450,11 +448,11 @@ def test_retry_after_reaches_the_wait(
 ) -> None:
     asked: list[float] = []
 
-    def no_wait(_: Transfer, __: int, wait_seconds: float) -> float:
+    def no_wait(_: RemoteOptions, __: int, wait_seconds: float) -> float:
         asked.append(wait_seconds)
         return 0.0
 
-    monkeypatch.setattr(Transfer, "_pause", no_wait)
+    monkeypatch.setattr(RemoteOptions, "pause_seconds", no_wait)
     far = afar()
     busy = [Fault(status=503, retry_after=text) for text in ("17", "soon")]
     server.faults = on(TAR + ".index", *busy, Fault(status=503))

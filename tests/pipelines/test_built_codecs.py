@@ -80,6 +80,15 @@ def test_every_frame_is_that_of_the_whole_file(
     np.testing.assert_array_equal(decoded(decoder, datasets[codec], some), whole[some])
 
 
+@pytest.mark.skipif(not find_spec("decord"), reason="needs decord")
+@pytest.mark.parametrize("codec", [c for c in CODECS if c != "av1"])
+def test_decord_gives_the_same_frames_but_for_rounding(
+    clips: dict[str, bytes], datasets: dict[str, Any], codec: str
+) -> None:
+    some = [23, 5, 6, 13, 5]
+    assert psnr(decoded("decord", datasets[codec], some), planes_of(clips[codec])[some], 255) > 45
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_index_names_the_colours_and_they_are_right(
     datasets: dict[str, Any], codec: str

@@ -171,7 +171,7 @@ def test_options_check_themselves() -> None:
         ({"fit": "squash"}, "fit is 'squash'; allowed: crop or pad"),
         ({"holdout": 1.0}, "holdout is 1.0"),
         ({"require": ("audio", "motoin")}, "require is"),
-        ({"sample_rate_hz": 44100}, "16000, 24000 or 48000"),
+        ({"sample_rate_hz": 44100}, "16000 or 24000 or 48000 for flac"),
     ):
         with pytest.raises(BuildError, match=named):
             BuildOptions(**wrong)

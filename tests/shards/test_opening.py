@@ -63,6 +63,32 @@ def test_every_place_is_read_as_the_file_it_stands_for(
         assert Location(*location.as_list()) == location  # type: ignore[arg-type]
 
 
+def test_an_empty_member_is_empty(noise: bytes, tmp_path: Path) -> None:
+    with RangeServer(tmp_path) as server:
+        for path in (str(tmp_path / "noise.bin"), f"{server.url}/noise.bin"):
+            with open_source(Location(path, 512, 0), QUICK) as source:
+                assert source.file.read() == b""
+                assert source.identity().size == 0
+                assert source.sha256() == hashlib.sha256(b"").hexdigest()
+
+
+def test_any_protocol_of_fsspec_is_read(noise: bytes) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.pipe_file("/noise.bin", noise)
+    for place, expected in (((), noise), ((512, 300_000), noise[512:300_512])):
+        with open_source(Location("memory://noise.bin", *place), QUICK) as source:
+            assert source.file.read() == expected
+    memory.rm("/noise.bin")
+
+
+def test_a_member_afar_costs_its_own_bytes(noise: bytes, tmp_path: Path) -> None:
+    with RangeServer(tmp_path) as server:
+        place = Location(f"{server.url}/noise.bin", 3 * far_file.BLOCK_BYTES, 1000)
+        with open_source(place, QUICK) as source:
+            assert source.sha256() == hashlib.sha256(noise[place.offset :][:1000]).hexdigest()
+        assert server.bytes_sent == 1000
+
+
 def test_what_is_no_part_is_refused() -> None:
     with pytest.raises(ValueError, match="an offset and a size, neither negative"):
         Location("x.tar", 512)

@@ -75,7 +75,7 @@ def test_film_arrives_with_its_attribution_and_is_kept(tmp_path: Path) -> None:
     ]
     assert "CC BY" in (out / "ATTRIBUTION.txt").read_text()
     (story,) = read_lists([out / "story.csv"])
-    assert (story.name, story.path, story.row) == ("tiny.mp4", film, {})
+    assert (story.name, story.location.path, story.row) == ("tiny.mp4", str(film), {})
     assert (story.start_seconds, story.stop_seconds) == (Fraction(3), Fraction(45))
     assert progress[-1] == (len(MP4), len(MP4))
     assert not (tmp_path / "outside.txt").exists()

@@ -118,6 +118,47 @@ def test_stats_count_what_is_there(out: str) -> None:
     assert found["bytes"] == (Path(out) / "shard-000000.tar").stat().st_size
 
 
+def test_index_files_for_dali_are_written_when_asked_for(out: str) -> None:
+    output = build(out, "--dali-index")
+    assert f"1 index files for DALI are in {out}" in output
+    index = Path(out) / "shard-000000.idx"
+    before = index.read_bytes()
+    assert before.startswith(b"v1.2 2\nmp4 512 ")
+    index.unlink()
+    assert run("dali-index", out)[0] == 0
+    assert index.read_bytes() == before
+    status, output = run("build", out, "--out", out, "--dali-index", "--part", "1/2")
+    assert status == 2
+    assert "merge the parts" in output
+
+
+def test_repair_brings_back_what_is_lost(out: str) -> None:
+    build(out)
+    index = Path(out) / "shard-000000.tar.index"
+    before = index.read_bytes()
+    index.unlink()
+    status, output = run("repair", out, "--workers", "1")
+    assert status == 0
+    assert "made again from its tar" in output
+    assert "0 shards were whole, 1 files or shards were made again" in output
+    assert index.read_bytes() == before
+    (Path(out) / "shard-000000.tar").unlink()
+    (Path(out).parent / "videos/film.mp4").unlink()
+    status, output = run("repair", out, "--workers", "1")
+    assert status == 1
+    assert "1 could not be:" in output
+    assert "shard-000000.tar is damaged: it cannot be made again" in output
+
+
+def test_the_parts_of_an_array_job_are_merged(out: str) -> None:
+    for part in ("1/2", "2/2"):
+        build(out, "--part", part)
+    status, output = run("merge", out)
+    assert status == 0
+    assert f"{out}: 2 data sets, 1 shards, 2 samples" in output
+    assert run("verify", out)[0] == 0
+
+
 def test_a_list_names_what_to_take(out: str) -> None:
     clips = Path(out).parent / "videos/clips.csv"
     clips.write_text("path,start,stop\nfilm.mp4,0.5,1.5\ngone.mp4,,\n")
