@@ -7,6 +7,7 @@ array handed out here gives its memory back when it, and every view and tensor m
 
 import math
 import weakref
+from collections import deque
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
@@ -35,6 +36,8 @@ class Recycler:
     ) -> None:
         self._limit, self._allocate = limit, allocate
         self._free: list[NDArray[np.uint8]] = []
+        # A finalizer may run anywhere, also where this thread holds the lock: it takes none.
+        self._given_back: deque[NDArray[np.uint8]] = deque()
         self._lock = Lock()
 
     def __reduce__(self) -> Any:
@@ -49,17 +52,15 @@ class Recycler:
         memory = self._take(math.prod(shape) * dtype.itemsize)
         # An array that owns no memory is what all its views refer to, if its base is no array.
         array = np.frombuffer(memory.data, dtype, math.prod(shape))
-        weakref.finalize(array, self._give_back, memory).atexit = False
+        weakref.finalize(array, self._given_back.append, memory).atexit = False
         return array.reshape(shape)
 
     def _take(self, num_bytes: int) -> NDArray[np.uint8]:
         with self._lock:
+            while self._given_back:
+                self._free.append(self._given_back.popleft())
+            del self._free[: -self._limit]
             for place in reversed(range(len(self._free))):  # the last one may still be in a cache
                 if self._free[place].nbytes == num_bytes:
                     return self._free.pop(place)
         return self._allocate(num_bytes)
-
-    def _give_back(self, memory: NDArray[np.uint8]) -> None:
-        with self._lock:
-            self._free.append(memory)
-            del self._free[: -self._limit]

@@ -9,6 +9,7 @@ import os
 import tempfile
 import threading
 import weakref
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class SharedMemory:
     def __init__(self) -> None:
         self._blocks: dict[int, tuple[int, int, int]] = {}  # file, size, address
         self._next = 0
+        # A finalizer may run anywhere, also where this thread holds the lock: it takes none.
+        self._unused: deque[int] = deque()
         self._lock = threading.Lock()
 
     def allocate(self, num_bytes: int) -> NDArray[np.uint8]:
@@ -44,7 +47,7 @@ class SharedMemory:
             number = self._next
             self._next += 1
             self._blocks[number] = file, num_bytes, memory.ctypes.data
-        weakref.finalize(memory, self._free, number)
+        weakref.finalize(memory, _release, file, self._unused, number).atexit = False
         return memory
 
     def place(self, array: NDArray[Any] | None) -> Place | None:
@@ -53,6 +56,7 @@ class SharedMemory:
             return None
         address = array.ctypes.data
         with self._lock:
+            self._forget_unused()  # a newer block may lie where one of them lay
             for number, (_, size, begin) in self._blocks.items():
                 if begin <= address < begin + size:
                     return Place(number, address - begin, array.shape, array.dtype.str)
@@ -63,13 +67,18 @@ class SharedMemory:
     ) -> tuple[dict[int, tuple[int, int]], tuple[int, ...]]:
         """Blocks (file, size) that are used and not known, and known ones that are no more."""
         with self._lock:
+            self._forget_unused()
             fresh = {number: self._blocks[number][:2] for number in used - known}
             return fresh, tuple(known - set(self._blocks))
 
-    def _free(self, number: int) -> None:
-        with self._lock:
-            file, _, _ = self._blocks.pop(number)
-        os.close(file)
+    def _forget_unused(self) -> None:
+        while self._unused:
+            del self._blocks[self._unused.popleft()]
+
+
+def _release(file: int, unused: deque[int], number: int) -> None:
+    os.close(file)
+    unused.append(number)
 
 
 def _nameless_file(num_bytes: int) -> int:

@@ -182,6 +182,7 @@ def test_shared_memory_is_gone_with_its_last_user() -> None:
     assert memory.changes({5}, {0})[1] == (5,)
     del block
     assert len(open_files()) > len(before)
+    assert memory.changes({0}, {0}) == ({}, ())
     del view
     assert open_files() == before
     assert memory.changes({0}, set()) == ({}, (0,))

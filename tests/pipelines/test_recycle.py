@@ -56,4 +56,5 @@ def test_only_so_much_is_kept() -> None:
     recycler = Recycler(limit=2)
     arrays = [recycler.empty((100 + i,), np.uint8) for i in range(5)]
     del arrays
+    recycler.empty((1,), np.uint8)
     assert len(recycler._free) == 2
