@@ -9,6 +9,7 @@ at most 256 pixels.
 from dataclasses import dataclass, field, replace
 
 from shards import Samples, Track
+from shards.media import MAX_PIXELS
 
 __all__ = ["PictureForm", "picture_form"]
 
@@ -41,7 +42,8 @@ def picture_form(
         frame_size: (width, height) that all are scaled to.
 
     Raises:
-        ValueError: no pictures are found, or data sets of a mixture do not agree.
+        ValueError: no pictures are found, they have a size that planes cannot have, or data sets of
+            a mixture do not agree.
     """
     forms = {
         name: _form(_first_pictures(part), frame_size)
@@ -63,6 +65,11 @@ def _form(track: Track, frame_size: tuple[int, int] | None) -> PictureForm:
     width, height = frame_size or (track.width, track.height)
     if track.is_still and frame_size is None:
         width = height = max(2, min(width, height, _STILL_SIDE) // 2 * 2)
+    if width % 2 or height % 2 or not 0 < width * height <= MAX_PIXELS:
+        raise ValueError(
+            f"the first pictures are {width}×{height}; without segment.frame_size both must be "
+            f"even, as chroma has half of each, and at most {MAX_PIXELS} pixels: set it"
+        )
     matrix, color_range = track.color_matrix or "bt709", track.color_range or "limited"
     return PictureForm(width, height, matrix, color_range, track.is_still)
 

@@ -252,7 +252,7 @@ def index(
         float, typer.Option(min=1.0, help="Seconds that a tar may take.")
     ] = 3600.0,
 ) -> None:
-    """Make WebDataset tars of videos a data set, as they are: an index beside each, a manifest.
+    """Make tars of videos or images a data set, as they are: an index beside each, a manifest.
 
     Samples that cannot be indexed are left out, counted and named in index-report.jsonl.
     """

@@ -18,6 +18,7 @@ from pipelines.backends import MediaError, Read
 from pipelines.backends.packets import read_packets, runs_of
 from pipelines.backends.still import StillDecoder
 from shards import Track
+from shards.media import MAX_PIXELS
 
 __all__ = ["PacketDecoder"]
 
@@ -190,6 +191,7 @@ def _open_context(track: Track) -> Any:
         context.layout = _LAYOUTS.get(track.num_channels, f"{track.num_channels}c")
         # Priming is not for the decoder to drop: where it ends is in the index.
         context.flags2 |= Flags2.skip_manual
+    context.options = {"max_pixels": str(MAX_PIXELS)}
     context.thread_type = "NONE"
     context.thread_count = 1
     context.open()

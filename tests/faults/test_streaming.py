@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipelines.faults import Ledger, TooManySkipsError
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
 from pipelines.stream import Stream, StreamOptions, evaluation_batches
-from shards import DataSet, IndexFormatError, ShardError
+from shards import DataSet, IndexedSample, IndexFormatError, ShardError
 from tests.pipelines.conftest import Clip, constant_rate, members_of, noise, write_shards
 
 BOTH = ("video", "audio")
@@ -249,6 +250,32 @@ def test_clips_of_other_colours_are_skipped_with_what_to_do(
     text = (tmp_path / "ledger.jsonl").read_text()
     assert "its colours are bt709 full, the data set's are bt601 limited" in text
     assert "gdt shards build" in text
+
+
+class _Claiming:
+    """A data set whose index says another size, as a hostile one may."""
+
+    def __init__(self, dataset: DataSet, width: int, height: int) -> None:
+        self._dataset, self._width, self._height = dataset, width, height
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def sample(self, i: int) -> IndexedSample:
+        sample = self._dataset.sample(i)
+        assert sample.video is not None
+        video = replace(sample.video, width=self._width, height=self._height)
+        return replace(sample, video=video)
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (0, 0), (161, 48)])
+def test_sizes_that_no_batch_can_have_are_refused(dataset: DataSet, size: tuple[int, int]) -> None:
+    claiming: Any = _Claiming(dataset, *size)
+    with pytest.raises(ValueError, match=f"first pictures are {size[0]}×{size[1]}; without segm"):
+        SegmentReader(claiming, SEGMENT)
 
 
 def test_samples_without_pictures_at_the_front_are_skipped(

@@ -1,6 +1,7 @@
 """Mixed data sets: exact shares, each set's passes whole, and everything that one data set has."""
 
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,9 @@ def test_a_mixture_reads_like_one_data_set(mixed: Mixture) -> None:
         assert mixed.read_member(sample, "flac") == expected
         assert mixed.read(sample, member.offset, member.size) == expected
         assert mixed.reader(sample, [])(member.offset, member.size) == expected
+    copy = pickle.loads(pickle.dumps(mixed))
+    assert copy.fingerprint == mixed.fingerprint
+    assert copy.read_member(copy.sample(11), "flac") == expected
     batches = list(evaluation_batches(mixed, PLAN.modalities, SEGMENT))
     assert torch.cat([b.sample for b in batches]).tolist() == list(range(26))
 
