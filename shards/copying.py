@@ -168,7 +168,7 @@ class ClipCopier:
             if not self._packets:
                 self._file = Memory()
                 self._container = open_mp4(self._file, movflags="+negative_cts_offsets")
-                self._stream = self._container.add_stream_from_template(packet.stream)
+                self._stream = self._container.add_stream_from_template(packet.stream, opaque=True)
             self._packets.append(packet)
 
     def finish(self) -> None:
@@ -185,13 +185,16 @@ class ClipCopier:
         shown = [packet.pts - origin for packet in self._packets]
         order = [*sorted(shown), round((span.stop - span.start) / tick)]
         delay = max(a - b for a, b in zip(order, shown, strict=False))
-        for n, packet in enumerate(self._packets):
-            packet.pts, packet.dts = shown[n], order[n] - delay
-            packet.duration = order[n + 1] - order[n]
-            packet.stream = self._stream
-            self._container.mux(packet)
-        self._container.close()
-        self.clips.append(self._checked(self._file.getvalue(), len(shown)))
+        try:
+            for n, packet in enumerate(self._packets):
+                packet.pts, packet.dts = shown[n], order[n] - delay
+                packet.duration = order[n + 1] - order[n]
+                packet.stream = self._stream
+                self._container.mux(packet)
+            self._container.close()
+            self.clips.append(self._checked(self._file.getvalue(), len(shown)))
+        except av.FFmpegError:  # some damage is met by the muxer, which looks into packets
+            self.clips.append(ClipVideo(b"", len(shown), is_static=False, is_damaged=True))
         self._packets = []
 
     def _checked(self, data: bytes, num_frames: int) -> ClipVideo:

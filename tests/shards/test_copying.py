@@ -17,6 +17,7 @@ from pipelines.segment import SegmentOptions, SegmentReader
 from shards import BuildOptions, DataSet, SourceError
 from shards.build import build
 from shards.copying import borders
+from shards.options import CODECS
 from shards.verify import verify
 from tests.films import decode_audio, decode_video, onsets, read_number
 
@@ -32,6 +33,27 @@ SOURCES: dict[str, dict[str, Any]] = {
     "transport.ts": FITS | {"container": "mpegts", "audio_codec": "mp2"},
     "late.mp4": FITS | {"video_start": 0.24},
     "rate.mp4": FITS | {"fps": Fraction(24000, 1001)},
+    "hevc.mp4": FITS
+    | {
+        "video_codec": "libx265",
+        "video_options": {
+            "preset": "ultrafast",
+            "x265-params": "log-level=0:keyint=25:min-keyint=25:scenecut=0:open-gop=0:bframes=2",
+        },
+    },
+    "vp9.webm": FITS
+    | {
+        "container": "webm",
+        "video_codec": "libvpx-vp9",
+        "video_options": {"deadline": "realtime", "cpu-used": "8", "g": "25"},
+        "audio_codec": "libopus",
+        "sample_rate_hz": 48000,
+    },
+    "av1.mp4": FITS
+    | {
+        "video_codec": "libsvtav1",
+        "video_options": {"preset": "12", "g": "25", "svtav1-params": "scd=0"},
+    },
 }
 
 
@@ -42,7 +64,8 @@ def test_copied_clips_are_the_sources_own_pictures(
     path = film(name, **SOURCES[name])
     source = [frame.to_ndarray() for frame in decode_video(path.read_bytes())]
     rate = SOURCES[name].get("fps", Fraction(25))
-    build([path], tmp_path / "out", OPTIONS)
+    codec = name.split(".")[0] if name.split(".")[0] in CODECS else "h264"
+    build([path], tmp_path / "out", dataclasses.replace(OPTIONS, codec=codec))
     assert verify(tmp_path / "out").problems == []
     data_set = DataSet.open(tmp_path / "out")
     # as many GOPs, of 25 frames but for the last, as two seconds hold
