@@ -152,10 +152,9 @@ def main(videos: Path, folder: Path, num_kills: int, seed: int) -> None:
             chains, before = chains + 1, {}
             continue
         killed[phase] += 1
-        now = finished(out)
-        again = {name for name, number in before.items() if now.get(name) != number}
+        again = {n for n, number in before.items() if (out / n).stat().st_ino != number}
         assert not again, f"{again} were made again, after {phase} {at}"
-        kept, before = kept + len(before), now
+        kept, before = kept + len(before), finished(out)
     assert run_child(videos, folder / f"chain-{chains}", Moment("never", 0))
     assert finals(folder / f"chain-{chains}") == whole
     print(json.dumps({"killed": killed, "kept": kept, "chains": chains + 1}))
