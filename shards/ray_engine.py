@@ -7,6 +7,7 @@ with their node are done again, to the same bytes.
 """
 
 import os
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -67,8 +68,9 @@ class RayEngine:
             options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
             options |= {"object_store_memory": _OBJECT_STORE_BYTES}
         try:
+            _knock(self._address)
             ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise BuildError(
                 f"Ray at {self._address or 'this machine'} cannot be reached: {error}. Check "
                 "--address, or leave it out to start Ray here."
@@ -140,6 +142,13 @@ class RayEngine:
                 f"Ray lost a task and gave it up ({type(error).__name__}: {error}). Finished "
                 "shards are kept: run the same command again."
             ) from error
+
+
+def _knock(address: str | None) -> None:
+    """See that somebody listens at host:port: Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=20).close()
 
 
 def _batches(tasks: Iterable[Task], size: int) -> Iterator[tuple[Task, ...]]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,20 @@ def test_a_machine_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPa
         ray_engine.RayEngine(),
     ):
         pass
+
+
+def test_an_address_where_nobody_answers_is_one_message() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    for address in (f"127.0.0.1:{free}", f"ray://127.0.0.1:{free}"):
+        with (
+            pytest.raises(BuildError, match=rf"Ray at {address} cannot be reached: .*refused"),
+            ray_engine.RayEngine(address),
+        ):
+            pass
+
+
+def test_a_node_that_does_not_see_the_target_says_so(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "elsewhere")
+    with pytest.raises(BuildError, match=r"Node .* of the Ray cluster does not see .*elsewhere"):
+        _build(ShardJob("", 0, ()), OPTIONS, layout, 60)
