@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from gdt.batch import Batch
+from pipelines.backends.gpu import current_gpu
 from pipelines.raw_batch import RawBatch
 
 __all__ = ["Overlap"]
@@ -53,7 +54,9 @@ class Overlap:
         *,
         background: bool | None = None,
     ) -> None:
-        self._transform, self._device = transform, device
+        self._transform = transform
+        # by its number: to the thread that makes batches "cuda" would be GPU 0
+        self._device = torch.device(current_gpu()) if device == torch.device("cuda") else device
         self._background = device.type == "cuda" if background is None else background
         self.waited_seconds = 0.0
 

@@ -26,6 +26,7 @@ from pipelines.backends.av import PacketDecoder
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.gpu import current_gpu, decode_on_cpu, own_stream, require_nvcuvid
 from pipelines.backends.matroska import TICK_SECONDS
+from pipelines.color import i420_planes
 from shards import Track
 
 __all__ = ["TorchcodecDecoder"]
@@ -102,10 +103,11 @@ class TorchcodecDecoder:
         self._default.samples(read, track, first, out)
 
     def _decode(self, track: Track, feed: Feed, planes: Tensor, height: int, width: int) -> None:
-        luma, half = height * width, (height // 2, width // 2)
         rows: dict[int, list[int]] = {number: [] for number in feed.numbers.tolist()}
         for row, place in enumerate(feed.places.tolist()):
             rows[int(feed.numbers[place])].append(row)
+        # Views of all rows are made in three calls: what is Python here holds up other threads.
+        targets = [plane.unbind(0) for plane in i420_planes(planes, height, width)]
         with own_stream(planes.device):
             for number, frame in self._decoded(track, feed):
                 if not (rows_of_frame := rows.pop(number, None)):
@@ -119,13 +121,11 @@ class TorchcodecDecoder:
                         f"a frame is {frame.pixel_format} of {frame.width}×{frame.height}, the "
                         f"index says 8-bit 4:2:0 of {width}×{height}: use decoder = 'av'",
                     )
-                y, u, v = frame.planes
-                to = planes[rows_of_frame[0]]
-                to[:luma].view(height, width).copy_(y)
-                to[luma : luma * 5 // 4].view(half).copy_(u)
-                to[luma * 5 // 4 :].view(half).copy_(v)
-                for row in rows_of_frame[1:]:
-                    planes[row].copy_(to)
+                first, *others = rows_of_frame
+                for target, plane in zip(targets, frame.planes, strict=True):
+                    target[first].copy_(plane)
+                for row in others:
+                    planes[row].copy_(planes[first])
                 if not rows:
                     break
         if rows:

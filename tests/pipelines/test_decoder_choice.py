@@ -1,5 +1,8 @@
 """Which decoder is used, and that the reason is said."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -39,6 +42,44 @@ def test_a_driver_without_its_decoder_says_what_to_do(monkeypatch: pytest.Monkey
         gpu.require_nvcuvid()
     monkeypatch.setattr(gpu, "_NVCUVID", ("libthere-is-none.so.1", "libc.so.6"))
     gpu.require_nvcuvid()
+
+
+def test_every_thread_works_on_a_stream_of_its_own_and_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA is played: a stream is made on the GPU that is asked for, and waited for in the end."""
+    told: list[tuple[str, Any]] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def synchronize(self) -> None:
+            told.append(("waited", self))
+
+    @contextmanager
+    def current(stream: Stream) -> Iterator[None]:
+        told.append(("current", stream))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", current)
+
+    def work(fails: bool) -> None:
+        with suppress(RuntimeError), gpu.own_stream(torch.device("cuda:1")):
+            told.append(("worked", None))
+            if fails:
+                raise RuntimeError("a packet is broken")
+
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: [work(False), work(True)])
+        thread.start()
+        thread.join()
+    assert [what for what, _ in told] == ["current", "worked", "waited"] * 4
+    streams = [stream for what, stream in told if what == "waited"]
+    assert streams == [streams[0]] * 2 + [streams[2]] * 2
+    assert streams[0] is not streams[2]
+    assert {str(stream.device) for stream in streams} == {"cuda:1"}
 
 
 def test_frames_from_the_cpu_reach_a_tensor(small_dataset: Any) -> None:

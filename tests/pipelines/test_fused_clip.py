@@ -93,7 +93,7 @@ def test_on_a_gpu_more_rows_than_an_axis_of_a_grid_takes() -> None:
     frames, out = small_batch(70_000, "cuda")
     rgb = rgb_from_pixels("i420", "bt709", "limited")
     fused_clip.fused_clip(frames, 16, 16, rgb, VideoAugment(size=8), None, out)
-    assert bool((out == out[0, 0, 0, 0, 0]).all())  # gray is gray, in every row
+    assert (out - out[0, 0, 0, 0, 0]).abs().max().item() < 1e-4  # gray is gray, in every row
 
 
 @pytest.mark.slow

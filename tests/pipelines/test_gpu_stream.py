@@ -13,7 +13,9 @@ import torch
 
 from gdt.plan import Plan
 from pipelines.backends import make_backend
+from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.faults import Ledger
+from pipelines.overlap import Overlap
 from pipelines.segment import SegmentOptions
 from pipelines.stream import Stream, StreamOptions
 from tests.pipelines.coded_clips import coded_clip
@@ -115,6 +117,32 @@ def test_a_corrupt_sample_in_every_batch_leaves_the_others(
     assert stream.finished_epoch is not None
     assert (stream.finished_epoch.delivered, stream.finished_epoch.skipped) == (8, 4)
     assert stream.ledger.causes == {"checksum": 4}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+@pytest.mark.parametrize("decoder", [p for p in DECODERS if p.values[0] != "torchcodec"])
+def test_a_rank_decodes_on_its_own_gpu(
+    members: list[dict[str, bytes]], corpus: Any, tmp_path: Path, decoder: str
+) -> None:
+    dataset = corpus.write(tmp_path, members)
+    expected = next(iter(stream_of(dataset, decoder)))
+    with torch.cuda.device(1):
+        stream = stream_of(dataset, decoder)
+        transform = DeviceTransform(PLAN, DeviceOptions())
+        kept: list[Any] = []
+
+        def keep(raw: Any) -> Any:
+            kept.append(raw)
+            return transform(raw)
+
+        batches = Overlap(keep, torch.device("cuda")).batches(iter(stream))
+        batch = next(batches)
+        batches.close()
+        stream.close()
+    assert batch.modalities["video"].values.device == torch.device("cuda:1")
+    assert kept[0].frames.device == torch.device("cuda:1")
+    assert torch.equal(kept[0].frames.cpu(), expected.frames.cpu())
 
 
 @pytest.mark.gpu
