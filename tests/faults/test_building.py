@@ -199,6 +199,10 @@ def test_a_folder_without_a_usable_video_is_one_clear_message(tmp_path: Path) ->
         (["empty", "--clip-seconds", "0"], "clip_seconds is 0.0; allowed: 0.5–600"),
         (["empty", "--size", "100x100"], "width and height multiples of 16, 16–4096"),
         (["empty", "--require", "audoi"], "require is ('audoi',); allowed: any of audio"),
+        (["empty", "--fps", "many"], "fps is 'many'; allowed: 1–240 frames a second, or source"),
+        (["empty", "--cut", "shots"], "cut is 'shots'; allowed: fixed or scenes or ranges"),
+        (["empty", "--min-clip-seconds", "3"], "min_clip_seconds is 3.0; allowed: none; cut is"),
+        (["empty", "--size", "source"], "width and height; or source, with profile copy"),
         (["empty", "--labels", "gone.csv"], "gone.csv cannot be read"),
     ],
 )

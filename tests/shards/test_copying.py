@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import BuildOptions, DataSet, SourceError
@@ -20,6 +21,7 @@ from shards.copying import borders
 from shards.options import CODECS
 from shards.verify import verify
 from tests.films import decode_audio, decode_video, onsets, read_number
+from tools.cli import app
 
 OPTIONS = BuildOptions(profile="copy", clip_seconds=2.0, size="source", fps="source")
 X264 = {"preset": "veryfast", "g": "25", "sc_threshold": "0", "flags": "+cgop"}
@@ -217,6 +219,17 @@ def test_a_source_that_does_not_fit_is_a_counted_skip(
     report = (tmp_path / "out/report.jsonl").read_text()
     assert '"stage": "copy"' in report
     assert "build with --profile fast" in report
+
+
+def test_the_command_copies(film: Callable[..., Path], tmp_path: Path) -> None:
+    path = film("a.mp4", **FITS | {"seconds": 2})
+    asked = ["--profile", "copy", "--size", "source", "--fps", "source", "--require", "motion"]
+    arguments = ["shards", "build", str(path), "--out", str(tmp_path / "out"), *asked]
+    result = CliRunner().invoke(app, [*arguments, "--clip-seconds", "1", "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    data_set = DataSet.open(tmp_path / "out")
+    assert [data_set.metadata(i)["num_frames"] for i in range(len(data_set))] == [25, 25]
+    assert data_set.manifest.build["options"]["profile"] == "copy"
 
 
 def test_the_size_and_rate_that_are_asked_for_may_be_the_sources_own(
