@@ -35,7 +35,7 @@ class _Headers:
         self.seek, self.tell, self._file = file.seek, file.tell, file
 
     def read(self, count: int) -> bytes:
-        if count > MAX_HEADER_BYTES:
+        if not 0 <= count <= MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {count} bytes")
         return self._file.read(count)
 
@@ -55,11 +55,15 @@ def tar_samples(
     """
     key: str | None = None
     members: list[Entry] = []
+    at = 0
     try:
         headers: Any = _Headers(file)
         tar: Any = tarfile.open(fileobj=headers, mode="r:")  # noqa: SIM115 - the caller's file
         for entry in tar:
             tar.members = []  # which tarfile would keep all
+            if entry.size < 0 or entry.offset_data <= at:  # tarfile would go back, and on for ever
+                raise tarfile.ReadError(f"an entry of {entry.size} bytes")
+            at = entry.offset_data
             named = _NAME.fullmatch(entry.name)
             if not entry.isreg() or named is None:
                 continue
@@ -69,7 +73,7 @@ def tar_samples(
                 key, members = named[1], []
             sparse = entry.sparse is not None
             members.append(Entry(named[2].lower(), entry.offset_data, entry.size, sparse))
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         if key is None:
             raise SourceError("open", "not a plain tar", str(error)) from error
         note(CUT_SHORT, str(error))

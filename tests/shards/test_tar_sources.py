@@ -168,6 +168,37 @@ def test_a_header_cannot_fill_the_memory(tmp_path: Path, monkeypatch: Any) -> No
     assert (found.name, found.location.size) == ("bomb.tar", None)
 
 
+def _header(name: str, kind: bytes, size: bytes) -> bytes:
+    """A header with a size field as it is given: base 256 where it begins with 0xff, negative."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    raw = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    raw[124:136] = size
+    raw[148:156] = b"%06o\0 " % (sum(raw[:148]) + sum(raw[156:]) + 8 * 32)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["back", "read all", "nested"])
+def test_no_header_makes_the_listing_hang_or_break(name: str, clip: bytes, tmp_path: Path) -> None:
+    """Sizes below zero, by which tarfile goes back for ever; and three thousand nested names."""
+    good = plain_tar(tmp_path / "good.tar", {"a.mp4": clip, "b.mp4": clip}).read_bytes()
+    good = good[: 2 * (512 + -(-len(clip) // 512) * 512)]
+    below = b"\xff" * 10 + b"\xfc\x00"
+    long_name = _header("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"00000000005\0")
+    bad = {
+        "back": _header("c.mp4", tarfile.REGTYPE, below),
+        "read all": _header("././@LongLink", tarfile.GNUTYPE_LONGNAME, below),
+        "nested": (long_name + b"abcd".ljust(512, b"\0")) * 3000,
+    }[name]
+    path = tmp_path / "bad.tar"
+    path.write_bytes(good + bad + bytes(1024))
+    found = list(listed(path).values())
+    assert [(s.name, s.fault and s.fault[1]) for s in found] == [
+        ("bad.tar/a", None),
+        ("bad.tar", "the tar is cut short or damaged"),
+    ]
+
+
 def test_a_tar_that_changes_is_named(clip: bytes, tmp_path: Path) -> None:
     path = plain_tar(tmp_path / "tars/a.tar", {"a.mp4": clip})
     film = tmp_path / "tars/b.mp4"
