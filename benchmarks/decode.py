@@ -2,9 +2,9 @@
 
 Every way gets the same segments of the same shards (random clips, random starts, 30 frames of one
 second) and takes turns with the others, round by round, so that a busy machine is busy for all.
-CPU ms is the least and the median over the rounds of a round's CPU time per segment, on one thread;
-segments/s is wall-clock, by threads. "right" compares every frame and sample with decoding the
-whole clip and choosing by time.
+CPU ms is what one thread takes for a segment: of each segment the least and the median over the
+rounds, then the mean. segments/s is wall-clock, by threads. "right" compares every frame and sample
+with decoding the whole clip and choosing by time.
 """
 
 import argparse
@@ -192,15 +192,16 @@ def is_right(reader: SegmentReader, way: Way, jobs: Sequence[Job]) -> str:
 
 
 def cpu_ms(ways: Sequence[Way], jobs: Sequence[Job], rounds: int) -> list[tuple[float, float]]:
-    """(least, median) CPU ms per segment of each way; the ways take turns."""
-    taken: list[list[float]] = [[] for _ in ways]
-    for _ in range(rounds):
+    """(least, median) CPU ms of each way, segment by segment over the rounds, then their mean."""
+    taken = np.empty((len(ways), len(jobs), rounds))
+    for turn in range(rounds):
         for number, way in enumerate(ways):
-            begin = time.process_time()
-            for job in jobs:
+            for place, job in enumerate(jobs):
+                begin = time.thread_time()
                 way.decode(job)
-            taken[number].append((time.process_time() - begin) / len(jobs) * 1e3)
-    return [(min(times), statistics.median(times)) for times in taken]
+                taken[number, place, turn] = (time.thread_time() - begin) * 1e3
+    least, median = taken.min(axis=2).mean(axis=1), np.median(taken, axis=2).mean(axis=1)
+    return list(zip(least.tolist(), median.tolist(), strict=True))
 
 
 def per_second(way: Way, jobs: Sequence[Job], threads: int) -> float:
@@ -251,7 +252,7 @@ def main() -> None:
             for n in arguments.threads
         ]
         times_bare = f"{least / costs[0][0]:.2f}"
-        table.add_row(way.name, f"{least:.2f}", f"{median:.2f}", times_bare, verdict, *speeds)
+        table.add_row(way.name, f"{least:.3f}", f"{median:.3f}", times_bare, verdict, *speeds)
     Console(width=130).print(table)
 
 

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("film", type=Path)
     parser.add_argument("--folder", type=Path, help="where shards and originals are kept")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--no-page", action="store_true", help="print only")
     options = parser.parse_args()
