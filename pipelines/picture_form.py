@@ -6,7 +6,8 @@ Stills have any size: without a frame_size they become squares of the first one'
 at most 256 pixels.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shards import Samples, Track
 from shards.media import MAX_PIXELS
@@ -32,7 +33,11 @@ class PictureForm:
 
 
 def picture_form(
-    dataset: Samples, parts: dict[str, Samples], frame_size: tuple[int, int] | None
+    dataset: Samples,
+    parts: Mapping[str, Samples],
+    frame_size: tuple[int, int] | None,
+    *,
+    converts: bool,
 ) -> PictureForm:
     """The form of a data set's pictures.
 
@@ -40,6 +45,7 @@ def picture_form(
         dataset: the whole.
         parts: by name, the data sets that it is a mixture of; none where it is one.
         frame_size: (width, height) that all are scaled to.
+        converts: whether the decoder brings films of other colours to these.
 
     Raises:
         ValueError: no pictures are found, they have a size that planes cannot have, or data sets of
@@ -49,16 +55,19 @@ def picture_form(
         name: _form(_first_pictures(part), frame_size)
         for name, part in (parts or {str(dataset.path): dataset}).items()
     }
-    (first_name, first), *others = forms.items()
-    for name, form in others:
-        if form != first:
-            sizes_differ = (form.width, form.height) != (first.width, first.height)
-            remedy = "set segment.frame_size, or build them" if sizes_differ else "build them"
+    stills = [name for name, form in forms.items() if form.is_still]
+    first_name = (stills or list(forms))[0]  # stills have one colour, which films are brought to
+    first = forms[first_name]
+    converts = converts or bool(stills)  # which only the decoder that converts decodes
+    for name, form in forms.items():
+        sizes_differ = (form.width, form.height) != (first.width, first.height)
+        if sizes_differ or (form != first and not converts):
+            remedy = "set segment.frame_size, or build" if sizes_differ else "build"
             raise ValueError(
                 f"pictures of the mixture differ: {first_name} has {first} and {name} has {form}: "
-                f"{remedy} alike with `gdt shards build`"
+                f"{remedy} them alike with `gdt shards build`"
             )
-    return replace(first, is_still=any(form.is_still for form in forms.values()))
+    return first
 
 
 def _form(track: Track, frame_size: tuple[int, int] | None) -> PictureForm:

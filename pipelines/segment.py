@@ -128,14 +128,15 @@ class SegmentReader:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
+        self.decoder, self.decoder_reason = choose_decoder(options.decoder)
         self.width, self.height = options.frame_size or (0, 0)
         self.color_matrix, self.color_range = "bt709", "limited"
         if video:
             parts = dataset.data_sets if isinstance(dataset, Mixture) else {}
-            form = picture_form(dataset, parts, options.frame_size)
+            converts = self.decoder == "av"
+            form = picture_form(dataset, parts, options.frame_size, converts=converts)
             self.width, self.height = form.width, form.height
             self.color_matrix, self.color_range = form.color_matrix, form.color_range
-        self.decoder, self.decoder_reason = choose_decoder(options.decoder)
         if video and form.is_still and self.decoder != "av":
             if options.decoder != AUTO:
                 raise ValueError(
@@ -143,7 +144,9 @@ class SegmentReader:
                     "pictures: use 'av' or 'auto'"
                 )
             self.decoder, self.decoder_reason = "av", "it is the one that decodes still pictures"
-        self.backend: Backend = make_backend(self.decoder, options.fallback)
+        self.backend: Backend = make_backend(
+            self.decoder, options.fallback, (self.color_matrix, self.color_range)
+        )
 
     @property
     def frame_bytes(self) -> int:
@@ -327,12 +330,18 @@ class SegmentReader:
                 f"first of the data set is {self.width}×{self.height}: set segment.frame_size, "
                 "or build the shards with one size"
             )
-        if (track.color_matrix, track.color_range) != (self.color_matrix, self.color_range):
+        converts = self.decoder == "av" and not track.is_still
+        theirs, ours = (
+            (track.color_matrix, track.color_range),
+            (self.color_matrix, self.color_range),
+        )
+        if theirs != ours and not converts:
             raise _skip(
                 sample,
                 "index",
                 f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
-                f"{self.color_matrix} {self.color_range}; `gdt shards build` brings all to one",
+                f"{self.color_matrix} {self.color_range}: decoder 'av' converts films, and "
+                "`gdt shards build` brings all to one",
             )
 
 

@@ -162,12 +162,15 @@ def choose_decoder(name: str = AUTO) -> tuple[str, str]:
     return "nvdec", "there is a GPU, and its decoder leaves the planes on it"
 
 
-def make_backend(name: str, fallback: str = "count") -> Backend:
+def make_backend(
+    name: str, fallback: str = "count", colors: tuple[str, str] | None = None
+) -> Backend:
     """The backend called `name`.
 
     Args:
         name: of `BACKENDS`.
         fallback: of `FALLBACKS`.
+        colors: matrix and range of all frames, to which "av" brings those of others.
 
     Raises:
         ImportError: its library is missing; says what to install.
@@ -177,4 +180,8 @@ def make_backend(name: str, fallback: str = "count") -> Backend:
         raise ValueError(f"decoder = {name!r} is unknown, must be one of {', '.join(BACKENDS)}")
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback = {fallback!r}, must be one of {', '.join(FALLBACKS)}")
+    if name == "av" and colors is not None:
+        from pipelines.backends.av import PacketDecoder
+
+        return PacketDecoder(colors)
     return BACKENDS[name](fallback)

@@ -50,21 +50,29 @@ _SAMPLE_FORMATS: Final = {
 }
 #: Channels → layout, for codecs whose header does not say (PCM).
 _LAYOUTS: Final = {1: "mono", 2: "stereo", 6: "5.1"}
+#: Names in an index → FFmpeg's.
+_MATRICES: Final = {"bt709": "ITU709", "bt601": "ITU601"}
+_RANGES: Final = {"limited": "MPEG", "full": "JPEG"}
 _CLOCK_ERROR_SECONDS = 0.001  # container clocks round; a greater jump is a hole
 
 
 class PacketDecoder:
-    """Decodes by feeding packets; see `Backend`."""
+    """Decodes by feeding packets; see `Backend`.
+
+    Args:
+        colors: matrix and range that frames are brought to; by default they stay as they are coded.
+    """
 
     device = "cpu"
 
-    def __init__(self) -> None:
+    def __init__(self, colors: tuple[str, str] | None = None) -> None:
+        self._colors = colors
         self.fallbacks: Counter[str] = Counter()
         self._of_thread = threading.local()
         self._stills = StillDecoder()
 
     def __reduce__(self) -> Any:
-        return (PacketDecoder, ())
+        return (PacketDecoder, (self._colors,))
 
     def frames(
         self,
@@ -83,6 +91,7 @@ class PacketDecoder:
         ticks = track.packets.pts[wanted].tolist()
         row_of = dict(zip(reversed(ticks), range(len(ticks) - 1, -1, -1), strict=True))
         repeats = [(row, row_of[tick]) for row, tick in enumerate(ticks) if row_of[tick] != row]
+        conversion = _conversion(track, self._colors)
         luma, chroma = height * width, (height // 2, width // 2)
         to_y = out[:, :luma].reshape(-1, height, width)
         to_u = out[:, luma : luma * 5 // 4].reshape(-1, *chroma)
@@ -100,8 +109,9 @@ class PacketDecoder:
                         frame.width != width
                         or frame.height != height
                         or frame.format.name not in _PLANAR_420
+                        or conversion
                     ):
-                        frame = frame.reformat(width, height, "yuv420p")
+                        frame = frame.reformat(width, height, "yuv420p", threads=1, **conversion)
                     y, u, v = frame.planes
                     to_y[row] = np.ndarray((height, width), np.uint8, y, 0, (y.line_size, 1))
                     to_u[row] = np.ndarray(chroma, np.uint8, u, 0, (u.line_size, 1))
@@ -152,6 +162,23 @@ class PacketDecoder:
         if found is None:
             found = self._of_thread.contexts = OrderedDict()
         return found
+
+
+def _conversion(track: Track, colors: tuple[str, str] | None) -> dict[str, Any]:
+    """What `VideoFrame.reformat` is told where a track has other colours than are wanted."""
+    own = (track.color_matrix or "bt709", track.color_range or "limited")
+    if colors in (None, own):
+        return {}
+    assert colors is not None
+    try:
+        return {
+            "src_colorspace": _MATRICES[own[0]],
+            "src_color_range": _RANGES[own[1]],
+            "dst_colorspace": _MATRICES[colors[0]],
+            "dst_color_range": _RANGES[colors[1]],
+        }
+    except KeyError as error:
+        raise MediaError("index", f"colours {' '.join(own)} are not known") from error
 
 
 class _Decoding:

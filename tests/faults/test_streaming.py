@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from gdt.plan import Plan
+from pipelines.color import i420_to_rgb
 from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.faults import Ledger, TooManySkipsError
 from pipelines.raw_batch import RawBatch
@@ -238,18 +239,44 @@ def test_a_bug_in_a_transform_fails_and_names_the_samples(
     assert ledger.seen.skipped == 0
 
 
-def test_clips_of_other_colours_are_skipped_with_what_to_do(
+def test_clips_of_other_colours_are_brought_to_the_first_ones(
     clips: list[dict[str, bytes]], tmp_path: Path
 ) -> None:
-    """As in tars of others, which are read as they are."""
+    """As tars of others have them; what the same planes mean in the other colours is known."""
+    full = {"bf": "0", "g": "4", "qp": "1", "color_range": "pc", "colorspace": "bt709"}
+    other = members_of(Clip(constant_rate(10, 0.8), noise(0.8), codec_options=full))
+    dataset = write_shards(tmp_path / "shards", [*clips[:3], other])
+    alone = write_shards(tmp_path / "alone", [other])
+    theirs, ours = (
+        next(evaluation_batches(data, ("video",), SEGMENT)) for data in (alone, dataset)
+    )
+    assert theirs.frames is not None
+    assert ours.frames is not None
+    assert (theirs.color_matrix, theirs.color_range) == ("bt709", "full")
+    assert (ours.color_matrix, ours.color_range) == ("bt601", "limited")
+    expected = i420_to_rgb(theirs.frames[0], 48, 160, "bt709", "full", "bilinear")
+    got = i420_to_rgb(ours.frames[3], 48, 160, "bt601", "limited", "bilinear")
+    as_if = i420_to_rgb(theirs.frames[0], 48, 160, "bt601", "limited", "bilinear")
+    assert psnr(got, expected) > 35 > 30 > psnr(as_if, expected)
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(-10 * torch.log10(((a - b) ** 2).mean()))
+
+
+def test_where_colours_cannot_be_brought_the_clip_is_skipped_with_what_to_do(
+    clips: list[dict[str, bytes]], tmp_path: Path
+) -> None:
+    pytest.importorskip("decord")
     full = {"bf": "0", "g": "4", "color_range": "pc", "colorspace": "bt709"}
     other = members_of(Clip(constant_rate(10, 0.8), noise(0.8), codec_options=full))
     dataset = write_shards(tmp_path / "shards", [*clips[:3], other])
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    assert len(delivered(dataset, ledger)) == 3
+    segment = replace(SEGMENT, decoder="decord")
+    assert len(list(evaluation_batches(dataset, BOTH, segment, batch_size=1, ledger=ledger))) == 3
     text = (tmp_path / "ledger.jsonl").read_text()
     assert "its colours are bt709 full, the data set's are bt601 limited" in text
-    assert "gdt shards build" in text
+    assert "decoder 'av' converts films, and `gdt shards build` brings all to one" in text
 
 
 class _Claiming:

@@ -218,11 +218,15 @@ def test_the_stream_gives_every_image_once_and_resumes(pictures: Path) -> None:
 def test_images_mix_with_films(pictures: Path, small_dataset: DataSet) -> None:
     parts: dict[str, Samples] = {"films": small_dataset, "images": ImageFolder(pictures)}
     segment = SegmentOptions(seconds=0.1, num_frames=1, frame_size=(64, 64))
-    with pytest.raises(ValueError, match=r"films has 64×64 bt601 limited and images has 64×64 bt7"):
-        stream_of(Mixture(parts, {"films": 1, "images": 1}), segment=segment)
-    tall: dict[str, Samples] = {"again": ImageFolder(pictures), "images": ImageFolder(pictures)}
-    batch = next(iter(stream_of(Mixture(tall, {"again": 1, "images": 3}), segment=segment)))
-    assert batch.frames is not None
+    ledger = Ledger()
+    mixture = Mixture(parts, {"films": 1, "images": 1})
+    stream = stream_of(mixture, segment=segment, ledger=ledger)
+    batches = list(stream)
+    assert (stream._reader.color_matrix, stream._reader.color_range) == ("bt709", "limited")
+    assert ledger.seen.skipped == 0
+    keys = {key.partition("-")[0] for batch in batches for key in batch.keys}
+    assert "clip" in keys  # of films, which are brought to the colours of stills
+    assert any(key.startswith(("cats/", "dogs/")) for key in keys)
 
 
 BOMB = (

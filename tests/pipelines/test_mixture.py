@@ -217,3 +217,19 @@ def test_sizes_that_differ_need_a_frame_size(corpus: Any, mixed: Mixture, tmp_pa
     assert batch.frames is not None
     assert batch.frames.shape[-1] == 64 * 32 * 3 // 2
     scaled.close()
+
+
+def test_colours_that_differ_need_the_decoder_that_converts(
+    corpus: Any, mixed: Mixture, tmp_path: Path
+) -> None:
+    options = {"bf": "0", "g": "5", "color_range": "pc", "colorspace": "bt709"}
+    clip = corpus.clip(corpus.constant_rate(10, 1.2), corpus.noise(1.2), codec_options=options)
+    other = corpus.write(tmp_path, [corpus.members(clip)] * 8)
+    mixture = Mixture({"a": mixed.data_sets["many"], "b": other}, {"a": 1, "b": 1})
+    stream = stream_of(mixture)
+    batches = list(stream)
+    assert {(b.color_matrix, b.color_range) for b in batches} == {("bt601", "limited")}
+    assert stream.ledger.seen.skipped == 0
+    pytest.importorskip("decord")
+    with pytest.raises(ValueError, match="a has 160×48 bt601 limited and b has 160×48 bt709 full"):
+        stream_of(mixture, segment_options=replace(SEGMENT, decoder="decord"))
