@@ -22,10 +22,8 @@ from shards.encode import Memory, open_mp4
 from shards.errors import SourceError
 from shards.media import demux, first_frame, open_container, video_stream
 from shards.options import SOURCE, BuildOptions
-from shards.picture import coded_color, is_full_range, matrix_name, orientation
+from shards.picture import UPRIGHT, coded_color, is_full_range, matrix_name, orientation
 from shards.required import MotionMeter
-
-_UPRIGHT = (1, 0, 0, 1)
 
 
 class _Times(NamedTuple):
@@ -86,7 +84,7 @@ def _check_form(container: Any, options: BuildOptions) -> None:
     if (video.sample_aspect_ratio or 1) != 1:
         aspect = video.sample_aspect_ratio
         raise _unfit("pixels that are not square", f"{aspect.numerator}:{aspect.denominator}")
-    if orientation(frame) != _UPRIGHT:
+    if orientation(frame) != UPRIGHT:
         raise _unfit("a rotation", f"display matrix {orientation(frame)}")
     matrix = matrix_name(frame.colorspace, frame.height)
     extent = "full" if is_full_range(frame) else "limited"

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import av
 import av.filter
+import numpy as np
+import numpy.typing as npt
 
 from shards.errors import SourceError
 
@@ -42,6 +44,7 @@ _FILTER_MATRIX |= {9: "bt2020", 10: "bt2020"}
 _RGB_MATRIX, _FULL = 0, 2
 
 Turn = tuple[int, int, int, int]  # signs (a, b, c, d) of a display matrix
+UPRIGHT: Turn = (1, 0, 0, 1)
 #: EXIF's orientation → the turn that makes the picture upright.
 TURNS: dict[int, Turn] = {
     1: (1, 0, 0, 1),
@@ -134,6 +137,13 @@ class PictureFitter:
             return self._chain.vpull()
         except av.FFmpegError as error:
             raise SourceError("decode", "a picture cannot be scaled", f"{kind}: {error}") from error
+
+
+def luma_of(frame: Any) -> npt.NDArray[np.uint8]:
+    """The luma [H, W] of a frame of 8-bit planar YUV, where it lies."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : frame.width]
 
 
 def is_full_range(frame: Any) -> bool:

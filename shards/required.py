@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shards.picture import luma_of
+
 SILENT_DBFS = -60.0  # the default of FFmpeg's `silencedetect`, here for the mean over a clip
 STILL_CHANGE = 0.001 * 255  # levels of luma: the default of FFmpeg's `freezedetect`
 STEP_SECONDS = Fraction(1, 2)
@@ -41,9 +43,7 @@ class MotionMeter:
     def see(self, frame: Any) -> None:
         """Take the clip's next picture, 8-bit planar YUV."""
         if self._seen % self._step == 0:
-            plane = frame.planes[0]
-            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-            luma = rows[: frame.height, : frame.width].astype(np.int16)
+            luma = luma_of(frame).astype(np.int16)
             if self._last is not None:
                 self._changes.append(float(np.abs(luma - self._last).mean()))
             self._last = luma

@@ -1,24 +1,41 @@
-"""Find where one scene cuts to the next: by FFmpeg's scene score, on small grey pictures.
+"""Find where one scene cuts to the next: by FFmpeg's scene score, on small pictures.
 
 The score is that of FFmpeg's filters `scdet` and `select`: by how much a picture differs from the
 one before, in mean absolute luma, and no more than that difference itself grew from one picture to
 the next. So motion and fades, which differ as much from picture to picture, are no cuts.
 """
 
+import math
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import VideoReformatter
 
 from shards.errors import SourceError
 from shards.media import describe
+from shards.picture import UPRIGHT, PictureFitter, luma_of
 from shards.reader import SourceReader
 
-WIDTH, HEIGHT = 64, 36
+PIXELS = 64 * 36
 CUT_SCORE = 10.0  # percent of full scale: the default of `scdet`
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A few thousand pixels in the shape of a source's own."""
+
+    width: int
+    height: int
+    fit: str = "crop"
+
+    @classmethod
+    def of(cls, frame: Any) -> "_Small":
+        scale = math.sqrt(PIXELS / (frame.width * frame.height))
+        width, height = (max(2, 2 * round(s * scale / 2)) for s in (frame.width, frame.height))
+        return cls(width, height)
 
 
 class SceneScore:
@@ -50,7 +67,8 @@ def scene_cuts(
     Raises:
         SourceError: the source cannot be opened, or a picture cannot be scaled.
     """
-    score, shrink = SceneScore(), VideoReformatter()
+    score = SceneScore()
+    shrink: PictureFitter | None = None
     cuts: list[Fraction] = []
     last: Fraction | None = None
     try:
@@ -60,9 +78,9 @@ def scene_cuts(
             if last is not None and item.time <= last:
                 continue
             last = item.time
-            small = shrink.reformat(item.frame, WIDTH, HEIGHT, "gray", interpolation="AREA")
-            rows = np.frombuffer(memoryview(small.planes[0]), np.uint8).reshape(HEIGHT, -1)
-            if score(rows[:, :WIDTH]) >= CUT_SCORE and item.time > start:
+            shrink = shrink or PictureFitter(_Small.of(item.frame), None)
+            luma = luma_of(shrink.fit(item.frame, turn=UPRIGHT))
+            if score(luma) >= CUT_SCORE and item.time > start:
                 cuts.append(item.time)
     except av.FFmpegError as error:
         raise SourceError("probe", "a picture cannot be scaled", describe(error)) from error
