@@ -3,7 +3,8 @@
 A probe reads a header, a clip a stretch, so blocks are small at first; each one that follows on the
 last doubles how much is asked for. The blocks read last are kept, for containers whose picture and
 sound lie apart. A file up to `WHOLE_BYTES` can be fetched whole instead, in one request, and the
-last one of these is kept for the next clips of the same source.
+last one of these is kept for the next clips of the same source; from a server that ignores ranges,
+nothing else can be had.
 """
 
 import io
@@ -11,7 +12,7 @@ import os
 from collections import OrderedDict
 
 from shards.errors import RemoteChangedError, RemoteError, SourceError
-from shards.transfer import RemoteFile, RemoteOptions, Transfer, public
+from shards.transfer import IGNORES_RANGES, RemoteFile, RemoteOptions, Transfer, public
 
 BLOCK_BYTES = 1 << 18
 MAX_AHEAD_BLOCKS = 32
@@ -138,12 +139,17 @@ class FarFile(io.RawIOBase):
         if start >= stop:
             return b""
         try:
-            (piece,) = self._transfer.fetch(
-                self._file, [(self._offset + start, self._offset + stop)]
-            )
+            try:
+                asked = (self._offset + start, self._offset + stop)
+                return self._transfer.fetch(self._file, [asked])[0].data
+            except RemoteError as error:
+                is_all = self.size == self.total <= WHOLE_BYTES
+                if not (is_all and error.cause.startswith(IGNORES_RANGES)):
+                    raise
+                self._whole = self._transfer.fetch_file(self._file)
+                return self._whole[start:stop]
         except RemoteError as error:
             raise _skip("read", self._file.url, error) from error
-        return piece.data
 
 
 def _transfer(url: str, remote: RemoteOptions) -> Transfer:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shards.errors import BuildError
 from shards.far_folders import far_files, is_far_folder
-from shards.lists import is_list, read_lists
+from shards.lists import is_called_like_a_list, is_list, read_lists
 from shards.opening import Location
 from shards.patterns import compiled, is_pattern, split_pattern
 from shards.sources import Source
@@ -46,6 +46,11 @@ def sources_of(
             given together with something else.
     """
     texts = [_plain(text) for text in given]
+    for text in texts:
+        if is_url(text) and is_called_like_a_list(text):
+            raise BuildError(
+                f"List {public(text)} is behind a URL; copy it here and name the copy."
+            )
     lists = [Path(text) for text in texts if not is_url(text) and is_list(Path(text))]
     if not lists:
         return list_sources(texts, [p for p in (folder_or_url(out), labels) if isinstance(p, Path)])

@@ -42,9 +42,14 @@ MAX_SECONDS = MAX_HOURS * 3600
 _Line = tuple[int, dict[str, Any]]  # number of the line (or row) in the file, its fields
 
 
+def is_called_like_a_list(name: str) -> bool:
+    """Whether a name or URL ends as a list's does."""
+    return name.lower().partition("?")[0].endswith(tuple(_READERS))
+
+
 def is_list(path: Path) -> bool:
     """Whether a source is a list: by its suffix, unless its first bytes are media's."""
-    if path.suffix.lower() not in _READERS or not path.is_file():
+    if not (is_called_like_a_list(path.name) and path.is_file()):
         return False
     try:
         with path.open("rb") as file:

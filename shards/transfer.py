@@ -34,6 +34,7 @@ _SECRET = re.compile(
     r"(x-(amz|goog)-[a-z-]+|signature|sig|token|expires|policy|key-pair-id|awsaccesskeyid)=", re.I
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+IGNORES_RANGES = "the server ignores byte ranges"
 _SLOWEST = 16_384  # bytes a second; an answer that is slower than that is broken off
 _NO_SIZE_LIMIT = 1 << 28  # of a file whose size nobody told
 
@@ -316,7 +317,7 @@ def _name(file: RemoteFile, start: int, stop: int | None) -> str:
 
 def _ignores_ranges(answer: Answer) -> str:
     return (
-        "the server ignores byte ranges: it answered with the whole file"
+        f"{IGNORES_RANGES}: it answered with the whole file"
         + (f" of {answer.total} bytes" if answer.total is not None else "")
         + ". Serve the shards with nginx, Apache, S3 or another server that does not "
         "(Python's http.server is none), or copy them here"

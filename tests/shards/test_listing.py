@@ -173,3 +173,5 @@ def test_lists_are_told_from_folders_and_stand_alone(tree: Path, tmp_path: Path)
     ]
     with pytest.raises(BuildError, match="given together with folders or videos"):
         sources_of([tmp_path / "l.csv", "http://host/a.mp4"], tmp_path / "out")
+    with pytest.raises(BuildError, match=r"List http://host/l\.CSV is behind a URL; copy it here"):
+        sources_of(["http://me:x@host/l.CSV"], tmp_path / "out")
