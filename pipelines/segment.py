@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.backends import AUTO, Backend, MediaError, Read, choose_decoder, make_backend
+from pipelines.backends.av import PREROLL_SECONDS
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.packets import runs_of
 from pipelines.faults import SkipError
@@ -29,7 +30,7 @@ from shards import IndexedSample, Samples, ShardError, Track
 
 __all__ = ["Segment", "SegmentOptions", "SegmentReader"]
 
-_PREROLL_SECONDS = 0.3  # the longest that an audio decoder is fed ahead
+_RESAMPLING_SECONDS = 0.02  # more than what a filter sees on either side of a stretch
 _TICK_TOLERANCE = 1e-6  # a time this close below a frame's own counts as the frame's
 
 
@@ -311,7 +312,11 @@ class SegmentReader:
             spans += [(track, run.first, run.stop) for run in runs_of(track.packets, wanted)]
         if audio:
             track = _track(sample, "audio")
-            ends = starts[:, None] + (-_PREROLL_SECONDS, self.options.seconds)
+            around = 1 / track.sample_rate_hz  # to which times are rounded
+            if track.sample_rate_hz != self.options.sample_rate_hz:
+                around = _RESAMPLING_SECONDS
+            ahead = PREROLL_SECONDS.get(track.codec, 0.0) + around
+            ends = starts[:, None] + (-ahead, self.options.seconds + around)
             places = np.searchsorted(track.packets.pts, ends / float(track.time_base), "right")
             spans += [(track, max(0, a - 1), b) for a, b in places.tolist()]
         ranges = []

@@ -20,7 +20,7 @@ from pipelines.backends.still import StillDecoder
 from shards import Track
 from shards.media import MAX_PIXELS
 
-__all__ = ["PacketDecoder"]
+__all__ = ["PREROLL_SECONDS", "PacketDecoder"]
 
 _MAX_CONTEXTS = 16  # a thread: clips of one data set share one or two headers
 #: Sound decoders that a flush makes as new. Others (AAC, AC-3) fill in noise from a generator that
@@ -29,7 +29,7 @@ _FLUSHED_AS_NEW: Final = ("alac", "flac", "mp3", "mp3float", "opus", "pcm_", "vo
 _PLANAR_420: Final = ("yuv420p", "yuvj420p")  # the same bytes; the range is in the index
 
 #: Codec → seconds to decode ahead of the first wanted sample, for what overlaps between packets.
-_PREROLL_SECONDS: Final = {
+PREROLL_SECONDS: Final = {
     "aac": 0.1,
     "ac3": 0.1,
     "eac3": 0.1,
@@ -135,7 +135,7 @@ class PacketDecoder:
         zero = round(track.start_seconds / track.time_base)
         starts = np.rint((packets.pts - zero) * rate_per_tick).astype(np.int64)
         stop = first + len(out)
-        preroll = round(_PREROLL_SECONDS.get(track.codec, 0.0) * rate)
+        preroll = round(PREROLL_SECONDS.get(track.codec, 0.0) * rate)
         begin = max(0, int(np.searchsorted(starts, first - preroll, side="right")) - 1)
         end = int(np.searchsorted(starts, stop, side="left"))
         filled, cursor = first, None

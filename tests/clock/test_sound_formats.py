@@ -106,3 +106,37 @@ def test_a_second_of_pcm_costs_its_own_bytes(tmp_path: Path) -> None:
 def test_what_cannot_be_stored_is_refused_by_name(choice: Any, message: str) -> None:
     with pytest.raises(BuildError, match=f"^Build option {message}"):
         BuildOptions(**choice)
+
+
+class Afar:
+    """A data set that passes for one behind a URL, and notes what is asked for and read."""
+
+    is_remote = True
+
+    def __init__(self, dataset: DataSet) -> None:
+        self._dataset = dataset
+        self.asked: list[tuple[int, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+    def reader(self, sample: Any, ranges: list[tuple[int, int]]) -> Any:
+        self.asked = ranges
+
+        def read(offset: int, size: int) -> bytes:
+            assert any(a <= offset and offset + size <= a + n for a, n in ranges)
+            return self._dataset.read(sample, offset, size)
+
+        return read
+
+
+@pytest.mark.parametrize(("name", "rate"), [(n, r) for n, c, r in EACH if c == 1])
+def test_from_afar_what_is_asked_for_is_what_is_read(name: str, rate: int, tmp_path: Path) -> None:
+    dataset = data_set(tmp_path / "set", name, 1, rate)
+    afar: Any = Afar(dataset)
+    reader = SegmentReader(afar, SegmentOptions(decoder="av"), video=False)
+    for start in (0.0, 0.17066, 0.5, 1.30307, 1.9999, 2.0):
+        reader.segments(0, [start])
+        ((_, size),) = afar.asked
+        if (name, rate) == ("pcm", 24_000):
+            assert 48_000 <= size <= 48_000 + 2 * 8192
