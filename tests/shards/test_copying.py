@@ -103,6 +103,23 @@ def test_copied_clips_are_the_sources_own_pictures(
                 assert np.array_equal(planar, original)
 
 
+@pytest.mark.parametrize(
+    ("container", "audio"),
+    [("mp4", "aac"), ("matroska", "aac"), ("mpegts", "mp2"), ("flv", "aac")],
+)
+def test_a_source_copied_in_many_units_is_the_source_in_one(
+    film: Callable[..., Path], tmp_path: Path, container: str, audio: str
+) -> None:
+    path = film("a.bin", **FITS | {"seconds": 9, "container": container, "audio_codec": audio})
+    found = []
+    for seconds in (60.0, 2.0):
+        out = tmp_path / f"{seconds}"
+        build([path], out, dataclasses.replace(OPTIONS, seconds_per_unit=seconds))
+        data_set = DataSet.open(out)
+        found.append([data_set.read_member(data_set.sample(i), "mp4") for i in range(5)])
+    assert found[0] == found[1]
+
+
 def test_clips_are_runs_of_whole_gops(film: Callable[..., Path], tmp_path: Path) -> None:
     """Keyframes every 0.8 s: clips of at most two seconds have two GOPs; the rest is left out."""
     path = film("a.mp4", **FITS | {"seconds": 7, "video_options": B_FRAMES | {"g": "20"}})
