@@ -48,7 +48,7 @@ class StreamOptions:
         prefetch: batches decoded ahead.
         isolate: decode in `threads` processes, so that a decoder that crashes or hangs costs one
             sample and not the run.
-        isolate_seconds: with `isolate`, a sample that takes longer is skipped.
+        isolate_seconds: with `isolate`, a sample that takes longer, reading included, is skipped.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
