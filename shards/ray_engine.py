@@ -8,6 +8,7 @@ with their node are done again, to the same bytes.
 
 import os
 import socket
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -63,6 +64,7 @@ class RayEngine:
         if ray.is_initialized():
             return self
         options: dict[str, Any] = {"address": self._address, "log_to_driver": False}
+        options |= {"logging_level": "warning"}
         if self._address is None:
             cores = self._num_workers or len(os.sched_getaffinity(0))
             options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
@@ -163,6 +165,8 @@ _pool: WorkerPool | None = None  # of this Ray worker; it outlives a task, to sp
 def _isolated(time_limit_seconds: float) -> WorkerPool:
     global _pool
     if _pool is None or _pool.time_limit_seconds != time_limit_seconds:
+        # without it, spawned processes do not import the program of Ray's worker, which is slow
+        vars(sys.modules["__main__"]).pop("__file__", None)
         _pool = WorkerPool(1, time_limit_seconds)
     return _pool
 

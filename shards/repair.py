@@ -7,7 +7,6 @@ in .build; the sources must be what they were.
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,21 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shards.build import manifest_facts
-from shards.cutting import HELD_OUT, TRAIN, cut
+from shards.cutting import HELD_OUT, TRAIN
 from shards.engines import Engine
 from shards.errors import BuildError, IndexFormatError
 from shards.foreign_tar import IndexedTar, index_tar
 from shards.index import ShardIndex
-from shards.jobs import BuiltShard, Layout, ShardJob
+from shards.jobs import BuiltShard, Layout
+from shards.kept_plan import KeptPlan
 from shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from shards.merge import merge_portions
-from shards.options import BuildOptions
-from shards.planning import planned_source
 from shards.pool import WorkerFailure
 from shards.portion import Portion
-from shards.report import BuildSummary, count, read_jsonl
-from shards.target import BUILD_NAME, PLAN_NAME, REPORT_NAME, STATE_NAME, Target
+from shards.target import BUILD_NAME, PLAN_NAME, STATE_NAME, Target
 from shards.transcode import machine
 from shards.verify import PARTS, find_damage
 from shards.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
@@ -108,60 +104,16 @@ def _repair_build(
         _Part(layout, "", None, engine, found).repair(progress)
         return
     with Target(out, portion):
-        build = _Plan.read(home)
+        build = KeptPlan.read(home)
         for part in (TRAIN, HELD_OUT) if build.options.holdout else ("",):
             _Part(layout, part, build, engine, found).repair(progress)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is known of a build: its options, and its plan and report where they are there."""
-
-    options: BuildOptions
-    plain_options: dict[str, Any]
-    made_by: str
-    home: Path
-
-    @classmethod
-    def read(cls, home: Path) -> "_Plan":
-        try:
-            build = json.loads((home / BUILD_NAME).read_bytes())
-            plain, made_by = dict(build["options"]), str(build.get("made_by", ""))
-        except (ValueError, KeyError, TypeError) as error:
-            raise BuildError(
-                f"{home / BUILD_NAME} is damaged or of an older version ({error!r}); build the "
-                "data set again."
-            ) from error
-        return cls(BuildOptions.from_dict(plain), plain, made_by, home)
-
-    @property
-    def has_jobs(self) -> bool:
-        """Whether the plan was kept."""
-        return (self.home / STATE_NAME / PLAN_NAME).exists()
-
-    def jobs(self, part: str) -> Iterator[ShardJob]:
-        """The shards of a part, as they were planned."""
-        lines = read_jsonl(self.home / STATE_NAME / PLAN_NAME)
-        sources = (planned_source(line) for line in lines if "skip" not in line)
-        for number, units in enumerate(cut(sources, part, self.options)):
-            yield ShardJob(part, number, tuple(units))
-
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of the build."""
-        path = self.home / REPORT_NAME
-        if not path.exists():
-            raise BuildError(f"{path} is missing, and the manifest takes its counts from there")
-        summary = BuildSummary()
-        for _ in count(read_jsonl(path), summary):
-            pass
-        return manifest_facts(self.plain_options, self.made_by, summary)
 
 
 class _Part:
     """One data set of a build."""
 
     def __init__(
-        self, layout: Layout, part: str, build: _Plan | None, engine: Engine, found: Repair
+        self, layout: Layout, part: str, build: KeptPlan | None, engine: Engine, found: Repair
     ) -> None:
         self._folder, self._part = layout.folder(part), part
         self._build, self._engine, self._found = build, engine, found

@@ -1,7 +1,5 @@
 """A real Ray, started on this machine: the bytes of the local engine, and its isolation."""
 
-import os
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,29 +9,13 @@ import pytest
 
 from shards import BuildError, BuildOptions, ray_engine
 from shards.build import build
-from shards.jobs import BuiltShard, Layout, ShardJob
-from shards.transcode import Unit, UnitResult, transcode
+from shards.jobs import Layout, ShardJob
+from tests.shards.crashing import build_task, crashing, crashing_build_task
 from tests.shards.s3_server import file_system, quick, s3_server
 from tests.shards.test_build import OPTIONS, digests
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("moto", reason="moto[server] speaks S3 here")
-_build = ray_engine._build
-
-
-def crashing(unit: Unit, options: BuildOptions) -> UnitResult:
-    """As the real one, but one source brings its worker down."""
-    if unit.name == "crash.mp4":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return transcode(unit, options)
-
-
-def crashing_build(
-    job: ShardJob, options: BuildOptions, layout: Layout, limit: float
-) -> BuiltShard:
-    """The engine's task, on a node where that source does so."""
-    vars(ray_engine)["transcode"] = crashing
-    return _build(job, options, layout, limit)
 
 
 @pytest.mark.slow
@@ -46,7 +28,7 @@ def test_ray_builds_the_same_bytes_and_loses_only_what_crashes(
     videos, options = [tmp_path / "videos"], {**OPTIONS.as_dict(), "clips_per_shard": 2}
     options |= {"size": None, "require": ("audio",)}
     monkeypatch.setattr("shards.engines.transcode", crashing)
-    monkeypatch.setattr("shards.ray_engine._build", crashing_build)
+    monkeypatch.setattr("shards.ray_engine._build", crashing_build_task)
     build(videos, tmp_path / "local", BuildOptions(**options))
     seen: list[tuple[str, int, int | None]] = []
     with ray_engine.RayEngine(num_workers=2) as engine:
@@ -62,14 +44,17 @@ def test_ray_builds_the_same_bytes_and_loses_only_what_crashes(
             fs = file_system(port)
             fs.mkdir("bucket")
             given: dict[str, Any] = {"staging": tmp_path / "staging", "remote": quick(port)}
-            build(videos, "s3://bucket/ray", BuildOptions(**options), engine=engine, **given)
+            one = [tmp_path / "videos/a.mp4"]
+            build(one, "s3://bucket/ray", BuildOptions(**options), engine=engine, **given)
             fs.get("bucket/ray", str(tmp_path / "s3"), recursive=True)
     assert not ray.is_initialized()
     assert seen[-1] == ("build", 6, 6)
     assert (summary.clips, summary.made, summary.sources) == (4, 2, 4)
     assert summary.skipped_sources["worker: crashed its worker"] == 1
     assert "ended by SIGSEGV" in (tmp_path / "ray/report.jsonl").read_text()
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local") == digests(tmp_path / "s3")
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    build(one, tmp_path / "one", BuildOptions(**options))
+    assert digests(tmp_path / "s3") == digests(tmp_path / "one")
 
 
 def test_a_machine_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,4 +80,4 @@ def test_an_address_where_nobody_answers_is_one_message() -> None:
 def test_a_node_that_does_not_see_the_target_says_so(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "elsewhere")
     with pytest.raises(BuildError, match=r"Node .* of the Ray cluster does not see .*elsewhere"):
-        _build(ShardJob("", 0, ()), OPTIONS, layout, 60)
+        build_task(ShardJob("", 0, ()), OPTIONS, layout, 60)

@@ -1,0 +1,65 @@
+"""What is kept of a finished build: its options, and the plan that its shards follow from."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shards.build import manifest_facts
+from shards.cutting import cut
+from shards.errors import BuildError
+from shards.jobs import ShardJob
+from shards.options import BuildOptions
+from shards.planning import planned_source
+from shards.report import BuildSummary, count, read_jsonl
+from shards.target import BUILD_NAME, PLAN_NAME, REPORT_NAME, STATE_NAME
+
+
+@dataclass(frozen=True)
+class KeptPlan:
+    """What is known of a build: its options, and its plan and report where they are there."""
+
+    options: BuildOptions
+    plain_options: dict[str, Any]
+    made_by: str
+    home: Path
+
+    @classmethod
+    def read(cls, home: Path) -> "KeptPlan":
+        """Read it from a finished build's own folder.
+
+        Raises:
+            BuildError: build.json is damaged.
+        """
+        try:
+            build = json.loads((home / BUILD_NAME).read_bytes())
+            plain, made_by = dict(build["options"]), str(build.get("made_by", ""))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BuildError(
+                f"{home / BUILD_NAME} is damaged or of an older version ({error!r}); build the "
+                "data set again."
+            ) from error
+        return cls(BuildOptions.from_dict(plain), plain, made_by, home)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether the plan was kept."""
+        return (self.home / STATE_NAME / PLAN_NAME).exists()
+
+    def jobs(self, part: str) -> Iterator[ShardJob]:
+        """The shards of a part, as they were planned."""
+        lines = read_jsonl(self.home / STATE_NAME / PLAN_NAME)
+        sources = (planned_source(line) for line in lines if "skip" not in line)
+        for number, units in enumerate(cut(sources, part, self.options)):
+            yield ShardJob(part, number, tuple(units))
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of the build."""
+        path = self.home / REPORT_NAME
+        if not path.exists():
+            raise BuildError(f"{path} is missing, and the manifest takes its counts from there")
+        summary = BuildSummary()
+        for _ in count(read_jsonl(path), summary):
+            pass
+        return manifest_facts(self.plain_options, self.made_by, summary)
