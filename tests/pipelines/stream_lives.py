@@ -19,10 +19,11 @@ import torch
 import torch.distributed
 
 from gdt.named_plans import named_plan
+from pipelines.mixture import Mixture
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions
 from pipelines.stream import Stream, StreamOptions
-from shards import DataSet
+from shards import DataSet, Samples
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Life:
     """What one life is told."""
 
     shards: str
+    is_mixed: bool  # with itself, three to one
     journal: str
     meeting: str  # a file that is not there yet, for the ranks to find each other
     num_ranks: int
@@ -40,8 +42,12 @@ class Life:
 def stream_of(life: Life, rank: int) -> Stream:
     options = StreamOptions(batch_size=6, threads=life.threads, prefetch=life.prefetch)
     segment = SegmentOptions(seconds=0.5, num_frames=4)
-    dataset, plan = DataSet.open(life.shards), named_plan("v_shift")
-    return Stream(dataset, plan, segment, options, 3, rank=rank, num_ranks=life.num_ranks)
+    dataset: Samples = DataSet.open(life.shards)
+    if life.is_mixed:
+        dataset = Mixture({"a": dataset, "b": dataset}, {"a": 3, "b": 1})
+    return Stream(
+        dataset, named_plan("v_shift"), segment, options, 3, rank=rank, num_ranks=life.num_ranks
+    )
 
 
 def rows_of(batch: RawBatch) -> list[list[Any]]:
@@ -67,6 +73,7 @@ def live(life: Life, rank: int) -> None:
     """Stream until killed."""
     torch.set_num_threads(1)
     if life.num_ranks > 1:
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         torch.distributed.init_process_group(
             "gloo", f"file://{life.meeting}", rank=rank, world_size=life.num_ranks
         )
