@@ -103,7 +103,7 @@ def test_films_behind_a_server_are_built(
         if form != "argument":
             rows = "".join(f"{url},dog\n" for url in given) + "near.mp4,cat\n" * (form == "path")
             given = [str(write(tmp_path / "l.csv", f"{form},label\n{rows}"))]
-        summary = build(given, tmp_path / "out", OPTIONS, num_workers=2)
+        summary = build(given, tmp_path / "out", OPTIONS)
     assert summary.skipped_sources == {"status 404 Not Found": 1, "not media: a web page or XML": 1}
     data_set = DataSet.open(tmp_path / "out")
     infos = [data_set.metadata(i) for i in range(len(data_set))]
@@ -133,6 +133,7 @@ def s3() -> Iterator[Any]:
         yield fs
 
 
+@pytest.mark.slow
 def test_a_bucket_is_a_folder(s3: Any, film: Callable[..., Path], tmp_path: Path) -> None:
     path = film("a.mp4", seconds=2)
     for name in ("set/a.mp4", "set/deep/er/b.mp4", "set/.hidden/c.mp4", "other/d.mp4"):
