@@ -85,7 +85,8 @@ def _check_form(container: Any, options: BuildOptions) -> None:
         aspect = video.sample_aspect_ratio
         raise _unfit("pixels that are not square", f"{aspect.numerator}:{aspect.denominator}")
     if orientation(frame) != UPRIGHT:
-        raise _unfit("a rotation", f"display matrix {orientation(frame)}")
+        signs = orientation(frame)
+        raise _unfit("a rotation", f"{frame.rotation} degrees, display matrix {signs}")
     matrix = matrix_name(frame.colorspace, frame.height)
     extent = "full" if is_full_range(frame) else "limited"
     color = coded_color(options.codec)

@@ -188,7 +188,7 @@ UNFIT: dict[str, tuple[dict[str, Any], Callable[[Path], None] | None, dict[str, 
         {},
         r"pixels that are not square \(4:3; ",
     ),
-    "rotation": ({}, _turned, {}, "copy: a rotation .display matrix"),
+    "rotation": ({}, _turned, {}, r"copy: a rotation \(-90 degrees, display matrix \(0, 1, -1"),
     "colours": ({"color": (5, 1)}, None, {}, "other colours .bt601 limited, not bt709 limited"),
     "full range": ({"color": (1, 2)}, None, {}, "other colours .bt709 full"),
     "keyframes": (
