@@ -84,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
             _write(PAGE, lines)
 
     command = shlex.join(["python", "-m", "benchmarks.gpu", *(arguments or sys.argv[1:])])
-    say(f"Measured {datetime.date.today().isoformat()} by `{command}` on {_machine(options.cpu)}.")
+    today, machine = datetime.date.today().isoformat(), _machine(options.cpu)
+    say(f"Measured {today} by `{command}` on {machine}; {options.threads} threads.")
     status = 0
     say("")
     if not options.cpu and not options.no_tests:

@@ -7,6 +7,7 @@ that fails says why: nothing that goes wrong in one keeps the others from being 
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -79,9 +80,15 @@ def prepare(folder: Path, cases: list[Case], num_clips: int) -> None:
     """Write the shards, a process a case: encoding takes longer than all decoding."""
     num_processes = min(len(cases), os.cpu_count() or 1)
     with ProcessPoolExecutor(num_processes, get_context("spawn")) as pool:
-        for case in cases:
-            what = (case.folder(folder), num_clips, case.short_side, case.codec)
-            pool.submit(write_textured_shards, *what)  # shards that are missing are told by rows
+        underway = {
+            case: pool.submit(
+                write_textured_shards, case.folder(folder), num_clips, case.short_side, case.codec
+            )
+            for case in cases
+        }
+    for case, task in underway.items():
+        if error := task.exception():
+            print(f"no shards of {case}: {error}", file=sys.stderr)
 
 
 def decoding_rates(

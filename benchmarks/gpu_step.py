@@ -6,11 +6,14 @@ R(2+1)D-18 + ResNet-9, 30 × 112², GDT's plan;  fast: bfloat16, channels last, 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.textured_shards import write_textured_shards
@@ -18,7 +21,8 @@ from gdt import Batch, Plan
 from models import Encoder
 from models.methods.gdt import GDT
 from models.options import ModelOptions
-from pipelines.augment import augment_pictures
+from pipelines.augment import VideoAugment, augment_pictures
+from pipelines.color import rgb_from_pixels
 from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.overlap import Overlap
 from pipelines.raw_batch import RawBatch
@@ -131,6 +135,7 @@ def augment_times(folder: Path, device: str, rows: int, steps: int) -> Iterator[
         yield "bytes to a training batch, torch functions", time_of(transform, raw)
     if device == "cuda":
         yield "bytes to a training batch, fused kernel", time_of(transform, raw)
+        yield from _kernel_times(raw, steps, device)
     in_bfloat16 = DeviceTransform(
         PLAN, DeviceOptions(), seed=0, dtype=torch.bfloat16, channels_last=True
     )
@@ -139,6 +144,28 @@ def augment_times(folder: Path, device: str, rows: int, steps: int) -> Iterator[
     pictures = replace(raw, frames=raw.frames[:, :1].contiguous(), audio=None)
     views = DeviceTransform(VIEWS, DeviceOptions(), seed=0)
     yield "two views of a picture each, with blur (torch functions)", time_of(views, pictures)
+
+
+def _kernel_times(raw: RawBatch, steps: int, device: str) -> Iterator[tuple[str, float]]:
+    """The kernel's two halves alone, beside what any writer of such clips takes at least."""
+    from pipelines.fused_clip import fused_clip
+
+    assert raw.frames is not None
+    frames, height, width = raw.frames, raw.height, raw.width
+    rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
+    options = VideoAugment()
+    shape = (len(raw), 3, frames.shape[1], options.size, options.size)
+    out = torch.empty(shape, dtype=torch.bfloat16, device=device)
+
+    def draw(name: str, count: int = 0) -> NDArray[np.float64]:
+        return np.full((len(raw), count) if count else len(raw), 0.3)
+
+    for name, drawn in (("training", draw), ("evaluation", None)):
+        seconds = _seconds(
+            partial(fused_clip, frames, height, width, rgb, options, drawn, out), steps, device
+        )
+        yield f"fused kernel alone, bfloat16, {name}", 1e3 * seconds
+    yield "filling its result with zeros", 1e3 * _seconds(out.zero_, steps, device)
 
 
 def matrix_rate(device: str, size: int = 8192, repeats: int = 10) -> float:

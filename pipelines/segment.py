@@ -9,16 +9,25 @@ Legend: K segments, T frames, H W luma size, S audio samples.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.backends import AUTO, Backend, MediaError, Read, choose_decoder, make_backend
+from pipelines.backends import (
+    AUTO,
+    Backend,
+    Choosy,
+    MediaError,
+    Read,
+    choose_decoder,
+    make_backend,
+)
 from pipelines.backends.av import PREROLL_SECONDS
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.packets import runs_of
@@ -145,9 +154,24 @@ class SegmentReader:
                     "pictures: use 'av' or 'auto'"
                 )
             self.decoder, self.decoder_reason = "av", "it is the one that decodes still pictures"
-        self.backend: Backend = make_backend(
-            self.decoder, options.fallback, (self.color_matrix, self.color_range)
-        )
+        self.backend: Backend = self._backend()
+        if video and options.decoder == AUTO and (cause := self._refusal()):
+            self.decoder, self.decoder_reason = "av", f"there is a GPU, but not for this: {cause}"
+            self.backend = self._backend()
+
+    def _backend(self) -> Backend:
+        colors = (self.color_matrix, self.color_range)
+        return make_backend(self.decoder, self.options.fallback, colors)
+
+    def _refusal(self) -> str | None:
+        """Why the backend would leave all pictures to another one, as the first ones tell it."""
+        if not isinstance(self.backend, Choosy):
+            return None
+        sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
+        with suppress(MediaError, ShardError):
+            read = partial(self.dataset.read, sample)
+            return self.backend.refusal(read, _track(sample, "video"), self.height, self.width)
+        return None
 
     @property
     def frame_bytes(self) -> int:

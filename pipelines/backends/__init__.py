@@ -7,7 +7,7 @@ shared by all threads.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "BACKENDS",
     "FALLBACKS",
     "Backend",
+    "Choosy",
     "MediaError",
     "Read",
     "choose_decoder",
@@ -89,6 +90,18 @@ class Backend(Protocol):
 
         Raises:
             MediaError: a checksum is wrong, or samples are missing.
+        """
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A backend that does not decode everything itself."""
+
+    def refusal(self, read: Read, track: Track, height: int, width: int) -> str | None:
+        """Why another one would decode this track in its place; None where it would not.
+
+        Raises:
+            MediaError: the track's first pictures cannot be had.
         """
 
 

@@ -25,7 +25,7 @@ from pipelines.backends import MediaError, Read
 from pipelines.backends.av import PacketDecoder
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.gpu import current_gpu, decode_on_cpu, own_stream, require_nvcuvid
-from pipelines.backends.matroska import TICK_SECONDS
+from pipelines.backends.matroska import CODEC_IDS, TICK_SECONDS
 from pipelines.color import i420_planes
 from shards import Track
 
@@ -33,6 +33,7 @@ __all__ = ["TorchcodecDecoder"]
 
 #: Layouts of 8 bits and 4:2:0: torchcodec gives three planes of each, whatever lies interleaved.
 _LAYOUTS: Final = ("yuv420p", "yuvj420p", "nv12")
+_ANOTHER_SIZE: Final = "another size"  # scaling is swscale's, for all backends alike
 _NVDEC_SESSIONS: Final = 64  # kept for reuse; a session is used by one thread at a time
 
 
@@ -82,21 +83,40 @@ class TorchcodecDecoder:
 
         Raises:
             MediaError: as the protocol says.
-            RuntimeError: NVDEC refuses the stream, and `fallback` is "refuse".
+            RuntimeError: the stream is refused, and `fallback` is "refuse".
         """
-        cause = None
-        if (track.height, track.width) != (height, width):
-            cause = "another size"  # scaling is swscale's, for all backends alike
-        else:
-            feed = feed_of(read, track, wanted)
-            cause = self._refusal(track, feed)
+        cause = _unsuited(track, height, width)
         if cause is None:
-            planes = out if isinstance(out, Tensor) else torch.from_numpy(out)
-            self._decode(track, feed, planes, height, width)
-            return
+            feed = feed_of(read, track, wanted)
+            cause = self._header_refusal(track, feed)
+            if cause is None:
+                planes = out if isinstance(out, Tensor) else torch.from_numpy(out)
+                self._decode(track, feed, planes, height, width)
+                return
+        if self.fallback == "refuse" and cause != _ANOTHER_SIZE:
+            raise RuntimeError(
+                f"{'torchcodec' if self.device == 'cpu' else 'NVDEC'} does not decode {cause}; "
+                "build the shards with another codec or size, or set fallback = 'count' to decode "
+                "these with 'av' on the CPU"
+            )
         decode_on_cpu(self._default, read, track, wanted, height, width, out)
         with self._lock:
             self.fallbacks[cause] += 1
+            is_new = self.fallbacks[cause] == 1
+        if is_new and cause != _ANOTHER_SIZE:
+            warnings.warn(f"decoded on the CPU: {cause}", stacklevel=2)
+
+    def refusal(self, read: Read, track: Track, height: int, width: int) -> str | None:
+        """Why the default backend would decode this track in its place; None where it would not.
+
+        Raises:
+            MediaError: the track's first keyframe cannot be read, or says nothing.
+        """
+        keyframe = np.flatnonzero(track.packets.keyframe)[:1]
+        cause = _unsuited(track, height, width)
+        if cause is not None or not len(keyframe):
+            return cause
+        return self._header_refusal(track, feed_of(read, track, keyframe))
 
     def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
@@ -148,7 +168,7 @@ class TorchcodecDecoder:
         except (RuntimeError, ValueError) as error:
             raise _not_decoded(track, error) from error
 
-    def _refusal(self, track: Track, feed: Feed) -> str | None:
+    def _header_refusal(self, track: Track, feed: Feed) -> str | None:
         """Why NVDEC does not take streams with this header; None where it does."""
         if self.device == "cpu":
             return None
@@ -161,15 +181,13 @@ class TorchcodecDecoder:
                     raise _not_decoded(track, error) from error
                 name = f"{track.codec} {track.pixel_format} {track.width}×{track.height}"
                 self._refusals[header] = f"{name}: {status}" if status else None
-                if status and self.fallback == "count":
-                    warnings.warn(f"decoded on the CPU: {name}: {status}", stacklevel=2)
-            cause = self._refusals[header]
-        if cause is not None and self.fallback == "refuse":
-            raise RuntimeError(
-                f"NVDEC does not decode {cause}; build the shards with another codec or size, or "
-                "set fallback = 'count' to decode these on the CPU"
-            )
-        return cause
+            return self._refusals[header]
+
+
+def _unsuited(track: Track, height: int, width: int) -> str | None:
+    if (track.height, track.width) != (height, width):
+        return _ANOTHER_SIZE
+    return None if track.codec in CODEC_IDS else f"codec {track.codec}"
 
 
 def _not_decoded(track: Track, error: Exception) -> MediaError:

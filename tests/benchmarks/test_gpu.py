@@ -57,6 +57,12 @@ def test_a_part_that_crashes_or_hangs_says_so_after_the_lines_it_had() -> None:
     assert "| one |" in said
 
 
+def test_unknown_parts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        gpu.main(["--cpu", "--only", "nvdec,mplayer"])
+    assert "--only mplayer: parts are av, torchcodec, nvdec" in capsys.readouterr().err
+
+
 def test_failed_tests_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = [
         "tests/a.py::test_one PASSED",

@@ -35,6 +35,35 @@ def test_with_a_gpu_it_is_nvdec_where_its_library_is(monkeypatch: pytest.MonkeyP
     assert reason == "there is a GPU, but torchcodec is missing: pip install it"
 
 
+@pytest.mark.parametrize("cause", [None, "vp9 yuv420p 160×48: Video not supported"])
+def test_a_gpu_that_refuses_the_pictures_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, small_dataset: Any, cause: str | None
+) -> None:
+    asked = []
+
+    class Nvdec(PacketDecoder):
+        def refusal(self, read: Any, track: Any, height: int, width: int) -> str | None:
+            asked.append((track.codec, height, width))
+            return cause
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(backends, "_nvdec", lambda fallback: None)
+    monkeypatch.setattr(backends, "BACKENDS", {**backends.BACKENDS, "nvdec": lambda _: Nvdec()})
+    reader = SegmentReader(small_dataset, SegmentOptions())
+    assert asked == [("h264", 48, 160)]
+    if cause is None:
+        assert reader.decoder == "nvdec"
+        assert isinstance(reader.backend, Nvdec)
+    else:
+        assert (reader.decoder, reader.decoder_reason) == (
+            "av",
+            f"there is a GPU, but not for this: {cause}",
+        )
+        assert not isinstance(reader.backend, Nvdec)
+    assert SegmentReader(small_dataset, SegmentOptions(decoder="nvdec")).decoder == "nvdec"
+    assert len(asked) == 1  # a name is taken at its word
+
+
 def test_a_driver_without_its_decoder_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that was given the GPU for computing alone."""
     monkeypatch.setattr(gpu, "_NVCUVID", ("libthere-is-none.so.1",))
@@ -71,8 +100,12 @@ def test_every_thread_works_on_a_stream_of_its_own_and_waits_for_it(
             if fails:
                 raise RuntimeError("a packet is broken")
 
+    def twice() -> None:
+        work(fails=False)
+        work(fails=True)
+
     for _ in range(2):
-        thread = threading.Thread(target=lambda: [work(False), work(True)])
+        thread = threading.Thread(target=twice)
         thread.start()
         thread.join()
     assert [what for what, _ in told] == ["current", "worked", "waited"] * 4

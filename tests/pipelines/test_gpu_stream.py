@@ -126,7 +126,7 @@ def test_a_rank_decodes_on_its_own_gpu(
     members: list[dict[str, bytes]], corpus: Any, tmp_path: Path, decoder: str
 ) -> None:
     dataset = corpus.write(tmp_path, members)
-    expected = next(iter(stream_of(dataset, decoder)))
+    expected: Any = next(iter(stream_of(dataset, decoder)))
     with torch.cuda.device(1):
         stream = stream_of(dataset, decoder)
         transform = DeviceTransform(PLAN, DeviceOptions())

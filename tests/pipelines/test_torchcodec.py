@@ -63,11 +63,29 @@ def _decodes_av1() -> bool:
 
 
 def test_another_size_is_left_to_the_default_decoder_and_counted(datasets: dict[str, Any]) -> None:
-    backend = make_backend("torchcodec")
+    backend: Any = make_backend("torchcodec")
     found = decoded(backend, datasets["h264"], [3, 4], size=(80, 48))
     expected = decoded(PacketDecoder(), datasets["h264"], [3, 4], size=(80, 48))
     np.testing.assert_array_equal(found, expected)
     assert backend.fallbacks == {"another size": 1}
+    sample = datasets["h264"].sample(0)
+    read = partial(datasets["h264"].read, sample)
+    assert backend.refusal(read, sample.video, 48, 80) == "another size"
+    assert backend.refusal(read, sample.video, 160, 192) is None
+
+
+def test_a_codec_that_no_file_can_be_made_of_is_left_to_the_default_decoder(
+    corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = corpus.write(tmp_path, [{"mp4": coded_clip("h264", num_frames=4, size=SIZE)}])
+    monkeypatch.setattr("pipelines.backends.torchcodec.CODEC_IDS", {})
+    backend: Any = make_backend("torchcodec")
+    with pytest.warns(UserWarning, match="decoded on the CPU: codec h264"):
+        found = decoded(backend, dataset, [3, 1])
+    np.testing.assert_array_equal(found, decoded(PacketDecoder(), dataset, [3, 1]))
+    assert backend.fallbacks == {"codec h264": 1}
+    with pytest.raises(RuntimeError, match="torchcodec does not decode codec h264; .*'count'"):
+        decoded(make_backend("torchcodec", "refuse"), dataset, [3])
 
 
 def test_packets_that_do_not_decode_are_the_samples_fault(corpus: Any, tmp_path: Path) -> None:
