@@ -84,7 +84,7 @@ def test_a_codec_that_no_file_can_be_made_of_is_left_to_the_default_decoder(
         found = decoded(backend, dataset, [3, 1])
     np.testing.assert_array_equal(found, decoded(PacketDecoder(), dataset, [3, 1]))
     assert backend.fallbacks == {"codec h264": 1}
-    with pytest.raises(RuntimeError, match="torchcodec does not decode codec h264; .*'count'"):
+    with pytest.raises(RuntimeError, match=r"torchcodec does not decode codec h264; .*'count'"):
         decoded(make_backend("torchcodec", "refuse"), dataset, [3])
 
 
