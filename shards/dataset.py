@@ -197,7 +197,12 @@ class DataSet:
         sample = self.sample(i)
         content: Any = {}
         if "json" in sample.members:
-            content = json.loads(self.read_member(sample, "json"))
+            try:
+                content = json.loads(self.read_member(sample, "json"))
+            except (ValueError, RecursionError) as error:
+                raise ShardError(
+                    f"Sample {sample.key} of {sample.shard}: its json cannot be read ({error})."
+                ) from error
         if not isinstance(content, dict):
             raise ShardError(f"Sample {sample.key} of {sample.shard}: its json is no object.")
         for extension, name in (("cls", "label"), ("txt", "caption")):

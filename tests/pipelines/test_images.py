@@ -24,7 +24,7 @@ from pipelines.faults import Ledger
 from pipelines.mixture import Mixture
 from pipelines.segment import SegmentOptions, SegmentReader
 from pipelines.stream import Stream, StreamOptions, evaluation_batches
-from shards import DataSet, ImageFolder, Samples, open_samples
+from shards import DataSet, ImageFolder, Samples, ShardError, open_samples
 from shards.foreign import index_tars
 from tests.pipelines.stills import image_file, smooth_picture
 
@@ -325,6 +325,17 @@ def test_webdatasets_of_images_are_indexed_and_read(tmp_path: Path) -> None:
     for number in range(6):
         expected = ImageOps.fit(smooth_picture(number, 80, 60), (128, 96), 3)
         assert psnr(rgb_of(reader, number), np.asarray(expected, float)) > 30
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"[1]"])
+def test_a_json_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    still = image_file(smooth_picture(0, 32, 32), "a.png")
+    write_tar(tmp_path / "images.tar", {"a.png": still, "a.json": content})
+    index_tars([tmp_path])
+    with pytest.raises(
+        ShardError, match=r"Sample a of images\.tar: its json (cannot be read|is no)"
+    ):
+        DataSet.open(tmp_path).metadata(0)
 
 
 def test_a_film_in_a_tar_goes_before_its_thumbnail(
