@@ -76,6 +76,7 @@ class Interrupted(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_an_interrupted_upload_goes_on_where_it_was(
     videos: list[Path], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

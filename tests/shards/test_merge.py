@@ -54,6 +54,7 @@ def test_every_source_is_in_one_portion() -> None:
             Portion.parse(text)
 
 
+@pytest.mark.slow
 def test_the_parts_of_an_array_job_become_one_data_set(videos: list[Path], tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     build(videos, whole, OPTIONS)
@@ -88,6 +89,7 @@ def test_the_parts_of_an_array_job_become_one_data_set(videos: list[Path], tmp_p
         build(videos, out, OPTIONS)
 
 
+@pytest.mark.slow
 def test_parts_of_different_builds_are_not_merged(videos: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     build(videos, out, OPTIONS, portion=Portion(1, 2))
@@ -155,6 +157,7 @@ def test_a_manifest_holds_sizes_too_and_the_first_version_is_read(tmp_path: Path
     assert parse_manifest(old.read_bytes(), "").num_samples == 6
 
 
+@pytest.mark.slow
 def test_parts_on_s3_are_merged_there(videos: list[Path], tmp_path: Path) -> None:
     pytest.importorskip("moto", reason="moto[server] speaks S3 here")
     build(videos, tmp_path / "whole", OPTIONS)

@@ -126,6 +126,7 @@ def test_a_data_set_of_unknown_making_gets_its_indexes_back(tmp_path: Path) -> N
     assert digests(folder) == whole
 
 
+@pytest.mark.slow
 def test_the_parts_of_an_array_job_and_their_merge_are_repaired(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for number in (1, 2):
