@@ -44,6 +44,7 @@ from tools.bench import bench_config, stage_times
 PAGE: Final = Path(__file__).parents[1] / "docs" / "speed.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 WARM_UP_BATCHES: Final = 2
+LEAST_BATCHES: Final = 6  # of a measurement: what is under way at its ends is not counted
 NUM_ORIGINALS: Final = 12
 
 
@@ -155,9 +156,10 @@ def _window(batches: Iterator[int], seconds: float) -> tuple[float, float]:
     """(CPU ms a segment, segments a second), after the first batches."""
     for _ in range(WARM_UP_BATCHES):
         next(batches)
-    cpu, begin, segments = _cpu_seconds(), time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
+    cpu, begin, segments, taken = _cpu_seconds(), time.perf_counter(), 0, 0
+    while time.perf_counter() - begin < seconds or taken < LEAST_BATCHES:
         segments += next(batches)
+        taken += 1
     wall = time.perf_counter() - begin
     return (_cpu_seconds() - cpu) / segments * 1e3, segments / wall
 

@@ -231,9 +231,7 @@ def report(
     from rich.table import Table
 
     segment = config.segment
-    title = (
-        f"{dataset.path}: {segment.num_frames} frames and {segment.seconds:g} s of sound a segment"
-    )
+    title = f"{dataset.path}: {segment.num_frames} frames of {segment.seconds:g} s a segment"
     stages = Table(title=title, box=None, pad_edge=False, title_justify="left")
     stages.add_column("stage, on one thread")
     for heading in ("CPU ms a segment", "wall ms a segment", "share"):
