@@ -36,7 +36,7 @@ from pipelines.shared_memory import Place, SharedMemory, map_block
 
 __all__ = ["Workers"]
 
-START_SECONDS: Final = 120.0  # a worker that is not up by then never will be
+START_SECONDS: Final = 300.0  # imports on a busy machine; a worker not up by then never will be
 _PRELOAD: Final = ["pipelines.segment", "pipelines.backends.av"]
 
 
