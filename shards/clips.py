@@ -6,6 +6,7 @@ the clip's start. So any source comes out at a constant rate, whatever times its
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import ceil
 from typing import Any, NamedTuple
 
 from shards.encode import VideoEncoder
@@ -75,13 +76,15 @@ class ClipEncoder:
         """Encode the picture on screen for every output frame whose middle comes before `time`."""
         while self._clip < len(self._spans):
             start, stop = self._spans[self._clip]
-            middle = (time - start) * self._rate - Fraction(1, 2)
-            if self._frame >= middle:
+            due = ceil((time - start) * self._rate - Fraction(1, 2))
+            if self._frame >= due:
                 return
             num_frames = int((stop - start) * self._rate)
-            self._encode(num_frames)
-            if self._frame == num_frames:
-                self._finish_clip()
+            while self._frame < min(due, num_frames):
+                self._encode(num_frames)
+            if self._frame < num_frames:
+                return
+            self._finish_clip()
 
     def _encode(self, num_frames: int) -> None:
         if self._encoder is None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from shards.encode_sound import LAYOUTS
 
+_BATCH_SAMPLES = 1 << 16
 _JUMP_SECONDS = 0.05  # container clocks round to milliseconds, and AAC frames last 21
 
 
@@ -39,6 +40,8 @@ class SoundTimeline:
         self._covered: list[tuple[int, int]] = []
         self._resampler: Any = None
         self._form: tuple[str, str, int] | None = None
+        self._waiting: list[Any] = []  # frames of the run, resampled many at a time: that is faster
+        self._num_waiting = 0  # samples in them
         self._expected = 0.0  # seconds at which the run's next input frame should start
         self._cursor = 0  # output sample at which the run's next output goes
 
@@ -55,11 +58,15 @@ class SoundTimeline:
             self._cursor = round((time - self._start) * self._rate)
         self._expected += frame.samples / frame.sample_rate
         frame.pts = None
-        self._write(self._resampler.resample(frame))
+        self._waiting.append(frame)
+        self._num_waiting += frame.samples
+        if self._num_waiting >= _BATCH_SAMPLES:
+            self._resample()
 
     def finish(self) -> None:
         """End the current run: what the resampler still holds is laid down."""
         if self._resampler is not None:
+            self._resample()
             self._write(self._resampler.resample(None))
             self._resampler = None
             self._form = None
@@ -68,6 +75,12 @@ class SoundTimeline:
         """The part of samples [first, stop) that the source really has sound for, 0 to 1."""
         held = sum(max(0, min(b, stop) - max(a, first)) for a, b in self._covered)
         return min(1.0, held / (stop - first))
+
+    def _resample(self) -> None:
+        for frame in self._waiting:
+            self._write(self._resampler.resample(frame))
+        self._waiting.clear()
+        self._num_waiting = 0
 
     def _write(self, frames: list[Any]) -> None:
         for frame in frames:
