@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu                 the tests marked gpu, then all figures; docs/gpu.md
     python -m benchmarks.gpu --cpu           what a CPU can run of it, small; nothing is written
-    python -m benchmarks.gpu --only nvdec    figures of some parts alone (comma between them)
+    python -m benchmarks.gpu --only nvdec    figures of some parts (comma between them), added there
 
 Each part is a process of its own with a time limit, and the page is written line by line: a part
 that crashes, hangs or runs out of memory says so in its place, and the others go on.
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = [name for name in options.only.split(",") if name] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         parser.error(f"--only {', '.join(sorted(unknown))}: parts are {', '.join(PARTS)}")
-    lines: list[str] = []
+    lines = _measured(PAGE) if options.only else []
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     say(f"Measured {today} by `{command}` on {machine}; {options.threads} threads.")
     status = 0
     say("")
-    if not options.cpu and not options.no_tests:
+    if not options.cpu and not options.no_tests and not options.only:
         status = _run_tests(say)
         say("")
     with tempfile.TemporaryDirectory() as folder:
@@ -281,6 +281,12 @@ def _driver() -> str:
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     said = subprocess.run(query, stdout=subprocess.PIPE, text=True, timeout=60, check=False).stdout
     return said.splitlines()[0].strip() if said.strip() else "unknown"
+
+
+def _measured(page: Path) -> list[str]:
+    """The lines that stand between the two marks, for others to follow them."""
+    block = page.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip()
+    return [] if block.startswith("Nothing yet") else [*block.splitlines(), ""]
 
 
 def _write(page: Path, lines: list[str]) -> None:

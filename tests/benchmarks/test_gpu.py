@@ -39,6 +39,9 @@ def test_the_page_keeps_what_stands_around_the_figures(tmp_path: Path) -> None:
         f"before\n{gpu.BEGIN}\nnew\nlines\n{gpu.END}\nafter\n"
     )
     assert gpu.PAGE.read_text(encoding="utf-8").count(gpu.BEGIN) == 1
+    assert gpu._measured(page) == ["new", "lines", ""]  # to which --only adds
+    gpu._write(page, ["Nothing yet. No machine with a GPU has run this."])
+    assert gpu._measured(page) == []
 
 
 def test_a_part_that_crashes_or_hangs_says_so_after_the_lines_it_had() -> None:
