@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.backends.feed import Feed
-from pipelines.backends.gpu import current_gpu, require_nvcuvid
+from pipelines.backends.gpu import current_gpu, require_nvcuvid, use_device
 from pipelines.faults import SkipError
 from pipelines.loader import Delivery, Request
 from pipelines.raw_batch import RawBatch
@@ -87,7 +87,7 @@ class DaliLoader:
         self._graph: Any = None
         self._graph_samples = 0
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="feed")
-        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="dali")
+        self._decoder = ThreadPoolExecutor(1, "dali", use_device, (str(self._device),))
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
 
     def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.backends.gpu import use_device
 from pipelines.faults import SkipError
 from pipelines.isolation import Workers
 from pipelines.raw_batch import RawBatch
@@ -123,12 +124,12 @@ class Loader:
         self._reader, self._ahead = reader, ahead
         self._workers = workers
         self._decode = reader.fill_sample if workers is None else workers.decode
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        device = reader.backend.device
+        self._pool = ThreadPoolExecutor(threads, "decode", use_device, (device,))
         allocate = allocate_pages if workers is None else workers.allocate
         self._memory = Recycler(2 * (ahead + 2), allocate)
         # Memory that a GPU decoder writes into is of a stream of its own, so that what the
         # consumer's stream has yet to do with earlier batches need not be waited for.
-        device = reader.backend.device
         self._stream = None if device == "cpu" else torch.cuda.Stream(device)
 
     def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from gdt.batch import Batch
-from pipelines.backends.gpu import current_gpu
+from pipelines.backends.gpu import current_gpu, use_device
 from pipelines.raw_batch import RawBatch
 
 __all__ = ["Overlap"]
@@ -113,6 +113,7 @@ class Overlap:
                     return
 
         try:
+            use_device(str(self._device))
             stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
             with torch.cuda.stream(stream):
                 for one in raw:

@@ -17,7 +17,7 @@ from torch import Tensor
 from pipelines.backends import Backend, Read
 from shards import Track
 
-__all__ = ["current_gpu", "decode_on_cpu", "own_stream", "require_nvcuvid"]
+__all__ = ["current_gpu", "decode_on_cpu", "own_stream", "require_nvcuvid", "use_device"]
 
 _NVCUVID = ("libnvcuvid.so", "libnvcuvid.so.1")
 _of_thread = threading.local()
@@ -26,6 +26,12 @@ _of_thread = threading.local()
 def current_gpu() -> str:
     """The GPU of this process, "cuda:2" say; what `torch.cuda.set_device` made it."""
     return f"cuda:{torch.cuda.current_device()}"
+
+
+def use_device(device: str) -> None:
+    """Put a new thread on its device: once, since going back to GPU 0 would take memory there."""
+    if device != "cpu":
+        torch.cuda.set_device(device)
 
 
 def require_nvcuvid() -> None:
@@ -60,7 +66,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
     stream = getattr(_of_thread, "stream", None)
     if stream is None or stream.device != device:
         stream = _of_thread.stream = torch.cuda.Stream(device)
-    with torch.cuda.stream(stream):  # makes `device` the thread's current one, too
+    with torch.cuda.stream(stream):
         try:
             yield
         finally:
