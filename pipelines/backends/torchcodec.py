@@ -31,8 +31,7 @@ from shards import Track
 
 __all__ = ["TorchcodecDecoder"]
 
-#: Layouts of 8 bits and 4:2:0: torchcodec gives three planes of each, whatever lies interleaved.
-_LAYOUTS: Final = ("yuv420p", "yuvj420p", "nv12")
+_PIXEL_FORMATS: Final = ("yuv420p", "yuvj420p", None)  # 8-bit 4:2:0, or not said
 _ANOTHER_SIZE: Final = "another size"  # scaling is swscale's, for all backends alike
 _NVDEC_SESSIONS: Final = 64  # kept for reuse; a session is used by one thread at a time
 
@@ -128,21 +127,24 @@ class TorchcodecDecoder:
             rows[int(feed.numbers[place])].append(row)
         # Views of all rows are made in three calls: what is Python here holds up other threads.
         targets = [plane.unbind(0) for plane in i420_planes(planes, height, width)]
+        # A frame's planes tell its format, be it yuv420p or nv12. To ask it for its name or size
+        # costs 200 bytes each time that are never freed (torchcodec 0.17.0).
+        half = (height // 2, width // 2, torch.uint8)
+        expected = [(height, width, torch.uint8), half, half]
         with own_stream(planes.device):
             for number, frame in self._decoded(track, feed):
                 if not (rows_of_frame := rows.pop(number, None)):
                     continue
-                if frame.pixel_format not in _LAYOUTS or (frame.height, frame.width) != (
-                    height,
-                    width,
-                ):
+                found = frame.planes
+                if [(*plane.shape, plane.dtype) for plane in found] != expected:
+                    shapes = ", ".join(f"{plane.dtype} {list(plane.shape)}" for plane in found)
                     raise MediaError(
                         "decode",
-                        f"a frame is {frame.pixel_format} of {frame.width}×{frame.height}, the "
-                        f"index says 8-bit 4:2:0 of {width}×{height}: use decoder = 'av'",
+                        f"a frame's planes are {shapes}; the index says 8-bit 4:2:0 of "
+                        f"{width}×{height}: use decoder = 'av'",
                     )
                 first, *others = rows_of_frame
-                for target, plane in zip(targets, frame.planes, strict=True):
+                for target, plane in zip(targets, found, strict=True):
                     target[first].copy_(plane)
                 for row in others:
                     planes[row].copy_(planes[first])
@@ -187,7 +189,9 @@ class TorchcodecDecoder:
 def _unsuited(track: Track, height: int, width: int) -> str | None:
     if (track.height, track.width) != (height, width):
         return _ANOTHER_SIZE
-    return None if track.codec in CODEC_IDS else f"codec {track.codec}"
+    if track.codec not in CODEC_IDS:
+        return f"codec {track.codec}"
+    return None if track.pixel_format in _PIXEL_FORMATS else f"pixel format {track.pixel_format}"
 
 
 def _not_decoded(track: Track, error: Exception) -> MediaError:

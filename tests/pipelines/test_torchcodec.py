@@ -1,6 +1,7 @@
 """torchcodec beside the default decoder, on the same packets: the same bytes."""
 
 import importlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,18 @@ def test_a_codec_that_no_file_can_be_made_of_is_left_to_the_default_decoder(
     assert backend.fallbacks == {"codec h264": 1}
     with pytest.raises(RuntimeError, match=r"torchcodec does not decode codec h264; .*'count'"):
         decoded(make_backend("torchcodec", "refuse"), dataset, [3])
+
+
+def test_other_pixel_formats_are_left_to_the_default_decoder(datasets: dict[str, Any]) -> None:
+    dataset = datasets["h264"]
+    sample = dataset.sample(0)
+    track = replace(sample.video, pixel_format="yuv444p")
+    backend: Any = make_backend("torchcodec")
+    out = np.zeros((1, 192 * 160 * 3 // 2), np.uint8)
+    with pytest.warns(UserWarning, match="decoded on the CPU: pixel format yuv444p"):
+        backend.frames(partial(dataset.read, sample), track, np.array([3]), 160, 192, out)
+    assert backend.fallbacks == {"pixel format yuv444p": 1}
+    np.testing.assert_array_equal(out, decoded(PacketDecoder(), dataset, [3]))
 
 
 def test_packets_that_do_not_decode_are_the_samples_fault(corpus: Any, tmp_path: Path) -> None:
