@@ -1,7 +1,7 @@
 """What is kept of a finished build: its options, and the plan that its shards follow from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,26 @@ class KeptPlan:
         sources = (planned_source(line) for line in lines if "skip" not in line)
         for number, units in enumerate(cut(sources, part, self.options)):
             yield ShardJob(part, number, tuple(units))
+
+    def lacks_clips(self, lines: Sequence[dict[str, Any]]) -> bool:
+        """Whether units that were made again leave out clips that the report has as made.
+
+        Args:
+            lines: the units' report lines, as they are now.
+        """
+        plan = read_jsonl(self.home / STATE_NAME / PLAN_NAME)
+        report = read_jsonl(self.home / REPORT_NAME)
+        numbers = {line["number"] for line in lines}
+        before: dict[int, dict[str, int]] = {
+            planned["number"]: reported.get("skipped_clips", {})
+            for planned, reported in zip(plan, report, strict=True)
+            if planned["number"] in numbers
+        }
+        return any(
+            clips > before[line["number"]].get(cause, 0)
+            for line in lines
+            for cause, clips in line["skipped"].items()
+        )
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of the build."""

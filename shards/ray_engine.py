@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -108,6 +109,7 @@ class RayEngine:
     ) -> Generator[BuiltShard]:
         """See `Engine.build`; shards come as they are finished."""
         remote = self._ray.remote(num_cpus=1)(_build)
+        layout = replace(layout, path=layout.path.absolute())  # nodes work in other folders
         pending: list[Any] = []
         try:
             for job in jobs:

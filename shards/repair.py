@@ -1,9 +1,10 @@
 """Repair a data set: indexes from their tars, manifests from both, shards from their sources.
 
 Nothing takes its place that is not, byte for byte, what was there: the manifest's checksums decide.
-Where the manifest itself is lost, an index's checksums say whether its tar is whole, and a tar
-without either is taken as it is. What a shard is made of stands in the build's plan, which is kept
-in .build; the sources must be what they were.
+Where the manifest itself is lost, an index's checksums say whether its tar is whole, a tar without
+either is taken as it is, and a shard that is made again must lack no clip that the report does not
+say was left out. What a shard is made of stands in the build's plan, which is kept in .build; the
+sources must be what they were.
 """
 
 import hashlib
@@ -233,12 +234,16 @@ class _Part:
 
     def _replace(self, built: BuiltShard, expected: ShardEntry | None, folder: Path) -> None:
         path = self._folder / built.job.name
-        if expected is not None and built.entry != expected:
+        assert self._build is not None
+        if expected is None:
+            differs = machine() != self._build.made_by or self._build.lacks_clips(built.lines)
+        else:
+            differs = built.entry != expected
+        if differs:
             self._found.problems.append(f"{path} is damaged: {self._other(built.lines)}")
             return
         if built.entry is None and not path.exists():
-            self._found.whole += 1  # none of its clips could be made the first time either
-            return
+            return  # none of its clips could be made the first time either
         for file in (path, _index(path)):
             file.unlink(missing_ok=True)
             if built.entry is not None:

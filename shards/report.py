@@ -108,7 +108,8 @@ def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[di
     for line in lines:
         summary.sources += 1
         summary.clips += line["clips"]
-        summary.clips_by_part.update(line.get("clips_by_part", {"all": line["clips"]}))
+        alone = {"all": line["clips"]} if line["clips"] else {}
+        summary.clips_by_part.update(line.get("clips_by_part", alone))
         summary.skipped_clips.update(line.get("skipped_clips", {}))
         if line["outcome"] == "made":
             summary.made += 1

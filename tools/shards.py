@@ -70,7 +70,8 @@ def build(
         int | None, typer.Option(min=1, help="Processes; one for each core if absent.")
     ] = None,
     time_limit: Annotated[
-        float, typer.Option(min=1.0, help="Seconds that a minute of a source may take.")
+        float,
+        typer.Option(min=1.0, help="Seconds that a minute of a source may take; or its survey."),
     ] = 600.0,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Who does the work: this machine, or Ray.")
@@ -217,9 +218,9 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
     table.add_column("sources", justify="right")
     table.add_column("clips", justify="right")
     for part, clips in sorted(summary.clips_by_part.items()):
-        table.add_row("made" if part == "all" else f"made: {part}", "", f"{clips}")
-    if summary.clips_by_part.keys() != {"all"}:
-        table.add_row("made in all", f"{summary.made}", f"{summary.clips}", style="bold")
+        if part != "all":
+            table.add_row(f"made: {part}", "", f"{clips}")
+    table.add_row("made", f"{summary.made}", f"{summary.clips}", style="bold")
     for cause, number in summary.skipped_sources.most_common():
         table.add_row(f"skipped: {cause}", f"{number}", "", style="yellow")
     for cause, number in summary.skipped_clips.most_common():

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,3 +82,13 @@ def test_a_node_that_does_not_see_the_target_says_so(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "elsewhere")
     with pytest.raises(BuildError, match=r"Node .* of the Ray cluster does not see .*elsewhere"):
         build_task(ShardJob("", 0, ()), OPTIONS, layout, 60)
+
+
+def test_nodes_are_told_the_whole_path_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Layout] = []
+    task = SimpleNamespace(remote=lambda _job, _options, layout, _limit: told.append(layout))
+    engine = ray_engine.RayEngine(num_workers=4)
+    engine._ray = SimpleNamespace(remote=lambda **_: lambda _function: task)
+    monkeypatch.setattr(engine, "_first", lambda pending, _advance: pending.pop())
+    list(engine.build([ShardJob("", 0, ())], OPTIONS, Layout(Path("shards")), lambda _: None))
+    assert [layout.path for layout in told] == [Path.cwd() / "shards"]

@@ -117,6 +117,30 @@ def test_what_cannot_be_repaired_is_said_by_name(
     assert "It cannot be made again" in problem
 
 
+def test_without_a_manifest_no_shard_comes_back_with_fewer_clips(
+    film: Callable[..., Path], tmp_path: Path
+) -> None:
+    film("videos/a.mp4", seconds=3)
+    gone = film("videos/b.mp4", seconds=3)
+    out = tmp_path / "out"
+    options = BuildOptions(clip_seconds=1, short_side=64, clips_per_shard=2)
+    build([tmp_path / "videos"], out, options)  # shards of a a, a b and b b
+    gone.unlink()
+    (out / "manifest.json").unlink()
+    (out / "shard-000001.tar").unlink()
+    flip(out / "shard-000002.tar", 2000)
+    before = digests(out)
+    found = repaired(out)
+    assert found.whole == 1
+    assert found.repaired == []
+    assert len(found.problems) == 3
+    for problem, number in zip(found.problems, (1, 2), strict=False):
+        said = f"{out}/shard-00000{number}.tar is damaged: it cannot be made again (open: "
+        assert problem.startswith(said)
+    assert "It waits for the shards above." in found.problems[2]
+    assert digests(out) == before
+
+
 def test_a_data_set_of_unknown_making_gets_its_indexes_back(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path / "set")
     whole = digests(folder)

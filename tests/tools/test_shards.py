@@ -1,6 +1,7 @@
 """The command from a folder of films to shards, and what it says of them."""
 
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,7 @@ def test_train_and_held_out_parts_are_counted(out: str) -> None:
     output = build(out, "--holdout", "0.5", "--gap-seconds", "0")
     assert "made: train" in output
     assert "made: val" in output
+    assert re.search(r"^made +1 +\d+ *$", output, re.MULTILINE)
     status, output = run("inspect", out)
     assert status == 1
     assert "holds the data sets train, val" in output
