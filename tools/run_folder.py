@@ -21,7 +21,7 @@ from tools.config import Config, differing_keys, load_config
 _FREE_ON_RESUME = re.compile(
     # the stream's fingerprint says whether these are the same data sets
     r"data\.(mix\.[^:]*\.)?shards:"
-    r"|data\.(threads|prefetch):"
+    r"|data\.(threads|prefetch|isolate|isolate_seconds):"
     r"|data\.remote\."
     r"|trainer\.(accelerator|devices|num_nodes|strategy|checkpoint_every_steps):"
 )

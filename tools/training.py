@@ -234,7 +234,8 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     Every rank calls this; the folder is claimed already.
 
     Raises:
-        TrainingError: the data set gives no full batch, or the loss is not finite.
+        TrainingError: the data set gives no full batch, none is left of any, or the loss is not
+            finite.
         TooManySkipsError, StateError: see pipelines.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -247,6 +248,11 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
         raise TrainingError(f"the config asks for what cannot be had: {error}") from error
     has_checkpoint = resume and folder.checkpoint.exists()
     trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)
+    if not trainer.global_step:
+        raise TrainingError(
+            f"every sample of every batch was skipped, so that nothing was trained: "
+            f"{folder.ledger} has the causes"
+        )
 
 
 def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:

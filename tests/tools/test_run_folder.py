@@ -51,6 +51,9 @@ def test_where_and_how_fast_it_runs_may_change_on_resume(tiny_config: Path, tmp_
     claim(tiny_config, run)
     claim(tiny_config, run, "data.threads=1", "trainer.devices=2", resume=True)
     assert load_config(run / "config.toml").data.threads == 1
+    # what a run needs that a decoder has crashed
+    claim(tiny_config, run, "data.isolate=true", "data.isolate_seconds=5", resume=True)
+    assert load_config(run / "config.toml").data.isolate
 
 
 def test_a_mixtures_shards_may_move_and_its_weights_may_not(

@@ -12,6 +12,7 @@ from pipelines.order import Order
 from pipelines.overlap import Overlap
 from pipelines.stream import StateError
 from shards import DataSet
+from tests.pipelines.stills import image_file, smooth_picture
 from tools.checkpoints import AtomicCheckpointIO, load_checkpoint
 from tools.config import load_config
 from tools.losses import read_losses
@@ -138,6 +139,17 @@ def test_a_run_whose_last_steps_have_no_good_sample_ends_with_a_checkpoint(
     assert [row.step for row in read_losses(tmp_path / "run")] == list(range(6))
     assert load_run(tmp_path / "run").step == 6
     assert count_skips(RunFolder(tmp_path / "run").ledger) == 2
+
+
+def test_a_run_of_which_nothing_is_left_says_so(tiny_config: Path, tmp_path: Path) -> None:
+    """Images have no sound; too few of them to be too many in a row."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        picture = smooth_picture(number, 32, 32)
+        (images / f"{number}.jpg").write_bytes(image_file(picture, "a.jpg"))
+    with pytest.raises(TrainingError, match=r"every batch was skipped.*run/ledger\.jsonl"):
+        train(tiny_config, tmp_path / "run", f"data.shards={images}", "trainer.epochs=1")
 
 
 def test_the_generator_is_seeded_by_run_step_and_rank() -> None:
