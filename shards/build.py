@@ -200,6 +200,7 @@ class _Build:
         summary = BuildSummary(already_built=True)
         for _ in report.count(self._target.report(), summary):
             pass
+        self._target.keep_plan(self._plan)  # the build may have been killed just before it did so
         self._target.clear_state()
         return summary
 

@@ -55,7 +55,7 @@ class Labels:
                 "needs file and label, and may have labels, caption and any others."
             )
         for line in reader:
-            self._last = line.pop("file")
+            self._last = line.pop("file") or ""  # a row may end before it
             fields = {name: value for name, value in line.items() if name is not None}
             yield _blob(self._last), json.dumps(row_of(split_labels(fields)))
 

@@ -161,16 +161,20 @@ def _files(root: _Root, apart: AbstractSet[str]) -> Iterator[str]:
     elif is_url(root.place):
         yield from far_files(root.place)
     else:
-        yield from _walk(root.place, apart)
+        yield from _walk(root.place, apart, frozenset())
 
 
-def _walk(folder: str, apart: AbstractSet[str]) -> Iterator[str]:
+def _walk(folder: str, apart: AbstractSet[str], above: frozenset[str]) -> Iterator[str]:
+    """The files in a folder, links followed but for those that lead back to a folder above."""
+    above |= {os.path.realpath(folder)}
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda e: e.name)
     for entry in entries:
         if entry.name.startswith(".") or entry.path in apart:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, apart)
-        elif entry.is_file():
+        if entry.is_symlink() and os.path.realpath(entry.path) in above | apart:
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, apart, above)
+        elif entry.is_file() or entry.is_symlink():  # one that leads nowhere is a counted skip
             yield entry.path

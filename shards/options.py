@@ -1,7 +1,5 @@
 """The choices of a build, in one frozen table that checks itself."""
 
-import hashlib
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -219,10 +217,6 @@ class BuildOptions:
             return cls(**values)
         except TypeError as error:
             raise BuildError(f"These are no build options of this version: {error}.") from error
-
-    def fingerprint(self) -> str:
-        """Hex digest of every choice."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def exact_seconds(value: float) -> Fraction:

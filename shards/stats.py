@@ -19,10 +19,11 @@ import numpy.typing as npt
 from shards.dataset import DataSet
 from shards.errors import ShardError
 from shards.index import IndexedSample, Track
+from shards.remote import RemoteStore
 from shards.report import BuildSummary, count
 from shards.target import REPORT_NAME
-from shards.transfer import RemoteOptions, folder_or_url
-from shards.verify import PARTS
+from shards.transfer import RemoteOptions, folder_or_url, public
+from shards.verify import PARTS, open_data_sets
 
 _READERS = 16  # of json, where a request takes its time
 _BATCH = 1024
@@ -97,8 +98,10 @@ def stats(
         ShardError: it cannot be opened, or a sample's json is damaged.
     """
     place = folder_or_url(data_set)
-    sets = [DataSet.open(p, remote=remote) for p in _places(place)]
-    found = Stats(f"{sets[0].path}" if len(sets) == 1 else f"{place}")
+    stores = [store for store, _ in open_data_sets(place, remote)]
+    places = [s.url if isinstance(s, RemoteStore) else s.location for s in stores]
+    sets = [DataSet.open(each, remote=remote) for each in places]
+    found = Stats(f"{sets[0].path}" if len(sets) == 1 else public(f"{place}"))
     total = sum(map(len, sets))
     seconds, sizes = np.zeros(total), np.zeros(total, np.int64)
     sources = np.zeros(total, np.uint64)
@@ -119,12 +122,6 @@ def stats(
     if isinstance(place, Path):
         _count_skips(place, found)
     return found
-
-
-def _places(place: Path | str) -> list[Path | str]:
-    if isinstance(place, Path):
-        return [place / part for part in PARTS if (place / part).is_dir()] or [place]
-    return [place]
 
 
 def _samples(data_set: DataSet) -> Iterator[tuple[IndexedSample, dict[str, Any]]]:

@@ -46,6 +46,7 @@ def verify(
         typer.echo(f"  {problem}", err=True)
     if len(found.problems) > 20:
         typer.echo(f"  … and {len(found.problems) - 20} more", err=True)
+    typer.echo("`gdt shards repair` makes them whole where the sources are still there.", err=True)
     raise typer.Exit(PROBLEMS_FOUND)
 
 
@@ -165,12 +166,12 @@ def dali_index(
 
 
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="A data set.")],
+    data_set: Annotated[str, typer.Argument(help="Folder or URL of a data set.")],
     key: Annotated[str | None, typer.Option(help="The sample to look at; else the first.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="PNG to draw: frames over their log-mel.")
     ] = None,
-    segments: Annotated[int, typer.Option(help="Segments to draw.")] = 6,
+    segments: Annotated[int, typer.Option(min=1, help="Segments to draw.")] = 6,
 ) -> None:
     """Show what a sample is; with --out, draw segments of it (without --key, of several)."""
     from rich.console import Console
@@ -178,19 +179,19 @@ def inspect(
 
     from shards import DataSet
 
-    data_set = DataSet.open(folder)
-    number = data_set.find(key) if key is not None else 0
-    sample = data_set.sample(number)
+    opened = DataSet.open(data_set)
+    number = opened.find(key) if key is not None else 0
+    sample = opened.sample(number)
     table = Table(title=f"sample {sample.key}", title_justify="left", box=None, pad_edge=False)
     table.add_column("", style="bold")
     table.add_column("", overflow="fold")
-    for name, value in _facts(data_set, sample, number):
+    for name, value in _facts(opened, sample, number):
         table.add_row(name, value)
     console = Console(markup=False)  # file names may hold brackets
-    console.print(f"{data_set}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{opened}", highlight=False, markup=False, soft_wrap=True)
     console.print(table, highlight=False)
     if out is not None:
-        _draw(data_set, number, every=key is None, segments=segments, out=out)
+        _draw(opened, number, every=key is None, segments=segments, out=out)
         console.print(f"drew {out}", highlight=False, soft_wrap=True)
 
 

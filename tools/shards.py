@@ -28,7 +28,9 @@ def build(
     ],
     cut: Annotated[
         str,
-        typer.Option(help="fixed lengths; at scenes' cuts; or a list's ranges, each as one clip."),
+        typer.Option(
+            help="fixed (one length), scenes (no clip crosses a cut) or ranges (each of a list)."
+        ),
     ] = "fixed",
     clip_seconds: Annotated[
         float, typer.Option(help="Length of a clip, or the most it has.")
@@ -49,21 +51,26 @@ def build(
         str,
         typer.Option(help="fast; compact: fewer bytes, slower; copy: no picture is encoded again."),
     ] = "fast",
-    crf: Annotated[int, typer.Option(help="Quality: lower is better and larger.")] = 20,
+    crf: Annotated[int, typer.Option(help="Quality, 0 to 51: lower is better and larger.")] = 20,
     audio: Annotated[
         str, typer.Option(help="flac or pcm (exact), opus (48 kHz only) or aac.")
     ] = "flac",
     channels: Annotated[int, typer.Option(help="1 or 2; of two, the stream reads the mean.")] = 1,
-    sample_rate: Annotated[int, typer.Option(help="Sound samples a second.")] = 24000,
+    sample_rate: Annotated[
+        int, typer.Option(help="Sound samples a second: 16000, 24000, 48000.")
+    ] = 24000,
     require: Annotated[
         str,
         typer.Option(
-            help="audio, audible (not silent), motion (not static), joined by commas; or none."
+            help="All that a clip must have: audio, audible (not silent), motion (not static), "
+            "joined by commas; or none."
         ),
     ] = "audio",
     holdout: Annotated[float, typer.Option(help="Fraction held out: makes train and val.")] = 0.0,
     gap_seconds: Annotated[float, typer.Option(help="Left out between train and val.")] = 10.0,
-    split_by: Annotated[str, typer.Option(help="Hold out by time or by source.")] = "time",
+    split_by: Annotated[
+        str, typer.Option(help="What is held out: time (the end of each source) or source.")
+    ] = "time",
     labels: Annotated[Path | None, typer.Option(help="CSV with columns file, label.")] = None,
     clips_per_shard: Annotated[int, typer.Option(help="Clips in a shard.")] = 256,
     workers: Annotated[
@@ -109,13 +116,15 @@ def build(
     from shards import BuildOptions
     from shards.build import build as build_shards
     from shards.portion import Portion
-    from shards.transfer import public
+    from shards.transfer import is_url, public
 
     portion = Portion.parse(part) if part is not None else None
     if dali_index and portion is not None:
         raise typer.BadParameter(
             "--dali-index is for a whole build: merge the parts, then run `gdt shards dali-index`."
         )
+    if staging is not None and not is_url(out):
+        raise typer.BadParameter("--staging is for shards that go to a URL; --out is a folder.")
     options = BuildOptions(
         cut=cut,
         clip_seconds=clip_seconds,

@@ -104,4 +104,5 @@ def draw_stats(found: Stats, out: Path) -> None:
     else:
         labels.text(0.5, 0.5, "no labels", ha="center", va="center", color=FAINT)
         labels.set_axis_off()
-    figure.savefig(out, dpi=120)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, format="png", dpi=120)

@@ -159,9 +159,13 @@ def test_an_interrupted_build_is_continued_to_the_same_bytes(
 
 def test_a_finished_build_is_left_as_it_is(videos: Path, tmp_path: Path) -> None:
     first = build([videos], tmp_path / "out", OPTIONS)
+    plan = tmp_path / "out/.build/plan.jsonl.gz"
+    kept = plan.read_bytes()
+    plan.unlink()  # as if the build was killed at its very end
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir() if p.is_file()}
     again = build([videos], tmp_path / "out", OPTIONS)
     assert again.already_built
+    assert plan.read_bytes() == kept
     assert (again.clips, again.skipped_sources) == (first.clips, first.skipped_sources)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir() if p.is_file()} == before
 

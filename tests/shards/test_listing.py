@@ -62,6 +62,16 @@ def test_names_are_paths_within_what_is_given(tree: Path) -> None:
     assert names(tree / "x/y/[1].mp4") == ["[1].mp4"]
 
 
+def test_links_are_followed_once(tree: Path, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere/deep/b.mp4", "film")
+    (tree / "x/linked").symlink_to(tmp_path / "elsewhere")
+    (tree / "x/y/back").symlink_to(tree)
+    (tmp_path / "elsewhere/deep/up").symlink_to(tmp_path / "elsewhere")
+    (tree / "b.mp4").symlink_to(tree / "a.mp4")
+    (tree / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    assert sorted(names(tree)) == sorted([*TREE, "b.mp4", "gone.mp4", "x/linked/deep/b.mp4"])
+
+
 def test_what_overlaps_or_is_not_there_is_refused(tree: Path) -> None:
     for given in ([tree, tree], [tree, tree / "x"], [tree / "a.mp4", tree], [f"{tree}/*", tree]):
         with pytest.raises(BuildError, match="is given twice"):

@@ -93,6 +93,19 @@ def test_a_length_that_is_not_declared_is_found(film: Callable[..., Path]) -> No
     assert probe(located(path)).duration_seconds == 2
 
 
+def test_a_length_beyond_all_films_is_refused(film: Callable[..., Path]) -> None:
+    path = film("a.mkv", seconds=1, container="matroska", audio_codec=None)
+    data = path.read_bytes()
+    at = data.index(b"\x44\x89\x88") + 3  # Duration, a float of milliseconds
+    for hours, refused in ((167, False), (200, True)):
+        path.write_bytes(data[:at] + struct.pack(">d", hours * 3.6e6) + data[at + 8 :])
+        if refused:
+            with pytest.raises(SourceError, match=r"declares more than 168 hours \(200 h\)"):
+                probe(located(path))
+        else:
+            assert probe(located(path)).duration_seconds == hours * 3600
+
+
 def test_sound_alone_has_no_video(film: Callable[..., Path]) -> None:
     path = film("a.mp4", seconds=1, video_codec=None)
     with pytest.raises(SourceError, match="no video stream"):

@@ -11,7 +11,8 @@ from shards import BuildError, BuildOptions, DataSet
 from shards.build import build
 from shards.labels import Labels
 from shards.lists import read_lists
-from shards.sources import row_of
+from shards.opening import Location
+from shards.sources import Source, row_of
 from tests.shards.test_lists import write
 
 OPTIONS = BuildOptions(clip_seconds=1.0, fps=10, short_side=64)
@@ -57,3 +58,9 @@ def test_a_labels_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(BuildError, match=told):
             Labels(write(tmp_path / "labels.csv", text))
+
+
+def test_a_row_that_ends_before_its_file_labels_nothing(tmp_path: Path) -> None:
+    labels = Labels(write(tmp_path / "labels.csv", "label,file\ndog\ncat,a.mp4\n"))
+    assert labels.of(Source("a.mp4", Location("/a.mp4")))["label"] == "cat"
+    assert labels.unused() == [""]

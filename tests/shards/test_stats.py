@@ -48,7 +48,12 @@ def test_from_s3_the_numbers_are_the_same(tmp_path: Path) -> None:
         fs = file_system(port)
         fs.mkdir("bucket")
         fs.put(str(folder), "bucket/set", recursive=True)
-        far = stats("s3://bucket/set", remote=quick(port, cache_folder=str(tmp_path / "cache")))
+        fs.put(str(folder), "bucket/build/train", recursive=True)
+        fs.put(str(folder), "bucket/build/val", recursive=True)
+        remote = quick(port, cache_folder=str(tmp_path / "cache"))
+        far = stats("s3://bucket/set", remote=remote)
+        both = stats("s3://bucket/build", remote=remote)
     near = stats(folder)
+    assert (both.samples, both.location) == (2 * near.samples, "s3://bucket/build")
     assert far.as_dict() | {"location": ""} == near.as_dict() | {"location": ""}
     assert far.location == "s3://bucket/set"

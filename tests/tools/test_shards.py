@@ -77,6 +77,13 @@ def test_numbers_that_mean_nothing_are_refused(out: str, option: str, value: str
     assert not Path(out).exists()
 
 
+def test_a_staging_folder_is_for_urls(out: str) -> None:
+    videos = str(Path(out).parent / "videos")
+    status, output = run("build", videos, "--out", out, "--staging", "x")
+    assert status == 2
+    assert "--staging is for shards that go to a URL" in output
+
+
 def test_verify_lists_what_is_damaged(out: str) -> None:
     build(out)
     tar = Path(out) / "shard-000000.tar"
@@ -88,6 +95,7 @@ def test_verify_lists_what_is_damaged(out: str) -> None:
     assert "1 problems in 1 shards, 2 samples" in output
     assert "shard-000000.tar, sample film-" in output
     assert "is damaged" in output
+    assert "`gdt shards repair`" in output
     assert run("verify", "--quick", out)[0] == 0
 
 
@@ -190,6 +198,9 @@ def test_train_and_held_out_parts_are_counted(out: str) -> None:
     assert "made: train" in output
     assert "made: val" in output
     assert re.search(r"^made +1 +\d+ *$", output, re.MULTILINE)
+    status, output = run("inspect", f"file://{out}/val")
+    assert status == 0
+    assert "number" in output
     status, output = run("inspect", out)
     assert status == 1
     assert "holds the data sets train, val" in output
