@@ -122,6 +122,7 @@ class SegmentReader:
         options: length, frames, rate.
         video: whether pictures are wanted.
         audio: whether sound is wanted.
+        isolated: processes of their own will decode; "auto" is then a decoder for that.
 
     Attributes:
         decoder: name of the backend that is used.
@@ -133,12 +134,21 @@ class SegmentReader:
     """
 
     def __init__(
-        self, dataset: Samples, options: SegmentOptions, *, video: bool = True, audio: bool = True
+        self,
+        dataset: Samples,
+        options: SegmentOptions,
+        *,
+        video: bool = True,
+        audio: bool = True,
+        isolated: bool = False,
     ) -> None:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
-        self.decoder, self.decoder_reason = choose_decoder(options.decoder)
+        if isolated and options.decoder == AUTO:
+            self.decoder, self.decoder_reason = "av", "data.isolate needs frames on the CPU"
+        else:
+            self.decoder, self.decoder_reason = choose_decoder(options.decoder)
         self.width, self.height = options.frame_size or (0, 0)
         self.color_matrix, self.color_range = "bt709", "limited"
         if video:

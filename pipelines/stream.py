@@ -122,7 +122,9 @@ class Stream:
         self.order: Order | MixedOrder = Order(seed, len(dataset))
         if isinstance(dataset, Mixture):
             self.order = dataset.order(seed, batch_size)
-        self._reader = reader_for(dataset, plan.modalities, segment_options)
+        self._reader = reader_for(
+            dataset, plan.modalities, segment_options, isolated=stream_options.isolate
+        )
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
         self.finished_epoch: Account | None = None
         self._loader: BatchLoader | None = None
@@ -291,11 +293,11 @@ class Stream:
 
 
 def reader_for(
-    dataset: Samples, modalities: Sequence[str], options: SegmentOptions
+    dataset: Samples, modalities: Sequence[str], options: SegmentOptions, *, isolated: bool = False
 ) -> SegmentReader:
     """A reader of what the modalities are made of: frames for video and image, sound for audio."""
-    video = "video" in modalities or "image" in modalities
-    return SegmentReader(dataset, options, video=video, audio="audio" in modalities)
+    video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
+    return SegmentReader(dataset, options, video=video, audio=audio, isolated=isolated)
 
 
 def evaluation_batches(
@@ -306,6 +308,7 @@ def evaluation_batches(
     batch_size: int = 16,
     threads: int = 2,
     ledger: Ledger | None = None,
+    isolate_seconds: float | None = None,
 ) -> Iterator[RawBatch]:
     """Every sample once, in the order of the data set, each with evenly spaced segments.
 
@@ -319,6 +322,7 @@ def evaluation_batches(
         batch_size: samples of a batch; the last one may be smaller.
         threads: that decode.
         ledger: where skips go; by default they are counted only.
+        isolate_seconds: see `make_loader`.
 
     Yields:
         Raw batches of epoch 0; a skipped sample is missing.
@@ -338,7 +342,9 @@ def evaluation_batches(
         for step, first in enumerate(range(0, len(dataset), batch_size))
         for samples in [np.arange(first, min(first + batch_size, len(dataset)))]
     )
-    loader = make_loader(reader_for(dataset, modalities, segment_options), threads, ahead=2)
+    isolated = isolate_seconds is not None
+    reader = reader_for(dataset, modalities, segment_options, isolated=isolated)
+    loader = make_loader(reader, threads, 2, isolate_seconds)
     try:
         for delivery in loader.deliveries(requests):
             for outcome in delivery.outcomes:

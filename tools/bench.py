@@ -59,7 +59,9 @@ def _group() -> None:
 
 @app.command()
 def stream(
-    shards: Annotated[str, typer.Argument(help="Folder or URL of shards.")],
+    shards: Annotated[
+        str, typer.Argument(help="Folder or URL of shards, in place of the config's data sets.")
+    ],
     config: Annotated[
         Path | None, typer.Option(help="TOML file; by default GDT's plan and the usual options.")
     ] = None,
@@ -114,16 +116,16 @@ def bench_config(shards: str, path: Path | None, overrides: list[str]) -> "Confi
     from gdt.named_plans import NAMED_PLANS
     from tools.config import config_of, load_config
 
-    here = f"data.shards={shards}"
+    here = (f"data.shards={shards}", "data.mix={}")
     if path is not None:
-        return load_config(path, [here, *overrides])
+        return load_config(path, [*here, *overrides])
     tables: dict[str, Any] = {
         "plan": NAMED_PLANS["v_reversal_v_shift"],
         "model": {},
         "optimizer": {"learning_rate": 0.01},
         "trainer": {"epochs": 1},
     }
-    return config_of(tables, Path("defaults"), [here, *overrides])
+    return config_of(tables, Path("defaults"), [*here, *overrides])
 
 
 def stage_times(
@@ -185,11 +187,15 @@ def _consume(
     import torch
 
     from pipelines.stream import Stream
+    from tools.config import ConfigError
     from tools.run import build_device_transform
 
     device = _device(config)
     to_batch = build_device_transform(config, training=True)
-    source = Stream(dataset, config.build_plan(), config.segment, options, config.seed)
+    try:
+        source = Stream(dataset, config.build_plan(), config.segment, options, config.seed)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"the config asks for what cannot be had: {error}") from error
     rows, wall, cpu = 0, 0.0, 0.0
     try:
         for number, raw in enumerate(_endless(source), start=1 - WARM_UP_BATCHES):

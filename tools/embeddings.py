@@ -128,7 +128,7 @@ def embed_clips(
 
     Raises:
         TooManySkipsError: See `Ledger`.
-        ValueError: Not one clip could be embedded.
+        RunError: Not one clip could be embedded.
     """
     import torch
     import torch.nn.functional as F
@@ -139,7 +139,7 @@ def embed_clips(
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in run.plan.modalities}
     rows: list[npt.NDArray[np.int64]] = []
     keys: dict[int, str] = {}
-    method = run.method.to(device).eval()
+    method, data = run.method.to(device).eval(), run.config.data
     batches = evaluation_batches(
         dataset,
         run.plan.modalities,
@@ -148,6 +148,7 @@ def embed_clips(
         batch_size=batch_size,
         threads=threads,
         ledger=ledger,
+        isolate_seconds=data.isolate_seconds if data.isolate else None,
     )
     with torch.inference_mode():
         for raw in batches:
@@ -162,7 +163,12 @@ def embed_clips(
             keys.update(zip(raw.sample.tolist(), raw.keys, strict=True))
             report(int(raw.sample.max()) + 1, len(dataset))
     if not rows:
-        raise ValueError(f"{dataset.path}: not one of {len(dataset)} clips could be embedded")
+        from tools.run_folder import RunError
+
+        raise RunError(
+            f"{dataset.path}: not one of its {len(dataset)} clips can be decoded into what the "
+            f"run's plan needs ({', '.join(run.plan.modalities)}); `gdt shards verify` checks them"
+        )
     owners = np.concatenate(rows)
     modalities = {}
     samples = np.unique(owners)

@@ -31,6 +31,7 @@ class KnnResult:
         accuracies: (modality, "trained" or "untrained") → k → accuracy.
         chance: of always answering the most frequent label of the training clips.
         num_train, num_test, num_labels: clips that voted, clips asked for, different labels.
+        num_skipped: clips of both that could not be decoded, and are not among those.
         segments_per_clip: segments averaged.
         step: optimizer steps behind the trained weights.
     """
@@ -40,6 +41,7 @@ class KnnResult:
     num_train: int
     num_test: int
     num_labels: int
+    num_skipped: int
     segments_per_clip: int
     step: int
 
@@ -97,12 +99,14 @@ def evaluate_knn(
         asking = features(run, asking_set, asking_labels)
         for modality in voting:
             found[modality, name] = accuracies(voting[modality], asking[modality], ks)
+    num_train, num_test = (len(next(iter(side.values())).labels) for side in (voting, asking))
     return KnnResult(
         accuracies=dict(sorted(found.items())),
         chance=chance(voting_labels, asking_labels),
-        num_train=len(voting_set),
-        num_test=len(asking_set),
+        num_train=num_train,
+        num_test=num_test,
         num_labels=len(set(voting_labels)),
+        num_skipped=len(voting_set) + len(asking_set) - num_train - num_test,
         segments_per_clip=segments_per_clip,
         step=trained.step,
     )
@@ -142,10 +146,13 @@ def print_report(result: KnnResult) -> None:
         steps = f"after {result.step} steps" if name == "trained" else "before the first step"
         table.add_row(f"{modality}, {steps}", *(f"{100 * by_k[k]:.1f} %" for k in ks))
     table.add_row("chance", *(f"{100 * result.chance:.1f} %" for _ in ks), style="dim")
+    skipped = ""
+    if result.num_skipped:
+        skipped = f"; {result.num_skipped} more were skipped (`gdt shards verify` says why)"
     console = Console()
     console.print(table)
     console.print(
         f"{result.num_test} clips by the votes of {result.num_train}, {result.num_labels} labels, "
-        f"{result.segments_per_clip} segments a clip",
+        f"{result.segments_per_clip} segments a clip{skipped}",
         highlight=False,
     )

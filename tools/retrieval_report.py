@@ -111,7 +111,7 @@ def evaluate_retrieval(
         num_clips=len(embeddings.keys),
         num_skipped=len(dataset) - len(embeddings.keys),
         segments_per_clip=segments_per_clip,
-        trained_on_these=dataset.fingerprint == run.trained_on,
+        trained_on_these=dataset.fingerprint in run.trained_on,
         out=out,
     )
     facts = {

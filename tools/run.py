@@ -33,7 +33,8 @@ class Run:
         method: with the weights of the last checkpoint, in evaluation mode, on the CPU.
         device_transform: centre crops, no jitter, no masks.
         step: optimizer steps behind the weights.
-        trained_on: fingerprint of the data set that it was trained on.
+        trained_on: fingerprint of the data set that it was trained on; a mixture's holds those of
+            its data sets.
     """
 
     path: Path

@@ -140,17 +140,24 @@ class Pretraining(LightningModule):
             )
 
     def train_dataloader(self) -> WholeRun:
-        """This rank's share of every global batch; autocast begins later, in `training_step`."""
-        stream = Stream(
-            self.dataset,
-            self.plan,
-            self.config.segment,
-            self.config.data,
-            self.config.seed,
-            rank=self.trainer.global_rank,
-            num_ranks=self.trainer.world_size,
-            ledger=Ledger(self.folder.ledger),
-        )
+        """This rank's share of every global batch; autocast begins later, in `training_step`.
+
+        Raises:
+            TrainingError: the data set or this machine does not have what the config asks for.
+        """
+        try:
+            stream = Stream(
+                self.dataset,
+                self.plan,
+                self.config.segment,
+                self.config.data,
+                self.config.seed,
+                rank=self.trainer.global_rank,
+                num_ranks=self.trainer.world_size,
+                ledger=Ledger(self.folder.ledger),
+            )
+        except (ValueError, ImportError) as error:
+            raise TrainingError(f"the config asks for what cannot be had: {error}") from error
         overlap = Overlap(self.device_transform, self.trainer.strategy.root_device)
         return WholeRun(stream, overlap, self.num_steps)
 

@@ -21,7 +21,7 @@ from pipelines.loader import Delivery, Loader, Request, make_loader
 from pipelines.raw_batch import RawBatch
 from pipelines.segment import SegmentOptions, SegmentReader
 from pipelines.shared_memory import SharedMemory
-from pipelines.stream import Stream, StreamOptions
+from pipelines.stream import Stream, StreamOptions, evaluation_batches
 from shards import DataSet
 from tests.faults.failing_decoder import FailingDecoder, offset_of
 
@@ -122,6 +122,30 @@ def test_the_ledger_names_the_sample(dataset: DataSet, tmp_path: Path) -> None:
     stream.close()
     (line,) = (tmp_path / "skips.jsonl").read_text().splitlines()
     assert f'"key": "{bad.key}", "stage": "decode", "cause": "crashed its worker: SIGSEGV"' in line
+
+
+def test_evaluation_can_be_isolated_as_well(
+    dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = FailingDecoder({offset_of(dataset.sample(7)): "segfault"})
+    monkeypatch.setattr("pipelines.segment.make_backend", lambda *_: bad)
+    ledger = Ledger()
+    batches = evaluation_batches(
+        dataset, ("video", "audio"), OPTIONS, ledger=ledger, isolate_seconds=LIMIT_SECONDS
+    )
+    seen = [sample for batch in batches for sample in batch.sample.tolist()]
+    assert seen == [sample for sample in range(NUM_CLIPS) if sample != 7]
+    assert (ledger.seen.skipped, ledger.causes) == (1, {"decode": 1})
+
+
+def test_auto_takes_a_decoder_that_can_be_isolated(
+    dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is a GPU."""
+    monkeypatch.setattr("pipelines.segment.choose_decoder", lambda _: ("nvdec", "there is a GPU"))
+    options = StreamOptions(batch_size=4, isolate=True)
+    stream = Stream(dataset, named_plan("v_shift"), OPTIONS, options, seed=5)
+    assert stream.decoder == ("av", "data.isolate needs frames on the CPU")
 
 
 def test_a_bug_in_a_worker_stops_the_run_and_names_the_sample(dataset: DataSet) -> None:

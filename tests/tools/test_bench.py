@@ -113,3 +113,18 @@ def test_a_config_is_read_and_overridden() -> None:
     assert (config.data.shards, config.data.batch_size) == ("somewhere", 3)
     with pytest.raises(ConfigError, match=r"defaults: --set data.batch=3: unknown key data.batch"):
         bench_config("somewhere", None, ["data.batch=3"])
+
+
+def test_the_shards_stand_in_for_the_data_sets_of_a_mixture(tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.toml"
+    lines = Path("configs/gdt.toml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("shards =")]
+    mixed.write_text("\n".join([*kept, "[data.mix.talks]", 'shards = "talks"']))
+    config = bench_config("somewhere", mixed, [])
+    assert (config.data.shards, config.data.mix) == ("somewhere", {})
+
+
+def test_a_config_that_asks_for_too_much_is_one_message(tiny_shards: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "stream", str(tiny_shards)])
+    assert result.exit_code == 2
+    assert "has 14 samples and data.batch_size is 16" in " ".join(result.stderr.split())

@@ -54,3 +54,15 @@ def test_pretraining_and_neighbours_on_a_folder_of_images(
         assert "image, after 2 steps" in out
         assert "100.0 %" in out  # of each image, itself
         assert "2 labels" in out
+
+
+def test_a_model_of_films_finds_nothing_in_images(
+    images: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    gdt("pretrain", tiny_config, "--set", "trainer.max_steps=1", "--out", run)
+    arguments = ["evaluate", "knn", "--run", run, "--train", images, "--test", images]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert "not one of its 8 clips can be decoded into what the run's plan needs (video, a" in said

@@ -118,6 +118,7 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
 
 def test_the_report_names_modality_and_steps(capsys: pytest.CaptureFixture[str]) -> None:
     by_k = {("audio", "trained"): {1: 0.5}, ("audio", "untrained"): {1: 0.25}}
-    print_report(KnnResult(by_k, 0.125, 20, 8, 4, 3, step=70))
+    print_report(KnnResult(by_k, 0.125, 20, 8, 4, 2, 3, step=70))
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "audio, after 70 steps 50.0 % audio, before the first step 25.0 % chance 12.5 %" in shown
+    assert "8 clips by the votes of 20, 4 labels, 3 segments a clip; 2 more were skipped" in shown

@@ -11,7 +11,8 @@ import torch
 from typer.testing import CliRunner
 
 from models import build_method
-from shards import BuildOptions, DataSet, ShardError
+from pipelines.mixture import Mixture
+from shards import BuildOptions, DataSet, Samples, ShardError
 from shards.build import build as build_shards
 from tools import evaluate
 from tools.config import load_config
@@ -150,8 +151,14 @@ def test_a_run_of_images_is_told_what_to_use(tmp_path: Path, shards: Path) -> No
         evaluate_retrieval(run, shards, tmp_path / "out")
 
 
-def test_clips_that_the_run_was_trained_on_are_no_test(tmp_path: Path, shards: Path) -> None:
-    run = make_run(tmp_path / "run", trained_on=DataSet.open(shards).fingerprint)
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_clips_that_the_run_was_trained_on_are_no_test(
+    tmp_path: Path, shards: Path, is_mixed: bool
+) -> None:
+    trained: Samples = DataSet.open(shards)
+    if is_mixed:
+        trained = Mixture({"films": trained, "others": trained}, {"films": 1, "others": 2})
+    run = make_run(tmp_path / "run", trained_on=trained.fingerprint)
     arguments = ["retrieval", "--run", str(run), "--shards", str(shards), "--queries", "1"]
     result = CliRunner().invoke(evaluate.app, arguments)
     assert result.exit_code == 0, result.output

@@ -122,18 +122,42 @@ def test_a_run_over_mixed_data_sets(tiny_config: Path, tiny_shards: Path, tmp_pa
         train(config, tmp_path / "run", *changed, resume=True)
 
 
+def with_damage(shards: Path, copy: Path, places: list[int]) -> Path:
+    """A copy of which the samples at these places of the first epoch cannot be decoded."""
+    shutil.copytree(shards, copy)
+    for number in Order(3, 14).samples(0, np.array(places)).tolist():
+        sample = DataSet.open(copy).sample(number)
+        member = sample.members["flac"]
+        with (copy / sample.shard).open("r+b") as file:
+            file.seek(member.offset + member.size // 2)
+            file.write(bytes(member.size // 2))
+    return copy
+
+
+@pytest.mark.slow
+def test_a_run_that_passed_a_step_over_is_resumed_like_any_other(
+    tiny_config: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The optimizer's steps are then one behind the stream's."""
+    shards = with_damage(tiny_shards, tmp_path / "damaged", [2, 3])
+    short = (f"data.shards={shards}", "data.batch_size=2", "trainer.epochs=1")
+    every_step = (*short, "trainer.checkpoint_every_steps=1")
+    train(tiny_config, tmp_path / "unbroken", *every_step)
+    unbroken = read_losses(tmp_path / "unbroken")
+    assert [row.step for row in unbroken] == list(range(6))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+            train(tiny_config, tmp_path / "run", *every_step)
+    train(tiny_config, tmp_path / "run", *every_step, resume=True)
+    assert read_losses(tmp_path / "run") == unbroken
+
+
 def test_a_run_whose_last_steps_have_no_good_sample_ends_with_a_checkpoint(
     tiny_config: Path, tiny_shards: Path, tmp_path: Path
 ) -> None:
     """Two samples a step, and both of the last step's are damaged."""
-    shards = tmp_path / "damaged"
-    shutil.copytree(tiny_shards, shards)
-    for number in Order(3, 14).samples(0, np.array([12, 13])).tolist():
-        sample = DataSet.open(shards).sample(number)
-        member = sample.members["flac"]
-        with (shards / sample.shard).open("r+b") as file:
-            file.seek(member.offset + member.size // 2)
-            file.write(bytes(member.size // 2))
+    shards = with_damage(tiny_shards, tmp_path / "damaged", [12, 13])
     short = (f"data.shards={shards}", "data.batch_size=2", "trainer.epochs=1")
     train(tiny_config, tmp_path / "run", *short, "trainer.checkpoint_every_steps=100")
     assert [row.step for row in read_losses(tmp_path / "run")] == list(range(6))
@@ -163,6 +187,12 @@ def test_a_data_set_smaller_than_a_batch_is_refused(tiny_config: Path, tmp_path:
     message = "holds 14 samples, fewer than one batch of 15: lower data.batch_size"
     with pytest.raises(TrainingError, match=message):
         train(tiny_config, tmp_path / "run", "data.batch_size=15")
+
+
+def test_what_only_the_stream_can_refuse_is_said_as_well(tiny_config: Path, tmp_path: Path) -> None:
+    message = "the config asks for what cannot be had: decoder = 'films' is unknown"
+    with pytest.raises(TrainingError, match=message):
+        train(tiny_config, tmp_path / "run", "segment.decoder=films")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
