@@ -14,6 +14,7 @@ import datetime
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--no-page", action="store_true", help="print only")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    sys.setswitchinterval(5e-4)  # as the gdt command does
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         dataset = make_shards(options.film, folder / "shards")
@@ -276,13 +278,15 @@ GOALS: Final = {"torchcodec": 3, "webdataset": 5, "reference": 80}
 
 
 def goals(found: Sequence[Way], figures: Sequence[dict[int, Figures]]) -> list[str]:
-    """How many times quicker ours is, in segments a second, beside the goals."""
+    """How many times quicker ours is (by threads or processes), beside the goals."""
+    ours = [rates for way, rates in zip(found, figures, strict=True) if way.name.startswith("ours")]
+    best = {n: max(rates[n].rate for rates in ours) for n in figures[0]}
     lines = []
-    for way, by_workers in zip(found[1:], figures[1:], strict=True):
+    for way, by_workers in zip(found, figures, strict=True):
         for word, goal in GOALS.items():
             if word in way.name:
                 ratios = " and ".join(
-                    f"{figures[0][n].rate / f.rate:.1f} × with {n}" for n, f in by_workers.items()
+                    f"{best[n] / f.rate:.1f} × with {n}" for n, f in by_workers.items()
                 )
                 lines.append(f"- ours beside {way.name}: {ratios} (goal: {goal} ×)")
     return lines
