@@ -179,7 +179,20 @@ class Mixture:
         return any(data_set.is_remote for data_set in self.data_sets.values())
 
     def order(self, seed: int, batch_size: int) -> MixedOrder:
-        """The order of a run, with epochs of whole batches."""
+        """The order of a run, with epochs of whole batches.
+
+        Raises:
+            ValueError: a data set has fewer samples than places in a batch, so that most batches
+                would hold a sample twice and take its two visits for one.
+        """
+        for name, data_set in self.data_sets.items():
+            places = batch_size * self.shares[name] / BLOCK
+            if places > len(data_set):
+                raise ValueError(
+                    f"data set {name!r} has {len(data_set)} samples, and of a batch of "
+                    f"{batch_size} some {places:.1f} places: a sample would be there twice. Lower "
+                    "its weight, or data.batch_size"
+                )
         sizes = tuple(len(data_set) for data_set in self.data_sets.values())
         whole_batches = len(self) // batch_size * batch_size
         return MixedOrder(seed, sizes, tuple(self.shares.values()), whole_batches)

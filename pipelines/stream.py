@@ -142,6 +142,12 @@ class Stream:
         )
 
     @property
+    def picture_size(self) -> tuple[int, int] | None:
+        """Width and height of the frames; None where none are asked for."""
+        reader = self._reader
+        return (reader.width, reader.height) if reader.video else None
+
+    @property
     def decoder(self) -> tuple[str, str]:
         """Which decoder is used, and why it is that one."""
         return self._reader.decoder, self._reader.decoder_reason

@@ -68,7 +68,9 @@ def evaluate_knn(
     on, trained = choose_device(device), load_run(run_path)
     torch.manual_seed(trained.config.seed)  # as the run began
     untrained = replace(trained, method=build_method(trained.config.model, trained.plan))
-    voting_set, asking_set = open_samples(train), open_samples(test)
+    voting_set, asking_set = (
+        open_samples(given, trained.config.data.remote) for given in (train, test)
+    )
     voting_labels, asking_labels = labels_of(voting_set), labels_of(asking_set)
     unknown = sorted(set(asking_labels) - set(voting_labels))
     if unknown:

@@ -54,8 +54,9 @@ class TrainingProgress(Callback):
             soft_wrap=True,
         )
         stream = cast(Any, trainer.train_dataloader).stream
+        size = "" if stream.picture_size is None else ", {}×{} pixels".format(*stream.picture_size)
         self._console.print(
-            f"{len(stream.dataset)} samples of {stream.dataset.path}",
+            f"{len(stream.dataset)} samples of {stream.dataset.path}{size}",
             soft_wrap=True,
             markup=False,
             highlight=False,

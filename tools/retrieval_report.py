@@ -85,7 +85,7 @@ def evaluate_retrieval(
             f"{run_path}: its plan has the modalities {', '.join(run.plan.modalities)}; retrieval "
             "needs video and audio. For a model of images use `gdt evaluate knn`"
         )
-    dataset = DataSet.open(shards)
+    dataset = DataSet.open(shards, remote=run.config.data.remote)
     out.mkdir(parents=True, exist_ok=True)
     skipped = out / "skipped.jsonl"
     skipped.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.config import Config, differing_keys, load_config
+from tools.losses import read_loss_file
 
 #: What may change between two attempts of one run: where and how fast it runs, not what it learns.
 #: What the lines of `differing_keys` begin with.
@@ -97,5 +98,5 @@ class RunFolder:
 
     def release(self) -> None:
         """Give the folder up where nothing was trained in it: the mistake can be mended."""
-        if not (self.checkpoint.exists() or self.losses.exists()):
+        if not (self.checkpoint.exists() or read_loss_file(self.losses)):
             self.config.unlink(missing_ok=True)

@@ -97,6 +97,14 @@ def mixed(
     return Mixture(parts, {"many": 1, "few": 1})
 
 
+def test_a_set_that_is_smaller_than_its_share_of_a_batch_is_refused(mixed: Mixture) -> None:
+    mixed.order(0, 12)  # six of each
+    with pytest.raises(
+        ValueError, match=r"'few' has 6 samples, and of a batch of 13 some 6.5 place"
+    ):
+        mixed.order(0, 13)
+
+
 def stream_of(dataset: Mixture, **changes: Any) -> Stream:
     options = StreamOptions(batch_size=8, threads=changes.pop("threads", 2), prefetch=1)
     settings: dict[str, Any] = {"plan": PLAN, "segment_options": SEGMENT, "seed": 3} | changes
@@ -178,7 +186,7 @@ def test_a_second_visit_in_one_epoch_has_draws_of_its_own(mixed: Mixture) -> Non
         assert not torch.equal(values, other_values)
 
 
-@pytest.mark.parametrize("weights", [{"many": 2, "few": 1}, {"many": 1, "few": 3.5}])
+@pytest.mark.parametrize("weights", [{"many": 2, "few": 1}, {"many": 1, "few": 2.5}])
 def test_changed_weights_are_refused_with_both_values(
     mixed: Mixture, weights: dict[str, float]
 ) -> None:
