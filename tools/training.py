@@ -33,7 +33,7 @@ from pipelines.stream import RawBatch, Stream
 from shards import Samples
 from tools.checkpoints import TRAINED_ON, AtomicCheckpointIO, SaveCheckpoints
 from tools.config import Config
-from tools.losses import LossFile, LossRow
+from tools.losses import LossFile, LossRow, read_loss_file
 from tools.optimizer import build_optimizer
 from tools.options import TrainerOptions
 from tools.progress import TrainingProgress
@@ -255,7 +255,8 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
         raise TrainingError(f"the config asks for what cannot be had: {error}") from error
     has_checkpoint = resume and folder.checkpoint.exists()
     trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)
-    if not trainer.global_step:
+    # a trainer that forked its ranks has taken no step itself
+    if not (trainer.global_step or read_loss_file(folder.losses)):
         raise TrainingError(
             f"every sample of every batch was skipped, so that nothing was trained: "
             f"{folder.ledger} has the causes"
