@@ -7,11 +7,10 @@ last one of these is kept for the next clips of the same source; from a server t
 nothing else can be had.
 """
 
-import io
-import os
 from collections import OrderedDict
 
 from shards.errors import RemoteChangedError, RemoteError, SourceError
+from shards.stretch import Stretch
 from shards.transfer import IGNORES_RANGES, RemoteFile, RemoteOptions, Transfer, public
 
 BLOCK_BYTES = 1 << 18
@@ -25,7 +24,7 @@ _transfers: list[tuple[str, RemoteOptions, Transfer]] = []  # of this process, b
 _last_whole: tuple[tuple[str, int, int, str], bytes] | None = None
 
 
-class FarFile(io.RawIOBase):
+class FarFile(Stretch):
     """One file behind a URL, or a stretch of it.
 
     Args:
@@ -49,7 +48,7 @@ class FarFile(io.RawIOBase):
         self._file, self._offset = RemoteFile(url), offset
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._whole: bytes | None = None
-        self._place, self._ahead, self._next_block = 0, 1, 0
+        self._ahead, self._next_block = 1, 0
         try:
             self._transfer = _transfer(url, remote)
             # other protocols say with the first byte alone how long the file is
@@ -80,24 +79,6 @@ class FarFile(io.RawIOBase):
             self._blocks.clear()
             _last_whole = self._key, self._whole
         return self._whole is not None
-
-    def readable(self) -> bool:
-        """As of any file."""
-        return True
-
-    def seekable(self) -> bool:
-        """As of any file."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next byte is read."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         """Fill the buffer, as far as the file goes."""

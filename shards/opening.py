@@ -8,7 +8,6 @@ when a build is planned, and compared when the source is read.
 """
 
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import BinaryIO, cast
 
 from shards.errors import SourceError
 from shards.far_file import FarFile
+from shards.stretch import Stretch
 from shards.transfer import RemoteOptions, folder_or_url, is_url, public
 
 
@@ -129,26 +129,12 @@ def _of(whole: Identity, size: int | None) -> Identity:
     return whole if size is None else Identity(size, f"{whole.size}:{whole.version}")
 
 
-class _Window(io.RawIOBase):
+class _Window(Stretch):
     """A stretch of another file, as a file."""
 
     def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
         self.size = size
-        self._file, self._offset, self._place = file, offset, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
+        self._file, self._offset = file, offset
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         count = max(0, min(len(buffer), self.size - self._place))

@@ -7,7 +7,7 @@ OUT/index.html               the page, see tools/retrieval_page.py
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pipelines.faults import Ledger
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import DataSet
 from tools.embeddings import ClipEmbeddings, embed_clips
+from tools.progress_bar import progress_bar
 from tools.retrieval import Ranking, chance_metrics, rank_pairs, top_hits
 from tools.retrieval_cards import frames_picture, log_mel_picture, mp3_sound
 from tools.retrieval_page import Card, Direction, Hit, Query, metric_text, retrieval_page
@@ -89,7 +90,7 @@ def evaluate_retrieval(
     out.mkdir(parents=True, exist_ok=True)
     skipped = out / "skipped.jsonl"
     skipped.unlink(missing_ok=True)
-    with _Progress() as progress:
+    with progress_bar("embedding clips") as progress:
         embeddings = embed_clips(
             run,
             dataset,
@@ -98,7 +99,7 @@ def evaluate_retrieval(
             threads=threads,
             device=on,
             ledger=Ledger(skipped),
-            report=progress.report,
+            report=progress,
         )
     embeddings.save(out / "embeddings.safetensors")
     rankings = {
@@ -269,29 +270,3 @@ def _caption(metadata: Mapping[str, Any]) -> str:
             f"{int(start // 60)}:{start % 60:04.1f} in {metadata.get('source', 'its source')}"
         )
     return ", ".join(words)
-
-
-class _Progress:
-    """A progress bar of clips on standard error."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        columns: Iterable[Any] = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-        )
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("embedding clips", total=None)
-
-    def __enter__(self) -> "_Progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def report(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)

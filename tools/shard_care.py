@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tools.progress_bar import progress_bar
+
 if TYPE_CHECKING:
     from shards import DataSet, IndexedSample
 
@@ -21,20 +23,15 @@ def verify(
     workers: Annotated[int, typer.Option(min=1, help="Shards verified at a time.")] = 2,
 ) -> None:
     """Compare every byte with what was written; exit status 1 and a list where they differ."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
     from shards.transfer import public
     from shards.verify import verify as verify_shards
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("verifying", total=None)
+    with progress_bar("verifying", in_bytes=True) as progress:
         found = verify_shards(
             data_set,
             quick=quick,
             num_threads=workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     what = "sizes and indexes" if quick else f"all {found.bytes_read} bytes"
     counted = f"{found.shards} shards, {found.samples} samples"
@@ -80,16 +77,13 @@ def stats(
     import json
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from shards.stats import stats as count_stats
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading samples", total=None)
+    with progress_bar("reading samples") as progress:
         found = count_stats(
             data_set,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
@@ -125,19 +119,14 @@ def repair(
     """
     import os
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from shards.engines import LocalEngine
     from shards.repair import repair as repair_shards
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("examining shards", total=None)
+    with progress_bar("examining shards") as progress:
         found = repair_shards(
             folder,
             LocalEngine(workers or len(os.sched_getaffinity(0)), time_limit),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     for line in found.repaired:
         typer.echo(line)

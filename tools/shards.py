@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tools import shard_care
+from tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from shards.engines import Engine
@@ -268,19 +269,14 @@ def index(
     """
     import os
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from shards.foreign import REPORT_NAME, index_tars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("indexing tars", total=None)
+    with progress_bar("indexing tars") as progress:
         summary = index_tars(
             tars,
             num_workers=workers or len(os.sched_getaffinity(0)),
             time_limit_seconds=time_limit,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     typer.echo(f"{summary.samples} samples of {summary.tars} tars are indexed")
     for cause, number in summary.skipped_tars.most_common():

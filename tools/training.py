@@ -15,7 +15,7 @@ import math
 import sys
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -43,6 +43,15 @@ from tools.run_folder import RunFolder
 
 class TrainingError(Exception):
     """Training that cannot go on; the message says why."""
+
+
+@contextmanager
+def _what_is_asked_for() -> Iterator[None]:
+    """Say of what cannot be made that the config asks for it."""
+    try:
+        yield
+    except (ValueError, ImportError, MisconfigurationException) as error:
+        raise TrainingError(f"the config asks for what cannot be had: {error}") from error
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -145,7 +154,7 @@ class Pretraining(LightningModule):
         Raises:
             TrainingError: the data set or this machine does not have what the config asks for.
         """
-        try:
+        with _what_is_asked_for():
             stream = Stream(
                 self.dataset,
                 self.plan,
@@ -156,8 +165,6 @@ class Pretraining(LightningModule):
                 num_ranks=self.trainer.world_size,
                 ledger=Ledger(self.folder.ledger),
             )
-        except (ValueError, ImportError) as error:
-            raise TrainingError(f"the config asks for what cannot be had: {error}") from error
         overlap = Overlap(self.device_transform, self.trainer.strategy.root_device)
         return WholeRun(stream, overlap, self.num_steps)
 
@@ -247,12 +254,10 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
-    try:
+    with _what_is_asked_for():
         dataset = config.data.open()
         module = Pretraining(config, dataset, folder)
         trainer = _trainer(config, folder, module)
-    except (ValueError, ImportError, MisconfigurationException) as error:
-        raise TrainingError(f"the config asks for what cannot be had: {error}") from error
     has_checkpoint = resume and folder.checkpoint.exists()
     trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)
     # a trainer that forked its ranks has taken no step itself
