@@ -10,6 +10,9 @@ TORCH  ?= pinned
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 
+# Whole files, in the order of tests/conftest.py: the longest first.
+TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+
 ifeq ($(TORCH),system)
 VENV_FLAGS := --system-site-packages
 TORCH_LOCK :=
@@ -37,13 +40,13 @@ demo: $(VENV)/installed-run
 	@PATH="$(abspath $(BIN)):$$PATH" sh tools/demo.sh
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
+	$(BIN)/python -m pytest $(TWO_WORKERS) -m "not gpu"
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" -q
+	$(BIN)/python -m pytest $(TWO_WORKERS) -m "not slow and not gpu" -q
 
 # On a machine with a GPU: the tests marked gpu and the GPU benchmarks, as a table in docs/gpu.md.
 gpu-check: $(VENV)/installed-test

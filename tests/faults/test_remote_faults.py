@@ -23,6 +23,7 @@ from benchmarks.range_server import Fault, RangeServer, Request
 from shards import ChecksumError, DataSet, IndexFormatError, RemoteError, RemoteOptions, ShardError
 from shards.cache import BoundedFolder
 from shards.manifest import MANIFEST_NAME
+from tests.faults.endless_reader import media, read, read_for_ever
 
 Open = Callable[..., DataSet]
 TAR = "shard-000000.tar"
@@ -39,14 +40,14 @@ def server(local: DataSet) -> Iterator[RangeServer]:
         yield server
 
 
+def far_options(tmp_path: Path, **options: Any) -> RemoteOptions:
+    quick = {"backoff_seconds": 0.001, "attempts": 4, "merge_gap_bytes": 0}
+    return RemoteOptions(**{**quick, "cache_folder": str(tmp_path / "cache"), **options})
+
+
 @pytest.fixture
 def afar(server: RangeServer, tmp_path: Path) -> Open:
-    def open_it(**options: Any) -> DataSet:
-        quick = {"backoff_seconds": 0.001, "attempts": 4, "merge_gap_bytes": 0}
-        options = {**quick, "cache_folder": str(tmp_path / "cache"), **options}
-        return DataSet.open(server.url, remote=RemoteOptions(**options))
-
-    return open_it
+    return lambda **options: DataSet.open(server.url, remote=far_options(tmp_path, **options))
 
 
 def on(name: str, *faults: Fault | None) -> Callable[[int, Request], Fault | None]:
@@ -61,16 +62,6 @@ def on(name: str, *faults: Fault | None) -> Callable[[int, Request], Fault | Non
 
 def always(name: str, fault: Fault) -> Callable[[int, Request], Fault | None]:
     return lambda _, request: fault if request.name == name else None
-
-
-def media(dataset: DataSet, i: int) -> list[tuple[int, int]]:
-    """The whole of sample i's video and audio, packet by packet in two runs."""
-    sample = dataset.sample(i)
-    return [(sample.members[e].offset, sample.members[e].size) for e in ("mp4", "flac")]
-
-
-def read(dataset: DataSet, i: int) -> list[bytes]:
-    return dataset.read_many(dataset.sample(i), media(dataset, i))
 
 
 PASSING = {
@@ -464,20 +455,14 @@ def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
     local: DataSet, afar: Open, server: RangeServer, tmp_path: Path
 ) -> None:
     rng = random.Random(11)
-    expected = [read(local, i) for i in range(len(local))]
-
-    def read_for_ever(seed: int, begun: Any) -> None:
-        order, far = random.Random(seed), afar(range_cache_bytes=1 << 20)
-        begun.set()
-        while True:
-            i = order.randrange(len(far))
-            assert read(far, i) == expected[i]
-
-    afar()  # has imported what the readers need
-    context = multiprocessing.get_context("fork")
+    # not forked from here, where the server has threads
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([read_for_ever.__module__])
+    options = far_options(tmp_path, range_cache_bytes=1 << 20)
     for round_ in range(12):
         begun = context.Event()
-        reader = context.Process(target=read_for_ever, args=(round_, begun))
+        what = (server.url, str(local.path), options, round_, begun)
+        reader = context.Process(target=read_for_ever, args=what)
         reader.start()
         assert begun.wait(60)
         time.sleep(rng.uniform(0, 0.2))
@@ -487,5 +472,5 @@ def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
     assert len(server.requests) > 12 * 3, "the readers read before they were killed"
     assert 0 < BoundedFolder(tmp_path / "cache" / "ranges", 0).used_bytes() <= 1 << 20
     far = afar()  # with room, so that what is there is not dropped before it is read
-    assert [read(far, i) for i in range(len(far))] == expected
+    assert all(read(far, i) == read(local, i) for i in range(len(far)))
     assert far.traffic.bytes_from_cache > 0

@@ -25,7 +25,7 @@ def gdt(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, f"gdt {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=190)
 @pytest.mark.timeout(1200)
 def test_held_out_retrieval_is_ten_times_chance_both_ways(tmp_path: Path) -> None:
     gdt(tmp_path, "samples", "synthetic", "--out", "videos", "--seed", "0")
