@@ -10,6 +10,9 @@ def knn(
     run: Annotated[Path, typer.Option(help="Run folder of `gdt pretrain`.")],
     train: Annotated[str, typer.Option(help="Shards whose clips vote; built with --labels.")],
     test: Annotated[str, typer.Option(help="Shards whose labels are to be found.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; RUN/knn if absent.")
+    ] = None,
     k: Annotated[
         str, typer.Option(help="How many neighbours vote; several with commas between.")
     ] = "1,5,20",
@@ -27,6 +30,7 @@ def knn(
             run,
             train,
             test,
+            out or run / "knn",
             ks=ks,
             segments_per_clip=segments,
             batch_size=batch_size,

@@ -4,8 +4,13 @@
     clip ─► the training clips vote (tools/neighbors.py) ─► accuracy
 
 Every modality of the run's plan is evaluated on its own.
+
+OUT/metrics.json          what is printed
+OUT/skipped-train.jsonl   clips that could not be decoded, if there were any
+OUT/skipped-test.jsonl
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +18,11 @@ from pathlib import Path
 import torch
 
 from models import build_method
+from pipelines.faults import Ledger
 from shards import Samples, open_samples
 from tools.embeddings import embed_clips
 from tools.neighbors import LabelledFeatures, accuracies, chance
+from tools.progress_bar import progress_bar
 from tools.run import Run, choose_device, load_run
 
 
@@ -34,6 +41,7 @@ class KnnResult:
         num_skipped: clips of both that could not be decoded, and are not among those.
         segments_per_clip: segments averaged.
         step: optimizer steps behind the trained weights.
+        out: the folder of the results.
     """
 
     accuracies: Mapping[tuple[str, str], Mapping[int, float]]
@@ -44,12 +52,14 @@ class KnnResult:
     num_skipped: int
     segments_per_clip: int
     step: int
+    out: Path
 
 
 def evaluate_knn(
     run_path: Path,
     train: str | Path,
     test: str | Path,
+    out: Path,
     *,
     ks: Sequence[int] = (1, 5, 20),
     segments_per_clip: int = 4,
@@ -57,7 +67,7 @@ def evaluate_knn(
     threads: int = 2,
     device: str = "auto",
 ) -> KnnResult:
-    """Classify the test clips by the votes of the training clips, with both encoders.
+    """Classify the test clips by the votes of the training clips, with both encoders, into `out`.
 
     Raises:
         KnnError: a clip without a label, or a test label that no training clip has.
@@ -79,7 +89,12 @@ def evaluate_knn(
             f"there are {', '.join(sorted(set(voting_labels))[:20])}"
         )
 
-    def features(run: Run, dataset: Samples, labels: Sequence[str]) -> dict[str, LabelledFeatures]:
+    num_clips, done_before = 2 * (len(voting_set) + len(asking_set)), 0
+
+    def features(
+        run: Run, dataset: Samples, labels: Sequence[str], ledger: Ledger
+    ) -> dict[str, LabelledFeatures]:
+        nonlocal done_before
         clips = embed_clips(
             run,
             dataset,
@@ -88,21 +103,31 @@ def evaluate_knn(
             threads=threads,
             device=on,
             layer="features",
+            ledger=ledger,
+            report=lambda done, _: progress(done_before + done, num_clips),
         )
+        done_before += len(dataset)
         names = tuple(labels[number] for number in clips.samples.tolist())
         return {
             modality: LabelledFeatures(torch.from_numpy(rows), names)
             for modality, rows in clips.modalities.items()
         }
 
+    out.mkdir(parents=True, exist_ok=True)
+    skipped = {side: out / f"skipped-{side}.jsonl" for side in ("train", "test")}
+    for path in skipped.values():
+        path.unlink(missing_ok=True)
     found = {}
-    for name, run in (("trained", trained), ("untrained", untrained)):
-        voting = features(run, voting_set, voting_labels)
-        asking = features(run, asking_set, asking_labels)
-        for modality in voting:
-            found[modality, name] = accuracies(voting[modality], asking[modality], ks)
+    with progress_bar("encoding clips") as progress:
+        for name, run in (("trained", trained), ("untrained", untrained)):
+            # clips are decoded for each encoder: what is skipped is written down once
+            paths = skipped if name == "trained" else dict.fromkeys(skipped)
+            voting = features(run, voting_set, voting_labels, Ledger(paths["train"]))
+            asking = features(run, asking_set, asking_labels, Ledger(paths["test"]))
+            for modality in voting:
+                found[modality, name] = accuracies(voting[modality], asking[modality], ks)
     num_train, num_test = (len(next(iter(side.values())).labels) for side in (voting, asking))
-    return KnnResult(
+    result = KnnResult(
         accuracies=dict(sorted(found.items())),
         chance=chance(voting_labels, asking_labels),
         num_train=num_train,
@@ -111,7 +136,31 @@ def evaluate_knn(
         num_skipped=len(voting_set) + len(asking_set) - num_train - num_test,
         segments_per_clip=segments_per_clip,
         step=trained.step,
+        out=out,
     )
+    facts = {"run": str(run_path), "train": str(train), "test": str(test)}
+    _write_metrics(result, facts)
+    return result
+
+
+def _write_metrics(result: KnnResult, facts: Mapping[str, str]) -> None:
+    content = {
+        **facts,
+        "step": result.step,
+        "train_clips": result.num_train,
+        "test_clips": result.num_test,
+        "labels": result.num_labels,
+        "skipped": result.num_skipped,
+        "segments_per_clip": result.segments_per_clip,
+        "chance": result.chance,
+        "accuracies": [
+            {"modality": modality, "encoder": name, "k": k, "accuracy": accuracy}
+            for (modality, name), by_k in result.accuracies.items()
+            for k, accuracy in by_k.items()
+        ],
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (result.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
 def labels_of(dataset: Samples) -> list[str]:
@@ -150,11 +199,13 @@ def print_report(result: KnnResult) -> None:
     table.add_row("chance", *(f"{100 * result.chance:.1f} %" for _ in ks), style="dim")
     skipped = ""
     if result.num_skipped:
-        skipped = f"; {result.num_skipped} more were skipped (`gdt shards verify` says why)"
+        skipped = f"; {result.num_skipped} more were skipped (skipped-*.jsonl)"
     console = Console()
     console.print(table)
-    console.print(
+    lines = (
         f"{result.num_test} clips by the votes of {result.num_train}, {result.num_labels} labels, "
         f"{result.segments_per_clip} segments a clip{skipped}",
-        highlight=False,
+        f"metrics     {result.out / 'metrics.json'}",
     )
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

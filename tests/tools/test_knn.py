@@ -1,6 +1,9 @@
 """`gdt evaluate knn` on a tiny labelled data set, and what it says of wrong input."""
 
+import json
 import re
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -70,7 +73,7 @@ def invoke(*arguments: str | Path) -> tuple[int, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["simclr", "moco"])
 def test_pretrain_and_knn_print_both_encoders_and_chance(
-    method: str, labelled: Path, tmp_path: Path
+    method: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, run = tmp_path / f"{method}.toml", tmp_path / "run"
     text = SIMCLR.replace("SHARDS", str(labelled / "train")).replace("METHOD", method)
@@ -91,6 +94,45 @@ def test_pretrain_and_knn_print_both_encoders_and_chance(
     assert re.search(r"image, before the first step \d+\.\d % \d+\.\d %", output)
     assert "chance 16.7 % 16.7 %" in output
     assert "6 clips by the votes of 12, 6 labels, 2 segments a clip" in output
+    written = json.loads((run / "knn" / "metrics.json").read_text())
+    assert (written["train_clips"], written["test_clips"], written["skipped"]) == (12, 6, 0)
+    for row in written["accuracies"]:
+        of = {"trained": "after 2 steps", "untrained": "before the first step"}[row["encoder"]]
+        (shown,) = re.findall(rf"image, {of} (\d+\.\d) % (\d+\.\d) %", output)
+        assert f"{100 * row['accuracy']:.1f}" == dict(zip((1, 3), shown, strict=True))[row["k"]]
+    assert [path.name for path in (run / "knn").iterdir()] == ["metrics.json"]
+
+    damaged = shutil.copytree(labelled / "val", tmp_path / "damaged")
+    (tar,) = damaged.glob("*.tar")
+    content = bytearray(tar.read_bytes())
+    place = content.index(b"mdat") + 64  # packets of the first video
+    content[place : place + 200] = bytes(200)
+    tar.write_bytes(content)
+    shown_progress = []
+    monkeypatch.setattr(
+        "tools.knn_report.progress_bar",
+        lambda _: nullcontext(lambda *at: shown_progress.append(at)),
+    )
+    out = tmp_path / "out"
+    code, output = invoke(
+        "evaluate",
+        "knn",
+        "--run",
+        run,
+        "--train",
+        labelled / "train",
+        "--test",
+        damaged,
+        "--out",
+        out,
+    )
+    assert code == 0, output
+    assert "5 clips by the votes of 12" in output
+    (line,) = (out / "skipped-test.jsonl").read_text().splitlines()  # once, though read twice
+    assert json.loads(line)["stage"] == "checksum"
+    assert not (out / "skipped-train.jsonl").exists()
+    assert shown_progress == sorted(shown_progress)
+    assert shown_progress[-1] == (36, 36)
 
     code, output = invoke(
         "evaluate", "knn", "--run", run, "--train", labelled / "train", "--test", labelled / "bare"
@@ -118,7 +160,8 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
 
 def test_the_report_names_modality_and_steps(capsys: pytest.CaptureFixture[str]) -> None:
     by_k = {("audio", "trained"): {1: 0.5}, ("audio", "untrained"): {1: 0.25}}
-    print_report(KnnResult(by_k, 0.125, 20, 8, 4, 2, 3, step=70))
+    print_report(KnnResult(by_k, 0.125, 20, 8, 4, 2, 3, step=70, out=Path("run/knn")))
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "audio, after 70 steps 50.0 % audio, before the first step 25.0 % chance 12.5 %" in shown
     assert "8 clips by the votes of 20, 4 labels, 3 segments a clip; 2 more were skipped" in shown
+    assert "skipped (skipped-*.jsonl) metrics run/knn/metrics.json" in shown
