@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any, NamedTuple
 
+from shards.deinterlace import Deinterlacer, Picture
 from shards.encode import VideoEncoder
 from shards.options import BuildOptions
 from shards.picture import PictureFitter, coded_color
@@ -27,13 +28,15 @@ class ClipVideo(NamedTuple):
     """The pictures of one clip, as an mp4.
 
     is_static: whether they hardly change; false where nobody asks. is_damaged: whether a decoder
-    that is given nothing else meets an error.
+    that is given nothing else meets an error. was_interlaced: whether the source has two fields for
+    one of them; they are deinterlaced unless they were copied.
     """
 
     data: bytes
     num_frames: int
     is_static: bool
     is_damaged: bool = False
+    was_interlaced: bool = False
 
 
 class ClipEncoder:
@@ -54,23 +57,31 @@ class ClipEncoder:
         self._fitter: PictureFitter | None = None
         self._encoder: VideoEncoder | None = None
         self._motion: MotionMeter | None = None
-        self._shown: Any = None  # the last picture, which is on screen until the next one's time
-        self._time = Fraction(0)
+        self._deinterlacer = Deinterlacer()
+        self._shown: Picture | None = None  # the last one, on screen until the next one's time
         self._fitted: Any = None  # the same at the coded size, once it was needed
+        self._was_interlaced = False  # any of the clip so far
 
     def show(self, frame: Any, time: Fraction) -> None:
         """Take the picture that comes on screen at `time`; one from before the last is dropped."""
-        if self._shown is not None:
-            if time <= self._time:
-                return
-            self._encode_until(time)
-        self._shown, self._time, self._fitted = frame, time, None
+        for picture in self._deinterlacer.push(frame, time):
+            self._show(picture)
 
     def finish(self) -> None:
         """Let the last picture stay for its own duration."""
+        for picture in self._deinterlacer.finish():
+            self._show(picture)
         if self._shown is not None:
-            duration = (self._shown.duration or 0) * self._shown.time_base
-            self._encode_until(self._time + (duration or self._reader.frame_seconds))
+            frame, time, _ = self._shown
+            duration = (frame.duration or 0) * frame.time_base
+            self._encode_until(time + (duration or self._reader.frame_seconds))
+
+    def _show(self, picture: Picture) -> None:
+        if self._shown is not None:
+            if picture.time <= self._shown.time:
+                return
+            self._encode_until(picture.time)
+        self._shown, self._fitted = picture, None
 
     def _encode_until(self, time: Fraction) -> None:
         """Encode the picture on screen for every output frame whose middle comes before `time`."""
@@ -87,6 +98,7 @@ class ClipEncoder:
             self._finish_clip()
 
     def _encode(self, num_frames: int) -> None:
+        assert self._shown is not None
         if self._encoder is None:
             self._encoder = VideoEncoder(self._options)
             if "motion" in self._options.require:
@@ -96,7 +108,8 @@ class ClipEncoder:
             color = coded_color(self._options.codec)
             self._fitter = PictureFitter(self._options, aspect, color)
         if self._fitted is None:
-            self._fitted = self._fitter.fit(self._shown)
+            self._fitted = self._fitter.fit(self._shown.frame)
+        self._was_interlaced |= self._shown.was_interlaced
         self._encoder.push(self._fitted)
         if self._motion is not None:
             self._motion.see(self._fitted)
@@ -105,6 +118,8 @@ class ClipEncoder:
     def _finish_clip(self) -> None:
         assert self._encoder is not None
         static = self._motion is not None and self._motion.is_static
-        self.clips.append(ClipVideo(self._encoder.finish(), self._frame, static))
-        self._encoder = None
+        video = self._encoder.finish()
+        fields = self._was_interlaced
+        self.clips.append(ClipVideo(video, self._frame, static, was_interlaced=fields))
+        self._encoder, self._was_interlaced = None, False
         self._clip, self._frame = self._clip + 1, 0

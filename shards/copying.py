@@ -4,8 +4,8 @@
     ClipCopier           at building: packets of whole GOPs → mp4s with times from zero
 
 No picture is encoded again, so a source must fit as it is: codec, size and rate that were asked
-for, 8-bit 4:2:0 in BT.709 (limited), square upright pixels, closed GOPs no longer than a clip. Each
-clip is decoded once, alone, to see that it can be.
+for, 8-bit 4:2:0 in BT.709 (limited), square upright pixels, not interlaced, closed GOPs no longer
+than a clip. Each clip is decoded once, alone, to see that it can be.
 """
 
 import io
@@ -87,6 +87,8 @@ def _check_form(container: Any, options: BuildOptions) -> None:
     if orientation(frame) != UPRIGHT:
         signs = orientation(frame)
         raise _unfit("a rotation", f"{frame.rotation} degrees, display matrix {signs}")
+    if frame.interlaced_frame:
+        raise _unfit("interlaced pictures", "each holds two fields, taken one after the other")
     matrix = matrix_name(frame.colorspace, frame.height)
     extent = "full" if is_full_range(frame) else "limited"
     color = coded_color(options.codec)
@@ -200,11 +202,12 @@ class ClipCopier:
         """Decode the clip: it is damaged unless every packet gives a sound picture."""
         wanted = "motion" in self._options.require
         motion = MotionMeter(num_frames, self._options.frame_rate) if wanted else None
-        sound = 0
+        sound, interlaced = 0, False
         with open_container(io.BytesIO(data)) as container, suppress(av.FFmpegError):
             for frame in container.decode(video_stream(container)):
                 sound += not frame.is_corrupt
+                interlaced |= bool(frame.interlaced_frame)
                 if motion is not None:
                     motion.see(frame)
         static = motion is not None and motion.is_static
-        return ClipVideo(data, num_frames, static, is_damaged=sound != num_frames)
+        return ClipVideo(data, num_frames, static, sound != num_frames, interlaced)

@@ -104,4 +104,5 @@ def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) ->
         return report.unit_line(*about, 0, skipped, [str(error)])
     for sample in result.samples:
         writer.add(sample.key, sample.members, sample.tracks)
-    return report.unit_line(*about, len(result.samples), result.skipped, result.details)
+    line = report.unit_line(*about, len(result.samples), result.skipped, result.details)
+    return line | ({"deinterlaced": result.deinterlaced} if result.deinterlaced else {})

@@ -130,7 +130,8 @@ class PictureFitter:
             # only here, because PyAV keeps a frame that was asked for side data until the next
             # garbage collection, which costs a tenth of a build in memory that is never reused
             steps = _steps(kind, turn or orientation(frame), self._options, self._color)
-            self._chain = _build_chain(kind, steps)
+            size = (kind.width, kind.height)
+            self._chain = filter_chain(size, kind.format, steps, kind.aspect)
             self._kind, self.filters = kind, ",".join(steps)
         try:
             self._chain.vpush(frame)
@@ -202,12 +203,15 @@ def _steps(kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor
     return steps
 
 
-def _build_chain(kind: _Kind, steps: list[str]) -> Any:
+def filter_chain(
+    size: tuple[int, int], pixel_format: str, steps: list[str], aspect: tuple[int, int] = (1, 1)
+) -> Any:
+    """A PyAV filter graph of these steps, one after the other, for frames of one kind."""
     graph = av.filter.Graph()
     graph.threads = 1
     source = (
-        f"video_size={kind.width}x{kind.height}:pix_fmt={kind.format}:time_base=1/1000"
-        f":pixel_aspect={kind.aspect[0]}/{kind.aspect[1]}"
+        f"video_size={size[0]}x{size[1]}:pix_fmt={pixel_format}:time_base=1/1000"
+        f":pixel_aspect={aspect[0]}/{aspect[1]}"
     )
     nodes = [graph.add("buffer", source)]
     for step in steps:

@@ -22,7 +22,8 @@ class BuildSummary:
     """What came of a build.
 
     sources = made + skipped: `made` became at least one clip, `skipped_sources` counts the others
-    by cause; `skipped_clips` counts, by cause, clips that sources of both kinds did not give.
+    by cause; `skipped_clips` counts, by cause, clips that sources of both kinds did not give;
+    `deinterlaced_clips`, of those that were made, the ones whose pictures were interlaced.
     """
 
     sources: int = 0
@@ -31,6 +32,7 @@ class BuildSummary:
     clips_by_part: Counter[str] = field(default_factory=Counter)
     skipped_sources: Counter[str] = field(default_factory=Counter)
     skipped_clips: Counter[str] = field(default_factory=Counter)
+    deinterlaced_clips: int = 0
     already_built: bool = False
     labels_without_source: list[str] = field(default_factory=list)
 
@@ -81,6 +83,7 @@ def _source_line(planned: dict[str, Any], units: list[dict[str, Any]]) -> dict[s
     clips: Counter[str] = Counter()
     skipped: Counter[str] = Counter(planned.get("skipped_clips", {}))
     details: list[str] = []
+    deinterlaced = sum(unit.get("deinterlaced", 0) for unit in units)
     for unit in units:
         clips[unit["part"] or "all"] += unit["clips"]
         skipped.update(unit["skipped"])
@@ -90,6 +93,8 @@ def _source_line(planned: dict[str, Any], units: list[dict[str, Any]]) -> dict[s
         line["listed"] = planned["listed"]
     if any(part != "all" for part in clips):
         line["clips_by_part"] = dict(clips)
+    if deinterlaced:
+        line["deinterlaced_clips"] = deinterlaced
     if skipped:
         line["skipped_clips"] = dict(skipped)
     if details:
@@ -111,6 +116,7 @@ def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[di
         alone = {"all": line["clips"]} if line["clips"] else {}
         summary.clips_by_part.update(line.get("clips_by_part", alone))
         summary.skipped_clips.update(line.get("skipped_clips", {}))
+        summary.deinterlaced_clips += line.get("deinterlaced_clips", 0)
         if line["outcome"] == "made":
             summary.made += 1
         else:

@@ -59,6 +59,7 @@ class SampleInfo:
     Times are in seconds of the source's own presentation clock, counted from its first picture.
     source_sha256: of all bytes of the source; left out for a URL of more than 64 MiB, of which only
     the stretches that are needed are fetched. source_version: of a URL, its ETag or Last-Modified.
+    deinterlaced: true where pictures of the source were interlaced, left out elsewhere.
     """
 
     key: str
@@ -76,6 +77,7 @@ class SampleInfo:
     num_samples: int | None
     made_by: str
     num_channels: int | None = None
+    deinterlaced: bool | None = None
     source_version: str | None = None
     label: str | None = None
     labels: tuple[str, ...] | None = None

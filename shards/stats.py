@@ -33,6 +33,7 @@ _BATCH = 1024
 class Stats:
     """Totals, counts by what they are of, and one number per sample for distributions.
 
+    deinterlaced: samples whose source has interlaced pictures, as their json says.
     clip_seconds, clip_bytes: float64 [N] and int64 [N], of every sample; bytes of all its members.
     skipped: sources and clips that the build left out, by cause; empty where no report is there.
     """
@@ -47,6 +48,7 @@ class Stats:
     audio_seconds: float = 0.0
     audio_bytes: int = 0
     sources: int = 0
+    deinterlaced: int = 0
     frame_rates: Counter[str] = field(default_factory=Counter)
     coded_sizes: Counter[str] = field(default_factory=Counter)
     codecs: Counter[str] = field(default_factory=Counter)
@@ -113,6 +115,7 @@ def stats(
             seconds[done], sizes[done] = _count_tracks(sample, found)
             sources[done] = _hash(str(info.get("source", sample.key)))
             found.labels.update(_labels(info))
+            found.deinterlaced += info.get("deinterlaced") is True
             done += 1
             if done % 256 == 0 or done == total:
                 progress(done, total)

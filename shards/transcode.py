@@ -40,6 +40,7 @@ NO_SOUND = "no sound in the clip"
 NO_AUDIO = "no audio stream"
 SILENT = "the sound is silent"
 STATIC = "the pictures hardly change"
+INTERLACED = "the pictures are interlaced"
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,15 @@ class BuiltSample:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """The samples of a unit in order, its other clips counted by cause, and notes on them."""
+    """The samples of a unit in order, its other clips counted by cause, and notes on them.
+
+    deinterlaced: how many of the samples are of pictures that were interlaced.
+    """
 
     samples: tuple[BuiltSample, ...]
     skipped: dict[str, int]
     details: tuple[str, ...] = ()
+    deinterlaced: int = 0
 
 
 def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = None) -> UnitResult:
@@ -148,6 +153,7 @@ def _collect(
     """Account for every clip: a sample, or a cause."""
     skipped: Counter[str] = Counter()
     samples = []
+    deinterlaced = 0
     damaged = _damaged_clips(unit, reader)
     for n, (first, stop) in enumerate(sample_ranges):
         heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
@@ -162,9 +168,12 @@ def _collect(
             skipped[SILENT] += 1
         elif clips[n].is_static:
             skipped[STATIC] += 1
+        elif options.copies and clips[n].was_interlaced:
+            skipped[INTERLACED] += 1
         else:
+            deinterlaced += clips[n].was_interlaced
             samples.append(_sample(unit, options, n, clips[n], wave, sha256))
-    return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes))
+    return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes), deinterlaced)
 
 
 def _damaged_clips(unit: Unit, reader: SourceReader) -> set[int]:
@@ -202,6 +211,7 @@ def _sample(
         sample_rate_hz=options.sample_rate_hz if wave is not None else None,
         num_samples=wave.shape[1] if wave is not None else None,
         num_channels=len(wave) if wave is not None else None,
+        deinterlaced=video.was_interlaced or None,
         made_by=f"{MADE_BY}, pictures copied" if options.copies else MADE_BY,
         **unit.row,
     )

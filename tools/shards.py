@@ -231,6 +231,8 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         if part != "all":
             table.add_row(f"made: {part}", "", f"{clips}")
     table.add_row("made", f"{summary.made}", f"{summary.clips}", style="bold")
+    if summary.deinterlaced_clips:
+        table.add_row("of them deinterlaced", "", f"{summary.deinterlaced_clips}")
     for cause, number in summary.skipped_sources.most_common():
         table.add_row(f"skipped: {cause}", f"{number}", "", style="yellow")
     for cause, number in summary.skipped_clips.most_common():

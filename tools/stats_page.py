@@ -21,6 +21,8 @@ def stats_table(found: Stats) -> "Table":
     table.add_column(justify="right")
     table.add_column()
     table.add_row("samples", f"{found.samples:,}", f"in {found.shards:,} shards")
+    if found.deinterlaced:
+        table.add_row("  deinterlaced", f"{found.deinterlaced:,}")
     table.add_row("sources", f"{found.sources:,}")
     table.add_row("length", _hours(found.seconds))
     table.add_row("bytes", _bytes(found.bytes), f"{_bytes(_per(found.bytes, found.seconds))}/s")
