@@ -9,6 +9,7 @@ depend on the engine or its number of workers, nor on interruptions.
 import contextlib
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def build(
         BuildError: nothing can be built, and why; one source's fault is only counted.
     """
     table = Labels(labels) if labels is not None else None
-    listed = sources_of(sources, out, labels)
+    repeated: Counter[tuple[str, str]] = Counter()
+    listed = sources_of(sources, out, labels, repeated)
     workers = engine or LocalEngine(num_workers, time_limit_seconds)
     with Target(out, portion, staging, remote) as target, workers:
         try:
@@ -79,6 +81,7 @@ def build(
                 f"Building in {out} stopped: {error.strerror} ({error.filename or 'writing'}). "
                 "Finished shards are kept: put that right, then run the same command again."
             ) from error
+    summary.repeated = repeated
     if table is not None:
         summary.labels_without_source = table.unused()
     return summary

@@ -1,15 +1,16 @@
 """List what a build is given as sources, in one fixed order: folders, files, patterns, URLs, tars.
 
-Nothing is held but one folder's names at a time. A tar of videos counts as a folder of its samples
-(tar_sources.py); a folder behind a URL is listed by fsspec (far_folders.py). Lists that name videos
-are read by lists.py.
+What is given twice is taken once. Nothing is held but one folder's names at a time. A tar of videos
+counts as a folder of its samples (tar_sources.py); a folder behind a URL is listed by fsspec
+(far_folders.py). Lists that name videos are read by lists.py.
 """
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shards.errors import BuildError
@@ -23,27 +24,52 @@ from shards.transfer import folder_or_url, is_url, public
 
 
 @dataclass
+class _Asked:
+    """One thing that was given: a file, a folder, or what matches a pattern in a folder."""
+
+    given: str
+    within: str = ""  # the root's path of it; "" where it is the root
+    pattern: re.Pattern[str] | None = None
+    found: bool = False
+
+    def has(self, path: str) -> bool:
+        """Whether it takes in a path within the root."""
+        if self.within:
+            if self.pattern is None and path == self.within:
+                return True
+            inside = path.startswith(f"{self.within}/")
+            path = path[len(self.within) + 1 :] if inside else ""
+        return bool(path) and (self.pattern is None or self.pattern.fullmatch(path) is not None)
+
+
+@dataclass
 class _Root:
-    """A folder or file that is given; of a folder, the patterns of what is wanted in it."""
+    """A folder or file to look through, and all that was given of what is in it."""
 
     place: str  # absolute path, or URL without a slash at its end
-    given: str
     is_folder: bool
-    patterns: list[re.Pattern[str]]
+    asked: list[_Asked]
 
     @property
     def around(self) -> str:
         return self.place if self.is_folder else self.place.rpartition("/")[0]
 
+    def askers(self, path: str) -> list[_Asked]:
+        """Who takes in a path within what is around."""
+        return self.asked if not self.is_folder else [a for a in self.asked if a.has(path)]
+
 
 def sources_of(
-    given: Sequence[str | Path], out: Path | str, labels: Path | None = None
+    given: Sequence[str | Path],
+    out: Path | str,
+    labels: Path | None = None,
+    repeated: Counter[tuple[str, str]] | None = None,
 ) -> Iterator[Source]:
-    """Every film that a build is given, in a fixed order.
+    """Every film that a build is given, in a fixed order; `repeated` is that of `list_sources`.
 
     Raises:
-        BuildError: a source does not exist or is given twice, or a list is wrong; or lists are
-            given together with something else.
+        BuildError: a source does not exist, or a list is wrong; or lists are given together with
+            something else.
     """
     texts = [_plain(text) for text in given]
     for text in texts:
@@ -53,7 +79,8 @@ def sources_of(
             )
     lists = [Path(text) for text in texts if not is_url(text) and is_list(Path(text))]
     if not lists:
-        return list_sources(texts, [p for p in (folder_or_url(out), labels) if isinstance(p, Path)])
+        apart = [p for p in (folder_or_url(out), labels) if isinstance(p, Path)]
+        return list_sources(texts, apart, repeated)
     if len(lists) < len(given):
         raise BuildError(
             f"List {lists[0]} is given together with folders or videos; build them apart, or name "
@@ -67,16 +94,21 @@ def sources_of(
     return read_lists(lists)
 
 
-def list_sources(given: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Iterator[Source]:
+def list_sources(
+    given: Sequence[str | Path],
+    leave_out: Sequence[Path] = (),
+    repeated: Counter[tuple[str, str]] | None = None,
+) -> Iterator[Source]:
     """Every file under the given folders and URLs, and the given files; sorted within each folder.
 
     Hidden files and folders are left out. With one folder given, names are paths within it; with
     several, paths within the folder that holds them all, so that names are unique; things behind
     URLs are then called by their URLs. Folders and files in `leave_out` (the target, the labels
-    file) are no sources.
+    file) are no sources. A file that is given more than once, by name or with what is around it,
+    is one source; `repeated` counts such files by the first two that gave it.
 
     Raises:
-        BuildError: a source does not exist, is given twice, or lies inside another one.
+        BuildError: a source does not exist, or a pattern matches nothing.
     """
     roots = _united([_root(_plain(text)) for text in given])
     if not roots:
@@ -87,7 +119,7 @@ def list_sources(given: Sequence[str | Path], leave_out: Sequence[Path] = ()) ->
         one = len(roots) == 1 and here[0].is_folder
         base = here[0].place if one else os.path.commonpath([Path(r.place).parent for r in here])
     apart = {str(path.resolve()) for path in leave_out}
-    return _sources(sorted(roots, key=lambda root: root.place), base, apart)
+    return _sources(roots, base, apart, Counter() if repeated is None else repeated)
 
 
 def _plain(given: str | Path) -> str:
@@ -95,53 +127,83 @@ def _plain(given: str | Path) -> str:
 
 
 def _root(text: str) -> _Root:
-    patterns = []
+    pattern = None
     place = text
     listable = not text.startswith(("http://", "https://"))  # and a "?" there is no wildcard
     if listable and is_pattern(text) and (is_url(text) or not Path(text).exists()):
-        place, pattern = split_pattern(text)
-        patterns = [compiled(pattern)]
+        place, wanted = split_pattern(text)
+        pattern = compiled(wanted)
+    asked = [_Asked(text, pattern=pattern)]
     if is_url(place):
-        folder = listable and (bool(patterns) or place.endswith("/") or is_far_folder(place))
-        return _Root(place.rstrip("/"), text, folder, patterns)
+        folder = listable and (pattern is not None or place.endswith("/") or is_far_folder(place))
+        return _Root(place.rstrip("/"), folder, asked)
     path = Path(place)
     if not path.exists():
         raise BuildError(f"Source {text} does not exist; check the path.")
     path = path.resolve()
-    return _Root(str(path), text, path.is_dir(), patterns)
+    return _Root(str(path), path.is_dir(), asked)
 
 
 def _united(roots: list[_Root]) -> list[_Root]:
-    """The same, with the patterns of one folder together; refuses what overlaps."""
+    """The same in order, with what lies within a folder that is given too made a part of it."""
     by_place: dict[str, _Root] = {}
-    for root in roots:
-        first = by_place.setdefault(root.place, root)
-        if first is root:
+    for root in sorted(roots, key=lambda root: root.place):
+        outer = next(
+            (by_place[p] for p in _and_above(root.place) if _walks(by_place.get(p), root)), None
+        )
+        if outer is None:
+            by_place[root.place] = root
             continue
-        if not (first.patterns and root.patterns):
-            raise _given_twice(root)
-        first.patterns += root.patterns
-    for root in by_place.values():
-        around = root.place
-        while around.count("/") and around != (around := around.rpartition("/")[0]):
-            if around in by_place:
-                raise _given_twice(root)
+        within = root.place[len(outer.place) :].lstrip("/")
+        outer.asked += [replace(asked, within=within) for asked in root.asked]
+    _refuse_one_name(list(by_place))
     return list(by_place.values())
 
 
-def _given_twice(root: _Root) -> BuildError:
-    return BuildError(f"Source {public(root.given)} is given twice (also within another source).")
+def _and_above(place: str) -> Iterator[str]:
+    """A place, and all folders above it."""
+    yield place
+    around = place
+    while around.rfind("/") > 0:
+        around = around.rpartition("/")[0]
+        yield around
+    if place.startswith("/"):
+        yield "/"
 
 
-def _sources(roots: list[_Root], base: str, apart: AbstractSet[str]) -> Iterator[Source]:
+def _walks(outer: _Root | None, inner: _Root) -> bool:
+    """Whether whoever looks through `outer` comes to `inner`: not where that is hidden."""
+    if outer is None or outer.place == inner.place:
+        return outer is not None
+    steps = inner.place[len(outer.place) :].lstrip("/").split("/")
+    return outer.is_folder and not any(step.startswith(".") for step in steps)
+
+
+def _refuse_one_name(places: list[str]) -> None:
+    """Refuse URLs that differ only in what no name may say: their clips would have one key."""
+    first: dict[str, str] = {}
+    for place in filter(is_url, places):
+        if first.setdefault(public(place), place) != place:
+            raise BuildError(
+                f"Source {public(place)} is given twice, with different passwords or signatures, "
+                "which are no part of a name. Give it once."
+            )
+
+
+def _sources(
+    roots: list[_Root], base: str, apart: AbstractSet[str], repeated: Counter[tuple[str, str]]
+) -> Iterator[Source]:
     for root in roots:
         far = is_url(root.place)
-        found = 0
         for place in _files(root, apart):
             within = place[len(root.around) :].lstrip("/")
-            if root.patterns and not any(p.fullmatch(within) for p in root.patterns):
+            askers = root.askers(within)
+            if not askers:
                 continue
-            found += 1
+            for asked in askers:
+                asked.found = True
+            if len(askers) > 1:
+                repeated[public(askers[0].given), public(askers[1].given)] += 1
             if far:
                 name = within if len(roots) == 1 and root.is_folder else public(place)
             else:
@@ -151,8 +213,11 @@ def _sources(roots: list[_Root], base: str, apart: AbstractSet[str]) -> Iterator
                 yield from tar_sources(location, name)
             else:
                 yield Source(name, location)
-        if root.patterns and not found:
-            raise BuildError(f"Source {public(root.given)} matches no file; check the pattern.")
+        for asked in root.asked:
+            if asked.pattern is not None and not asked.found:
+                raise BuildError(
+                    f"Source {public(asked.given)} matches no file; check the pattern."
+                )
 
 
 def _files(root: _Root, apart: AbstractSet[str]) -> Iterator[str]:

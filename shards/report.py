@@ -23,6 +23,7 @@ class BuildSummary:
 
     sources = made + skipped: `made` became at least one clip, `skipped_sources` counts the others
     by cause; `skipped_clips` counts, by cause, clips that sources of both kinds did not give;
+    `repeated` counts files that were given more than once, by what gave them, and taken once;
     `deinterlaced_clips`, of those that were made, the ones whose pictures were interlaced.
     """
 
@@ -33,6 +34,7 @@ class BuildSummary:
     skipped_sources: Counter[str] = field(default_factory=Counter)
     skipped_clips: Counter[str] = field(default_factory=Counter)
     deinterlaced_clips: int = 0
+    repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     already_built: bool = False
     labels_without_source: list[str] = field(default_factory=list)
 

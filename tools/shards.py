@@ -245,6 +245,13 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for (first, second), number in summary.repeated.items():
+        files = "1 file is" if number == 1 else f"{number} files are"
+        console.print(
+            f"{files} given by {first} and again by {second}: taken once",
+            style="yellow",
+            soft_wrap=True,
+        )
     if summary.labels_without_source:
         names = ", ".join(summary.labels_without_source[:5])
         number = len(summary.labels_without_source)

@@ -2,11 +2,13 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.range_server import RangeServer
 from shards import BuildError, BuildOptions, DataSet
@@ -16,6 +18,7 @@ from shards.opening import Location
 from shards.patterns import compiled, is_pattern
 from tests.shards.s3_server import KEYS, endpoint, file_system, s3_server
 from tests.shards.test_lists import report, write
+from tools.cli import app
 
 OPTIONS = BuildOptions(clip_seconds=1.0, fps=10, short_side=64)
 TREE = ("a.mp4", "b.mkv", "x/a.mp4", "x/y/a.mp4", "x/y/[1].mp4", "x/y/é.mov", "z/q.mp4.part")
@@ -72,16 +75,55 @@ def test_links_are_followed_once(tree: Path, tmp_path: Path) -> None:
     assert sorted(names(tree)) == sorted([*TREE, "b.mp4", "gone.mp4", "x/linked/deep/b.mp4"])
 
 
-def test_what_overlaps_or_is_not_there_is_refused(tree: Path) -> None:
-    for given in ([tree, tree], [tree, tree / "x"], [tree / "a.mp4", tree], [f"{tree}/*", tree]):
-        with pytest.raises(BuildError, match="is given twice"):
-            names(*given)
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(["", ""], ["", "x"], ["a.mp4", ""], ["*", ""], ["**/*.mp4", "x/**/*.mp4", "x/a.mp4"]),
+        *(["*.mp4", "x/y/*"], ["x", "x/y", "b.mkv"], ["x/y/[[]1[]].mp4", "x/y", "x/a.*", "z/q*"]),
+        ["", ".hidden.mp4", "x/.git/a.mp4"],  # of a hidden place, what is named is taken
+    ],
+)
+def test_what_is_given_twice_is_taken_once(tree: Path, given: list[str]) -> None:
+    """The oracle lists each thing that is given alone, and counts."""
+    arguments = [f"{tree}/{each}".rstrip("/") for each in given]
+    alone = [s.location.path for each in arguments for s in list_sources([each])]
+    repeated: Counter[tuple[str, str]] = Counter()
+    found = [s.location.path for s in list_sources(arguments, repeated=repeated)]
+    assert len(found) == len(set(found))
+    assert set(found) == set(alone)
+    times = Counter(alone)
+    assert repeated.total() == sum(n > 1 for n in times.values())
+    assert all({first, second} <= set(arguments) for first, second in repeated)
+    assert found == [s.location.path for s in list_sources(arguments[::-1])]
+
+
+def test_a_folder_and_what_is_in_it_are_that_folder(tree: Path) -> None:
+    assert names(tree, tree / "x", tree / "a.mp4") == names(tree)
+    assert names(f"{tree}/*.mp4", f"{tree}/x/*.mp4") == ["a.mp4", "x/a.mp4"]
+    assert names("http://host/a.mp4", "http://host/a.mp4", "http://host/a.mp4/b.mp4") == [
+        "http://host/a.mp4",
+        "http://host/a.mp4/b.mp4",
+    ]
+
+
+def test_the_command_says_what_was_given_twice(film: Callable[..., Path], tmp_path: Path) -> None:
+    film("videos/x/a.mp4", seconds=1)
+    videos = f"{tmp_path}/videos"
+    given = [videos, f"{videos}/x/*.mp4", "--out", f"{tmp_path}/out", "--clip-seconds", "1"]
+    result = CliRunner().invoke(app, ["shards", "build", *given, "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    said = f"1 file is given by {videos} and again by {videos}/x/*.mp4: taken once"
+    assert said in result.output.replace("\n", "")
+    assert len(DataSet.open(tmp_path / "out")) == 1
+
+
+def test_what_is_not_there_or_has_anothers_name_is_refused(tree: Path) -> None:
     with pytest.raises(BuildError, match=r"\*\.avi matches no file; check the pattern"):
         names(f"{tree}/*.avi")
     with pytest.raises(BuildError, match="does not exist; check the path"):
         names(f"{tree}/nowhere/*.mp4")
-    with pytest.raises(BuildError, match="is given twice"):
-        names("http://host/a.mp4", "http://host/a.mp4")
+    with pytest.raises(BuildError, match=r"Source http://host/a.mp4\?v=1 is given twice, with dif"):
+        names("http://host/a.mp4?v=1&sig=x", "http://host/a.mp4?v=2", "http://host/a.mp4?v=1&sig=y")
     with pytest.raises(BuildError, match="nonsense://a/b cannot be listed"):
         names("nonsense://a/b")
 
@@ -153,6 +195,9 @@ def test_a_bucket_is_a_folder(s3: Any, film: Callable[..., Path], tmp_path: Path
     assert names("s3://films/set/") == names("s3://films/set")
     assert names("s3://films/**/er/*.mp4") == ["set/deep/er/b.mp4"]
     assert names("s3://films/set/a.mp4") == ["s3://films/set/a.mp4"]
+    assert names("s3://films/set", "s3://films/set/deep", "s3://films/**/a.mp4") == [
+        *("set/a.mp4", "set/deep/er/b.mp4", "set/notes.txt"),
+    ]
     assert names("s3://films/set", "s3://films/other") == [
         *("s3://films/other/d.mp4", "s3://films/set/a.mp4"),
         *("s3://films/set/deep/er/b.mp4", "s3://films/set/notes.txt"),
