@@ -73,7 +73,7 @@ class DaliLoader:
         device: "cuda" (this process's GPU) or "cpu"; by default the GPU where there is one.
 
     Raises:
-        ImportError: there is a GPU, but not its driver's video decoder.
+        ImportError: DALI is missing, or there is a GPU, but not its driver's video decoder.
         ValueError: the reader's options ask for what DALI does not do.
     """
 
@@ -84,6 +84,7 @@ class DaliLoader:
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._device = torch.device(current_gpu() if name == "cuda" else name)
         _check(reader, self._device)
+        _dali()
         self._graph: Any = None
         self._graph_samples = 0
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="feed")
@@ -255,15 +256,18 @@ def _check(reader: SegmentReader, device: torch.device) -> None:
         )
 
 
-def _build(most: int, threads: int, device: torch.device) -> Any:
-    """The graph: files and frame numbers in, one [U, H, W, 3] each out."""
+def _dali() -> tuple[Any, Any]:
     try:
-        dali: Any = import_module("nvidia.dali")
-        fn: Any = import_module("nvidia.dali.fn")
+        return import_module("nvidia.dali"), import_module("nvidia.dali.fn")
     except ImportError as error:
         raise ImportError(
             "decoder = 'dali' needs NVIDIA DALI: pip install 'gdt-stream[dali]'"
         ) from error
+
+
+def _build(most: int, threads: int, device: torch.device) -> Any:
+    """The graph: files and frame numbers in, one [U, H, W, 3] each out."""
+    dali, fn = _dali()
 
     def graph() -> Any:
         files = fn.external_source(name="files", dtype=dali.types.UINT8, ndim=1)

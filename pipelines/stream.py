@@ -88,7 +88,9 @@ class Stream:
         ledger: where skips go; by default they are counted only.
 
     Raises:
-        ValueError: fewer samples than a batch, fewer than one sample a rank, or no such rank.
+        ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, or
+            options that the decoder or the pictures do not go with.
+        ImportError: the decoder's library is missing.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Stream:
         self.finished_epoch: Account | None = None
         self._loader: BatchLoader | None = None
         self._deliveries: Iterator[Delivery] | None = None
+        self._make_loader().close()  # what it refuses is refused now, not at the first batch
         self.seek(0, 0)
 
     def __len__(self) -> int:
@@ -251,15 +254,18 @@ class Stream:
             if step == len(self):
                 epoch, step = epoch + 1, 0
 
+    def _make_loader(self) -> BatchLoader:
+        options = self.options
+        return make_loader(
+            self._reader,
+            options.threads,
+            options.prefetch,
+            options.isolate_seconds if options.isolate else None,
+        )
+
     def _next(self) -> RawBatch:
         if self._deliveries is None:
-            options = self.options
-            self._loader = make_loader(
-                self._reader,
-                options.threads,
-                options.prefetch,
-                options.isolate_seconds if options.isolate else None,
-            )
+            self._loader = self._make_loader()
             self._deliveries = self._loader.deliveries(self._requests(self.epoch, self.step))
         try:
             delivery = next(self._deliveries)
@@ -330,10 +336,13 @@ def evaluation_batches(
         ledger: where skips go; by default they are counted only.
         isolate_seconds: see `make_loader`.
 
-    Yields:
+    Returns:
         Raw batches of epoch 0; a skipped sample is missing.
 
     Raises:
+        ValueError: no segment, no batch, or options that the decoder or the pictures do not go
+            with; before the first batch is asked for.
+        ImportError: the decoder's library is missing; likewise.
         TooManySkipsError: see `Ledger`.
     """
     if segments_per_clip < 1 or batch_size < 1:
@@ -341,7 +350,6 @@ def evaluation_batches(
             f"segments_per_clip = {segments_per_clip} and batch_size = {batch_size} must be "
             "at least 1"
         )
-    ledger, account = ledger or Ledger(), Account()
     even = (np.arange(segments_per_clip) + 0.5) / segments_per_clip
     requests = (
         Request(0, step, samples, np.tile(even, (len(samples), 1)))
@@ -351,6 +359,13 @@ def evaluation_batches(
     isolated = isolate_seconds is not None
     reader = reader_for(dataset, modalities, segment_options, isolated=isolated)
     loader = make_loader(reader, threads, 2, isolate_seconds)
+    return _evaluation_batches(loader, requests, ledger or Ledger(), len(dataset))
+
+
+def _evaluation_batches(
+    loader: BatchLoader, requests: Iterator[Request], ledger: Ledger, num_samples: int
+) -> Iterator[RawBatch]:
+    account = Account()
     try:
         for delivery in loader.deliveries(requests):
             for outcome in delivery.outcomes:
@@ -362,4 +377,4 @@ def evaluation_batches(
                 yield delivery.batch
     finally:
         loader.close()
-    assert account.total == len(dataset)
+    assert account.total == num_samples

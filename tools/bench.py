@@ -187,15 +187,13 @@ def _consume(
     import torch
 
     from pipelines.stream import Stream
-    from tools.config import ConfigError
+    from tools.config import what_is_asked_for
     from tools.run import build_device_transform
 
     device = _device(config)
     to_batch = build_device_transform(config, training=True)
-    try:
+    with what_is_asked_for():
         source = Stream(dataset, config.build_plan(), config.segment, options, config.seed)
-    except (ValueError, ImportError) as error:
-        raise ConfigError(f"the config asks for what cannot be had: {error}") from error
     rows, wall, cpu = 0, 0.0, 0.0
     try:
         for number, raw in enumerate(_endless(source), start=1 - WARM_UP_BATCHES):

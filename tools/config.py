@@ -11,7 +11,8 @@ import difflib
 import json
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ from tools.toml_text import toml_text
 
 class ConfigError(Exception):
     """A config that cannot be used; the message is for the person who wrote it."""
+
+
+@contextmanager
+def what_is_asked_for(*refusals: type[Exception]) -> Iterator[None]:
+    """Say of what cannot be made that the config asks for it; of the pipelines', and `refusals`.
+
+    Raises:
+        ConfigError: the data set or this machine does not have what the config asks for.
+    """
+    kinds: tuple[type[Exception], ...] = (ValueError, ImportError, *refusals)
+    try:
+        yield
+    except kinds as error:
+        raise ConfigError(f"the config asks for what cannot be had: {error}") from error
 
 
 class Config(BaseModel):

@@ -127,6 +127,7 @@ def embed_clips(
         report: Gets (clips done, clips in all).
 
     Raises:
+        ConfigError: The clips or this machine do not have what the run's config asks for.
         TooManySkipsError: See `Ledger`.
         RunError: Not one clip could be embedded.
     """
@@ -134,22 +135,24 @@ def embed_clips(
     import torch.nn.functional as F
 
     from pipelines.stream import evaluation_batches
+    from tools.config import what_is_asked_for
     from tools.retrieval import average_segments
 
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in run.plan.modalities}
     rows: list[npt.NDArray[np.int64]] = []
     keys: dict[int, str] = {}
     method, data = run.method.to(device).eval(), run.config.data
-    batches = evaluation_batches(
-        dataset,
-        run.plan.modalities,
-        run.config.segment,
-        segments_per_clip=segments_per_clip,
-        batch_size=batch_size,
-        threads=threads,
-        ledger=ledger,
-        isolate_seconds=data.isolate_seconds if data.isolate else None,
-    )
+    with what_is_asked_for():
+        batches = evaluation_batches(
+            dataset,
+            run.plan.modalities,
+            run.config.segment,
+            segments_per_clip=segments_per_clip,
+            batch_size=batch_size,
+            threads=threads,
+            ledger=ledger,
+            isolate_seconds=data.isolate_seconds if data.isolate else None,
+        )
     with torch.inference_mode():
         for raw in batches:
             batch = run.device_transform(raw.to(device))

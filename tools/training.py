@@ -15,7 +15,7 @@ import math
 import sys
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from pipelines.overlap import Overlap
 from pipelines.stream import RawBatch, Stream
 from shards import Samples
 from tools.checkpoints import TRAINED_ON, AtomicCheckpointIO, SaveCheckpoints
-from tools.config import Config
+from tools.config import Config, what_is_asked_for
 from tools.losses import LossFile, LossRow, read_loss_file
 from tools.optimizer import build_optimizer
 from tools.options import TrainerOptions
@@ -43,15 +43,6 @@ from tools.run_folder import RunFolder
 
 class TrainingError(Exception):
     """Training that cannot go on; the message says why."""
-
-
-@contextmanager
-def _what_is_asked_for() -> Iterator[None]:
-    """Say of what cannot be made that the config asks for it."""
-    try:
-        yield
-    except (ValueError, ImportError, MisconfigurationException) as error:
-        raise TrainingError(f"the config asks for what cannot be had: {error}") from error
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -152,9 +143,9 @@ class Pretraining(LightningModule):
         """This rank's share of every global batch; autocast begins later, in `training_step`.
 
         Raises:
-            TrainingError: the data set or this machine does not have what the config asks for.
+            ConfigError: the data set or this machine does not have what the config asks for.
         """
-        with _what_is_asked_for():
+        with what_is_asked_for():
             stream = Stream(
                 self.dataset,
                 self.plan,
@@ -248,13 +239,14 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     Every rank calls this; the folder is claimed already.
 
     Raises:
+        ConfigError: the data set or this machine does not have what the config asks for.
         TrainingError: the data set gives no full batch, none is left of any, or the loss is not
             finite.
         TooManySkipsError, StateError: see pipelines.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
-    with _what_is_asked_for():
+    with what_is_asked_for(MisconfigurationException):
         dataset = config.data.open()
         module = Pretraining(config, dataset, folder)
         trainer = _trainer(config, folder, module)

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tools.cli import ERRORS_THAT_TEACH, app
 
+DALI_ISOLATED = ("--set", "segment.decoder=dali", "--set", "data.isolate=true")
 HEAVY = ("torch", "lightning", "av", "matplotlib", "numpy", "pydantic", "webdataset")
 
 
@@ -43,6 +44,12 @@ def test_every_error_that_teaches_exists() -> None:
             1,
             "lower data.batch",
         ),
+        (
+            ["pretrain", "TINY", "--out", "RUN", *DALI_ISOLATED],
+            2,
+            "the config asks for what cannot be had: data.isolate: decoder = 'dali' decodes whole",
+        ),
+        (["pretrain", "TINY", "--out", "RUN", "--set", "segment.decoder=films"], 2, "is unknown"),
         (["plan", "show", "no.toml", "--out", "x.png"], 2, "no.toml: cannot read"),
     ],
 )

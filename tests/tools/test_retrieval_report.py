@@ -15,6 +15,7 @@ from pipelines.mixture import Mixture
 from shards import BuildOptions, DataSet, Samples, ShardError
 from shards.build import build as build_shards
 from tools import evaluate
+from tools.cli import app
 from tools.config import load_config
 from tools.embeddings import ClipEmbeddings, EmbeddingsError
 from tools.retrieval import rank_pairs
@@ -140,6 +141,34 @@ def test_damaged_clip_is_skipped_and_named(tmp_path: Path, shards: Path) -> None
     assert result.chance["R@1"] == 1 / (NUM_CLIPS - 1)
     entry = json.loads((tmp_path / "out" / "skipped.jsonl").read_text())
     assert entry["stage"] == "checksum"
+
+
+@pytest.mark.parametrize(
+    ("segment", "data", "message"),
+    [
+        ('decoder = "dali"', "isolate = true", "data.isolate: decoder = 'dali' decodes whole"),
+        ('decoder = "films"', "", "decoder = 'films' is unknown"),
+        ('decoder = "nvdec"', "", "'nvdec' needs"),
+    ],
+)
+def test_what_clips_or_machine_do_not_have_is_one_message(
+    tmp_path: Path,
+    shards: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    segment: str,
+    data: str,
+    message: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = CONFIG.replace("[data]", f"[data]\n{data}").replace(
+        "[segment]", f"[segment]\n{segment}"
+    )
+    run = make_run(tmp_path / "run", config)
+    arguments = ["evaluate", "retrieval", "--run", str(run), "--shards", str(shards)]
+    result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.strip().startswith("error: the config asks for what cannot be had: ")
+    assert message in result.stderr
 
 
 def test_a_run_of_images_is_told_what_to_use(tmp_path: Path, shards: Path) -> None:

@@ -14,7 +14,7 @@ from pipelines.stream import StateError
 from shards import DataSet
 from tests.pipelines.stills import image_file, smooth_picture
 from tools.checkpoints import AtomicCheckpointIO, load_checkpoint
-from tools.config import load_config
+from tools.config import ConfigError, load_config
 from tools.losses import read_losses
 from tools.run import load_run
 from tools.run_folder import RunError, RunFolder
@@ -191,7 +191,7 @@ def test_a_data_set_smaller_than_a_batch_is_refused(tiny_config: Path, tmp_path:
 
 def test_what_only_the_stream_can_refuse_is_said_as_well(tiny_config: Path, tmp_path: Path) -> None:
     message = "the config asks for what cannot be had: decoder = 'films' is unknown"
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(ConfigError, match=message):
         train(tiny_config, tmp_path / "run", "segment.decoder=films")
 
 
