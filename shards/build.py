@@ -115,7 +115,7 @@ class _Build:
     def _write_plan(self, sources: Iterator[Source]) -> dict[str, Any]:
         """Probe the sources and write the plan; returns what tells this list from another."""
         temporary = self._plan.with_suffix(".tmp")
-        portion, digest = self._target.portion, hashlib.sha256()
+        portion, digest, labels = self._target.portion, hashlib.sha256(), hashlib.sha256()
         listed = 0
 
         def chosen() -> Iterator[_Numbered]:
@@ -124,6 +124,7 @@ class _Build:
                 digest.update(
                     f"{source.name}\0{source.range_text}\n".encode(errors="surrogateescape")
                 )
+                labels.update(report.jsonl([dict(source.row)]))
                 if portion is None or portion.has(source.name):
                     yield listed, source
 
@@ -135,7 +136,8 @@ class _Build:
                 file.write(report.jsonl([line]))
                 self._progress("probe", done, None)
         temporary.rename(self._plan)
-        return {"sources": listed, "sources_sha256": digest.hexdigest()}
+        about = {"sources": listed, "sources_sha256": digest.hexdigest()}
+        return about | {"labels_sha256": labels.hexdigest()}
 
     def _build_part(self, part: str) -> list[ShardEntry]:
         """Build the shards of one part that are not there yet; returns all of them, in order."""

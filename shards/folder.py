@@ -1,9 +1,11 @@
 """A data set's files in a folder of this machine; remote.py is the same for a URL."""
 
+import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import IO, BinaryIO, Protocol
 
 from shards.errors import IndexFormatError, ShardError
 from shards.index import IndexedSample, ShardIndex
@@ -81,10 +83,20 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a small file, whole or not at all."""
+    def read_into(self, file: IO[bytes], name: str) -> None:
+        """Add the bytes of a file of any size to another; none where it is not there."""
+        with contextlib.suppress(FileNotFoundError), (self.path / name).open("rb") as found:
+            shutil.copyfileobj(found, file)
+
+    def write(self, name: str, data: bytes | BinaryIO) -> None:
+        """Write a file, whole or not at all."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / name, data)
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a file there, whole or not at all."""
+        with source.open("rb") as file:
+            self.write(name, file)
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         """What lies in a folder: names and sizes."""

@@ -5,6 +5,7 @@ for the portions that the jobs of an array built, and for any data sets given by
 """
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def merge_portions(out: Path | str, remote: RemoteOptions | None = None) -> list
     builds = {p.folder: merger.portion_build(p) for p in portions}
     first = next(iter(builds.values()))
     for portion, build in builds.items():
-        for name in ("options", "sources", "sources_sha256"):
+        for name in ("options", "sources", "sources_sha256", "labels_sha256"):
             if build.get(name) != first.get(name):
                 raise BuildError(
                     f"{merger.location}: {portion} was built with other {name.split('_')[0]} than "
@@ -204,8 +205,11 @@ class _Merger:
 
     def join_reports(self, portions: Sequence[Portion]) -> None:
         """One report of all parts' lines, part after part."""
-        reports = (self.read(f"{p.folder}/{REPORT_NAME}") or b"" for p in portions)
-        self.write(REPORT_NAME, b"".join(reports))
+        with tempfile.NamedTemporaryFile(prefix="gdt-merge-") as joined:
+            for portion in portions:
+                self._files.read_into(joined.file, f"{portion.folder}/{REPORT_NAME}")
+            joined.flush()
+            self._files.upload(Path(joined.name), REPORT_NAME)
 
     def described(self, part: str, data_sets: int, manifest: Manifest) -> Merged:
         """What was made."""

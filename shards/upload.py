@@ -5,11 +5,13 @@ name. (Where a protocol of fsspec is no object store, a file may be seen while i
 reads a shard that no manifest lists, and a build that goes on compares sizes.)
 """
 
+import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from shards.errors import BuildError
 from shards.servers import S3Server
@@ -48,6 +50,18 @@ class RemoteFolder:
     def read(self, name: str) -> bytes | None:
         """A small file; None if there is none."""
         return self._attempt("read", name, lambda path: self._read(path))
+
+    def read_into(self, file: IO[bytes], name: str) -> None:
+        """Add the bytes of a file of any size to one here; none where it is not there."""
+        before = file.tell()
+
+        def read(path: str) -> None:
+            file.seek(before)
+            file.truncate()
+            with contextlib.suppress(FileNotFoundError), self._fs.open(path, "rb") as found:
+                shutil.copyfileobj(found, file)
+
+        self._attempt("read", name, read)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file."""

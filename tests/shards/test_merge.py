@@ -1,6 +1,7 @@
 """Array jobs and their merge; data sets joined where they lie; hostile shard names."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -101,9 +102,33 @@ def test_parts_of_different_builds_are_not_merged(videos: list[Path], tmp_path: 
     build(videos, tmp_path / "more", OPTIONS, portion=Portion(2, 2))
     with pytest.raises(BuildError, match=r"part-0002-of-0002 was built with other sources than"):
         merge_portions(tmp_path / "more")
+    (videos[0] / "d.mp4").unlink()
+    for number, label in ((1, "dog"), (2, "cat")):
+        (labels := tmp_path / f"{label}.csv").write_text(f"file,label\na.mp4,{label}\n")
+        build(videos, tmp_path / "named", OPTIONS, portion=Portion(number, 2), labels=labels)
+    with pytest.raises(BuildError, match=r"part-0002-of-0002 was built with other labels than"):
+        merge_portions(tmp_path / "named")
     build(videos, tmp_path / "more", OPTIONS, portion=Portion(1, 3))
     with pytest.raises(BuildError, match=r"holds parts of 2 and of 3"):
         merge_portions(tmp_path / "more")
+
+
+def test_reports_are_joined_without_being_held(tmp_path: Path) -> None:
+    """Parts of 40,000 sources each, of which one was made, and 24 MB of report."""
+    lines = [b'{"source": "%06d", "detail": "%s"}\n' % (n, b"x" * 280) for n in range(40_000)]
+    build_json = {"options": OPTIONS.as_dict() | {"holdout": 0.0}}
+    for number in (1, 2):
+        folder = write_data_set(tmp_path / Portion(number, 2).folder, 1, 1, first=number)
+        (folder / "build.json").write_text(json.dumps(build_json))
+        (folder / "report.jsonl").write_bytes(b"".join(lines))
+    tracemalloc.start()
+    try:
+        merge_portions(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4e6
+    assert (tmp_path / "report.jsonl").read_bytes() == b"".join(lines * 2)
 
 
 def test_data_sets_are_merged_where_they_lie(tmp_path: Path) -> None:
@@ -170,6 +195,9 @@ def test_parts_on_s3_are_merged_there(videos: list[Path], tmp_path: Path) -> Non
             build(videos, "s3://bucket/x", OPTIONS, portion=Portion(number, 2), **given)
         train, _ = merge_portions("s3://bucket/x", remote)
         assert train.location == "s3://bucket/x/train"
+        lines = file_system(port).cat_file("bucket/x/report.jsonl").splitlines()
+        expected = (tmp_path / "whole/report.jsonl").read_bytes().splitlines()
+        assert sorted(lines) == sorted(expected)
         far = DataSet.open(train.location, remote=remote)
         near = contents(tmp_path / "whole/train")
         assert len(far) == len(near)
