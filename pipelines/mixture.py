@@ -6,7 +6,8 @@ Of the places of a block a data set has the same number in every block (its weig
 thousandth); which ones is a keyed permutation of the block. So how often a data set had its turn
 before place n is a product and a look into one block: order and resume need no memory and no time
 that grow with the position, as with one data set. Each goes through its own samples in its own
-order, pass after pass: a small one begins its second pass while a large one is in its first.
+order, pass after pass: a small one begins its second pass while a large one is in its first. Where
+a pass ends within a batch, the next one does not begin with what that batch has already.
 
 An epoch of a mixture is as many places as the data sets together have samples, in whole batches;
 the next epoch goes on where it stands. Samples are numbered through: data set by data set.
@@ -67,19 +68,27 @@ class MixedOrder:
         seed: of the run.
         sizes: samples of each data set.
         shares: places of each in a block.
-        epoch_length: places of an epoch of the mixture.
+        epoch_length: places of an epoch of the mixture, in whole batches.
+        batch_size: B. Places [k·B, (k+1)·B) hold no sample twice, if every data set has three times
+            as many samples as any batch has places of it.
     """
 
     seed: int
     sizes: tuple[int, ...]
     shares: tuple[int, ...]
     epoch_length: int
+    batch_size: int
 
     def __post_init__(self) -> None:
         if min(self.shares) < 1 or sum(self.shares) != BLOCK or min(self.sizes) < 1:
             raise ValueError(
                 f"shares {self.shares} of data sets of {self.sizes} samples: each needs a sample "
                 f"and a share, and the shares together are {BLOCK}"
+            )
+        if self.batch_size < 1 or self.epoch_length % self.batch_size:
+            raise ValueError(
+                f"an epoch of {self.epoch_length} places is not one of whole batches of "
+                f"{self.batch_size}"
             )
 
     def visits(self, epoch: int, n: Integers) -> Visits:
@@ -103,11 +112,21 @@ class MixedOrder:
             mine = np.flatnonzero(members == member)
             epochs[mine] = turns[mine] // size
             order = Order(_seed_of(self.seed, member), size)
+            reach = min(self._most_turns(member), size // 3)
             for own_epoch in np.unique(epochs[mine]).tolist():
                 now = mine[epochs[mine] == own_epoch]
-                samples[now] = first + order.samples(own_epoch, turns[now] % size)
+                places_of_pass = turns[now] % size
+                begin = _begin(order, reach, own_epoch)
+                early = places_of_pass < len(begin)
+                places_of_pass[early] = begin[places_of_pass[early]]
+                samples[now] = first + order.samples(own_epoch, places_of_pass)
             first += size
         return Visits(samples, epochs)
+
+    def _most_turns(self, member: int) -> int:
+        """Places that a data set can have in a batch, at most."""
+        blocks = 2 + (self.batch_size - 2) // BLOCK  # that a batch can lie in
+        return min(self.batch_size, blocks * self.shares[member])
 
 
 @lru_cache(maxsize=8)
@@ -121,6 +140,24 @@ def _block(
     for member, share in enumerate(shares):
         turns[members == member] = block * share + np.arange(share)
     return members, turns
+
+
+@lru_cache(maxsize=64)
+def _begin(order: Order, reach: int, epoch: int) -> NDArray[np.int64]:
+    """From which places of its permutation a pass takes its first 2 · reach samples.
+
+    Those of the first `reach` that are among the last `reach` of the pass before change places with
+    some of the next `reach`. Ends of passes stay as they are, so that no pass depends on more than
+    the permutation before its own. A pass has at least 3 · reach samples.
+    """
+    places = np.arange(2 * reach)
+    if epoch > 0 and reach > 0:
+        last = order.samples(epoch - 1, np.arange(order.num_samples - reach, order.num_samples))
+        is_last = np.isin(order.samples(epoch, places), last)
+        again = np.flatnonzero(is_last[:reach])
+        others = reach + np.flatnonzero(~is_last[reach:])[: len(again)]
+        places[again], places[others] = others, again
+    return places
 
 
 @lru_cache(maxsize=256)
@@ -195,7 +232,7 @@ class Mixture:
                 )
         sizes = tuple(len(data_set) for data_set in self.data_sets.values())
         whole_batches = len(self) // batch_size * batch_size
-        return MixedOrder(seed, sizes, tuple(self.shares.values()), whole_batches)
+        return MixedOrder(seed, sizes, tuple(self.shares.values()), whole_batches, batch_size)
 
     def sample(self, i: int) -> IndexedSample:
         """Sample i of all, 0 ≤ i < len."""

@@ -34,7 +34,9 @@ def all_visits(order: MixedOrder, epochs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_block_holds_the_exact_shares_and_every_pass_is_a_permutation() -> None:
-    order = MixedOrder(seed=5, sizes=(37, 900, 2500), shares=(150, 250, 600), epoch_length=3437)
+    order = MixedOrder(
+        seed=5, sizes=(37, 900, 2500), shares=(150, 250, 600), epoch_length=3437, batch_size=7
+    )
     samples, epochs = all_visits(order, 4)
     members = np.searchsorted([37, 937, 3437], samples, side="right")
     blocks = members[: len(members) // BLOCK * BLOCK].reshape(-1, BLOCK)
@@ -54,7 +56,9 @@ def test_every_block_holds_the_exact_shares_and_every_pass_is_a_permutation() ->
 
 
 def test_a_place_is_computed_alone_as_it_is_among_others() -> None:
-    order = MixedOrder(seed=0, sizes=(10, 10**9), shares=(1, 999), epoch_length=10**9 + 10)
+    order = MixedOrder(
+        seed=0, sizes=(10, 10**9), shares=(1, 999), epoch_length=10**9 + 10, batch_size=1
+    )
     places = np.array([0, 999, 1000, 123_456_789, 10**9])
     for epoch in (0, 3, 10**6):
         together = order.visits(epoch, places)
@@ -63,6 +67,42 @@ def test_a_place_is_computed_alone_as_it_is_among_others() -> None:
             assert (alone.samples[0], alone.epochs[0]) == (together.samples[i], together.epochs[i])
     with pytest.raises(ValueError, match=r"a place lies in \[0, 1000000010\)"):
         order.visits(0, 10**9 + 10)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shares", "batch_size"),
+    [
+        ((36, 500), (200, 800), 60),  # 12 of 36 at a time
+        ((7, 40, 100), (100, 400, 500), 16),
+        ((100, 6000), (20, 980), 1536),
+        ((6, 9), (500, 500), 2),
+    ],
+)
+def test_a_batch_within_which_a_pass_ends_holds_no_sample_twice(
+    sizes: tuple[int, ...], shares: tuple[int, ...], batch_size: int
+) -> None:
+    repeats, ends = 0, 0
+    length = sum(sizes) // batch_size * batch_size
+    for seed in range(4):
+        order = MixedOrder(seed, sizes, shares, length, batch_size)
+        samples, epochs = all_visits(order, 12)
+        members = np.searchsorted(np.cumsum(sizes), samples, side="right")
+        for batch in range(0, len(samples), batch_size):
+            of = slice(batch, batch + batch_size)
+            for member, size in enumerate(sizes):
+                mine = members[of] == member
+                if mine.sum() <= size / 3:  # what is promised
+                    repeats += mine.sum() - len(np.unique(samples[of][mine]))
+                    ends += len(np.unique(epochs[of][mine])) == 2
+        visits = epochs * sum(sizes) + samples
+        assert len(np.unique(visits)) == len(visits), "every sample once in a pass"
+    assert ends > 8
+    assert repeats == 0
+
+
+def test_an_epoch_of_a_mixture_is_whole_batches() -> None:
+    with pytest.raises(ValueError, match="100 places is not one of whole batches of 16"):
+        MixedOrder(0, (50, 50), (500, 500), 100, 16)
 
 
 def test_shares_are_the_weights_by_largest_remainder() -> None:
