@@ -45,5 +45,9 @@ class RemoteError(ShardError):
         self.cause = cause
 
 
+class RemoteMissingError(RemoteError):
+    """The server answers, and has no such file."""
+
+
 class RemoteChangedError(RemoteError):
     """A file afar is another one than it was."""

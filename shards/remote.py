@@ -60,16 +60,17 @@ class RemoteStore:
         """The manifest as it is now.
 
         Raises:
-            RemoteError: it cannot be had.
+            RemoteError: it cannot be had; a RemoteMissingError where it is not there.
             IndexFormatError: it is damaged.
         """
         file = RemoteFile(self.file_url(MANIFEST_NAME))
         try:
             data = self._transfer.fetch_file(file)
         except RemoteError as error:
-            raise RemoteError(
+            raise type(error)(
                 f"No data set could be opened at {self.location}. {error} The URL has to be that "
-                f"of the folder with {MANIFEST_NAME}, for example …/train."
+                f"of the folder with {MANIFEST_NAME}, for example …/train.",
+                error.cause,
             ) from error
         return parse_manifest(data, public(file.url))
 

@@ -20,6 +20,7 @@ from shards.errors import RemoteError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
+_GONE = {404, 410}
 _LATER = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
 
 
@@ -33,6 +34,10 @@ class BrokenError(Exception):
 
 class RefusedError(Exception):
     """An answer that another attempt would not change."""
+
+
+class MissingError(RefusedError):
+    """There is no such file."""
 
 
 class ReplacedError(RefusedError):
@@ -257,7 +262,9 @@ class _AnyFileSystem:
             else:
                 data = await asyncio.to_thread(self._fs.cat_file, path, start=start, end=stop)
             total = await self._size(path) if start == 0 and stop is not None else None
-        except (FileNotFoundError, PermissionError, NotImplementedError) as error:
+        except FileNotFoundError as error:
+            raise MissingError(_text(error)) from error
+        except (PermissionError, NotImplementedError) as error:
             raise RefusedError(_text(error)) from error
         except (TimeoutError, OSError) as error:
             raise BrokenError(_text(error)) from error
@@ -290,7 +297,7 @@ def _raise_for_status(status: int, reason: str, retry_after: str | None) -> None
     cause = f"status {status} {reason}".rstrip()
     if status in _LATER:
         raise BrokenError(cause, _seconds(retry_after))
-    raise RefusedError(cause)
+    raise (MissingError if status in _GONE else RefusedError)(cause)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import RemoteChangedError, RemoteError
+from shards.errors import RemoteChangedError, RemoteError, RemoteMissingError
 from shards.ranges import Piece
 from shards.servers import (
     Answer,
     BrokenError,
+    MissingError,
     PastEndError,
     RefusedError,
     ReplacedError,
@@ -34,6 +35,7 @@ _SECRET = re.compile(
     r"(x-(amz|goog)-[a-z-]+|signature|sig|token|expires|policy|key-pair-id|awsaccesskeyid)=", re.I
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_KINDS = {ReplacedError: RemoteChangedError, MissingError: RemoteMissingError}
 IGNORES_RANGES = "the server ignores byte ranges"
 _SLOWEST = 16_384  # bytes a second; an answer that is slower than that is broken off
 _NO_SIZE_LIMIT = 1 << 28  # of a file whose size nobody told
@@ -198,7 +200,7 @@ class Transfer:
                 if attempt + 1 < options.attempts:
                     await asyncio.sleep(options.pause_seconds(attempt, error.wait_seconds))
             except RefusedError as error:
-                kind = RemoteChangedError if isinstance(error, ReplacedError) else RemoteError
+                kind = _KINDS.get(type(error), RemoteError)
                 raise kind(f"{_name(file, start, stop)}: {error}.", str(error)) from error
         raise RemoteError(
             f"{_name(file, start, stop)}: gave up after {options.attempts} attempts in "

@@ -4,7 +4,6 @@ The manifest holds a SHA-256 of each tar and index, so no changed byte goes unse
 members and packets then say what is damaged. Reads in order, at the speed of disk or network.
 """
 
-import contextlib
 import hashlib
 import tarfile
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import RemoteError, ShardError
+from shards.errors import RemoteError, RemoteMissingError, ShardError
 from shards.folder import Folder
 from shards.index import IndexedSample, ShardIndex
 from shards.manifest import Manifest
@@ -69,7 +68,7 @@ def verify(
 
     Raises:
         IndexFormatError: there is no data set, or its manifest is damaged.
-        RemoteError: its manifest cannot be had.
+        RemoteError: its manifest cannot be had; of train and val, one may be absent.
     """
     result = Verification()
     files = open_data_sets(data_set, remote)
@@ -96,7 +95,13 @@ def verify(
 def open_data_sets(
     given: Path | str, remote: RemoteOptions | None = None
 ) -> list[tuple[Folder | RemoteStore, Manifest]]:
-    """The data set here, or those in train and val, each with its manifest."""
+    """The data set here, or those in train and val, each with its manifest.
+
+    Raises:
+        IndexFormatError: there is none, or a manifest is damaged.
+        RemoteError: a manifest cannot be had. Of train and val, one may be absent, if the server
+            says so: one that it does not give may be there.
+    """
     place = folder_or_url(given)
     if isinstance(place, Path):
         parts = [place / part for part in PARTS if (place / part).is_dir()]
@@ -109,8 +114,16 @@ def open_data_sets(
         found: list[tuple[Folder | RemoteStore, Manifest]] = []
         for part in PARTS:
             store = RemoteStore(f"{place.rstrip('/')}/{part}", options)
-            with contextlib.suppress(RemoteError):
+            try:
                 found.append((store, store.manifest()))
+            except RemoteMissingError:
+                continue
+            except RemoteError as unknown:
+                raise RemoteError(
+                    f"{unknown} Whether there is a data set is not known; if there shall be none, "
+                    "name the other one's URL alone.",
+                    unknown.cause,
+                ) from unknown
         if not found:
             raise error
         return found

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from shards import DataSet, IndexFormatError
+from benchmarks.range_server import Fault, RangeServer, Request
+from shards import DataSet, IndexFormatError, RemoteError, RemoteOptions
 from shards.manifest import Manifest
+from shards.stats import stats
 from shards.verify import verify
 from tests.shards.small import write_data_set, write_shard
 
@@ -87,3 +89,24 @@ def test_a_key_used_in_two_shards_is_found(tmp_path: Path) -> None:
 def test_a_folder_without_a_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError, match=r"has no manifest\.json"):
         verify(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_a_part_that_is_not_given_is_not_taken_for_absent(
+    tmp_path: Path, part: str, status: int
+) -> None:
+    write_data_set(tmp_path / "set/train", 1, 1)
+    remote = RemoteOptions(cache_folder=str(tmp_path / "cache"), attempts=2, backoff_seconds=0.001)
+
+    def refuse(_number: int, request: Request) -> Fault | None:
+        return Fault(status=status) if f"{part}/" in request.name else None
+
+    with RangeServer(tmp_path) as server:
+        assert verify(f"{server.url}/set", remote=remote).samples == 1  # val is absent: 404
+        write_data_set(tmp_path / "set/val", 1, 1, first=1)
+        assert verify(f"{server.url}/set", remote=remote).samples == 2
+        server.faults = refuse
+        for look in (verify, stats):
+            with pytest.raises(RemoteError, match=rf"/set/{part}/manifest.*status {status}.*alone"):
+                look(f"{server.url}/set", remote=remote)
