@@ -21,6 +21,9 @@ from shards.index import ShardIndex
 from shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from shards.pool import WorkerFailure, WorkerPool
 from shards.report import jsonl
+from shards.target import BUILD_NAME
+from shards.target import REPORT_NAME as BUILD_REPORT_NAME
+from shards.verify import PARTS
 from shards.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 
 REPORT_NAME = "index-report.jsonl"
@@ -53,8 +56,8 @@ def index_tars(
         progress: called with tars done and tars in all.
 
     Raises:
-        BuildError: there is nothing to index, or it is a data set already, or two samples of
-            different tars have one key.
+        BuildError: there is nothing to index, or it is a data set already, or a build that has
+            not finished; or two samples of different tars have one key.
     """
     tars = _tars(given)
     folder = tars[0].parent
@@ -147,12 +150,32 @@ def _tars(given: Sequence[Path]) -> list[Path]:
 
 def _refuse_built(folder: Path) -> None:
     if not (folder / MANIFEST_NAME).exists():
+        _refuse_unfinished(folder)
         return
     made_by = read_manifest(folder).build.get("made_by")
     if made_by != MADE_BY:
         raise BuildError(
             f"{folder} is a data set already (made by {made_by}); it has its indexes. To index its "
             "tars anew, copy or link them into a folder of their own."
+        )
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    """Refuse the shards of a build that has no manifest: with one they would pass for all of it."""
+    above = folder.parent
+    homes = [folder]  # of a build, of its train and val, and of those of an array's job
+    homes += [above] if folder.name in PARTS else []
+    homes += [above.parent / folder.name] if above.name in PARTS else []
+    for home in homes:
+        if not (home / BUILD_NAME).exists():
+            continue
+        if (home / BUILD_REPORT_NAME).exists():
+            cause = f"has lost its manifest: run `gdt shards repair {home}`"
+        else:
+            cause = "has not finished: run its `gdt shards build` again, and it goes on"
+        raise BuildError(
+            f"The tars in {folder} are of a build that {cause}. To use them as they are, copy or "
+            "link them into a folder of their own."
         )
 
 

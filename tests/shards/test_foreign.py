@@ -226,6 +226,26 @@ def with_cover(wave: Path) -> bytes:
     return flac[:42] + bytes([6]) + len(block).to_bytes(3, "big") + block + flac[42:]
 
 
+@pytest.mark.parametrize("part", ["", "train", "val"])
+@pytest.mark.parametrize("portion", ["", "part-0002-of-0003"])
+def test_an_unfinished_build_is_not_made_to_look_finished(
+    clip: bytes, tmp_path: Path, part: str, portion: str
+) -> None:
+    folder = tmp_path / part / portion
+    tar = plain_tar(folder / "shard-000000.tar", {"x.mp4": clip})
+    home = tmp_path / portion
+    home.mkdir(exist_ok=True)
+    (home / "build.json").write_text("{}")
+    for given in (folder, tar):
+        with pytest.raises(BuildError, match="has not finished: run its `gdt shards build` again"):
+            index_tars([given])
+    (home / "report.jsonl").write_text("")
+    with pytest.raises(BuildError, match=f"lost its manifest: run `gdt shards repair {home}`"):
+        index_tars([folder])
+    assert sorted(p.name for p in folder.glob("*.tar*")) == ["shard-000000.tar"]
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
 def test_what_is_no_place_for_an_index_is_refused(clip: bytes, tmp_path: Path) -> None:
     built = write_data_set(tmp_path / "built", num_shards=1, samples_each=1)
     with pytest.raises(BuildError, match="is a data set already"):
