@@ -2,12 +2,14 @@
 
 The first sample that has pictures says it; of a mixture, the first of each data set. Others must
 agree (segment.py sees to it, sample by sample), or `segment.frame_size` brings them to one size.
-Stills have any size: without a frame_size they become squares of the first one's shorter side, of
-at most 256 pixels.
+Stills have any size: without a frame_size they become squares of the median of their shorter sides,
+of at most 256 pixels. That is what stays when the first one happens to be a thumbnail; evaluated on
+other pictures of the kind, a model finds the size that it was trained on.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median_low
 
 from shards import Samples, Track
 from shards.media import MAX_PIXELS
@@ -15,7 +17,8 @@ from shards.media import MAX_PIXELS
 __all__ = ["PictureForm", "picture_form"]
 
 _MOST_LOOKED_AT = 256  # samples without pictures before one with
-_STILL_SIDE = 256
+_MOST_STILL_SIDE = 256
+_STILLS_MEASURED = 32  # spread evenly
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,8 @@ def picture_form(
         ValueError: no pictures are found, they have a size that planes cannot have, or data sets of
             a mixture do not agree.
     """
-    forms = {
-        name: _form(_first_pictures(part), frame_size)
-        for name, part in (parts or {str(dataset.path): dataset}).items()
-    }
+    wholes = parts or {str(dataset.path): dataset}
+    forms = {name: _form(whole, frame_size) for name, whole in wholes.items()}
     stills = [name for name, form in forms.items() if form.is_still]
     first_name = (stills or list(forms))[0]  # stills have one colour, which films are brought to
     first = forms[first_name]
@@ -70,10 +71,11 @@ def picture_form(
     return first
 
 
-def _form(track: Track, frame_size: tuple[int, int] | None) -> PictureForm:
+def _form(dataset: Samples, frame_size: tuple[int, int] | None) -> PictureForm:
+    track = _first_pictures(dataset)
     width, height = frame_size or (track.width, track.height)
     if track.is_still and frame_size is None:
-        width = height = max(2, min(width, height, _STILL_SIDE) // 2 * 2)
+        width = height = _still_side(dataset, track)
     if width % 2 or height % 2 or not 0 < width * height <= MAX_PIXELS:
         raise ValueError(
             f"the first pictures are {width}×{height}; without segment.frame_size both must be "
@@ -81,6 +83,14 @@ def _form(track: Track, frame_size: tuple[int, int] | None) -> PictureForm:
         )
     matrix, color_range = track.color_matrix or "bt709", track.color_range or "limited"
     return PictureForm(width, height, matrix, color_range, track.is_still)
+
+
+def _still_side(dataset: Samples, first: Track) -> int:
+    spread = {len(dataset) * i // _STILLS_MEASURED for i in range(_STILLS_MEASURED)}
+    tracks = (dataset.sample(number).video for number in sorted(spread))
+    stills = [track for track in tracks if track is not None and track.is_still]
+    side = median_low(min(still.width, still.height) for still in stills or [first])
+    return max(2, min(side, _MOST_STILL_SIDE) // 2 * 2)
 
 
 def _first_pictures(dataset: Samples) -> Track:

@@ -6,6 +6,7 @@ when it is asked for; one that is no picture is a sample without tracks, which s
 
 import hashlib
 import os
+import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.index import IndexedSample, Member, Packets, Track
 from shards.still import still_track
 from shards.tracks import TrackTable
+from shards.walking import files_below
 
 EXTENSIONS: Final = (".jpeg", ".jpg", ".png", ".webp")
 MAX_FILE_BYTES: Final = 1 << 28
@@ -29,7 +31,7 @@ class ImageFolder:
     """The images below a folder, sorted by name, numbered through.
 
     Args:
-        path: the folder. Hidden files and folders are left out, links to folders not followed.
+        path: the folder. Hidden files and folders are left out, links to folders followed.
 
     Raises:
         IndexFormatError: it cannot be listed, or has no file named like an image.
@@ -39,7 +41,7 @@ class ImageFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        listed = sorted(_listed(self.path, ""))
+        listed = sorted(_listed(self.path))
         if not listed:
             raise IndexFormatError(
                 f"{self.path} has no images: no file in it ends in {', '.join(EXTENSIONS)}."
@@ -137,25 +139,30 @@ def _key(name: str) -> str:
 
 def holds_images(path: Path) -> bool:
     """Whether there is a file named like an image in a folder, or below it."""
-    return next(_listed(path, ""), None) is not None
+    return next(_listed(path), None) is not None
 
 
-def _listed(folder: Path, below: str) -> Iterator[tuple[str, int]]:
+def _listed(folder: Path) -> Iterator[tuple[str, int]]:
     """Name below the folder, and bytes, of each file that is named like an image."""
     try:
-        with os.scandir(folder / below) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                name = below + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _listed(folder, name + "/")
-                elif entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
-                    yield name, entry.stat().st_size
+        for path in files_below(str(folder)):
+            if path.lower().endswith(EXTENSIONS):
+                size = _size(path)
+                if size is not None:
+                    yield path.removeprefix(str(folder)).lstrip("/"), size
     except OSError as error:
         raise IndexFormatError(
-            f"{folder / below} cannot be listed as a folder of images: {error.strerror}."
+            f"{error.filename} cannot be listed as a folder of images: {error.strerror}."
         ) from error
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file; 0 where a link leads to none, and None for what is no file, as a pipe."""
+    try:
+        about = Path(path).stat()
+    except FileNotFoundError:
+        return 0
+    return about.st_size if stat.S_ISREG(about.st_mode) else None
 
 
 def _track(table: TrackTable) -> Track:

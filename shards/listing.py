@@ -21,6 +21,7 @@ from shards.patterns import compiled, is_pattern, split_pattern
 from shards.sources import Source
 from shards.tar_sources import is_tar, tar_sources
 from shards.transfer import folder_or_url, is_url, public
+from shards.walking import files_below
 
 
 @dataclass
@@ -226,20 +227,4 @@ def _files(root: _Root, apart: AbstractSet[str]) -> Iterator[str]:
     elif is_url(root.place):
         yield from far_files(root.place)
     else:
-        yield from _walk(root.place, apart, frozenset())
-
-
-def _walk(folder: str, apart: AbstractSet[str], above: frozenset[str]) -> Iterator[str]:
-    """The files in a folder, links followed but for those that lead back to a folder above."""
-    above |= {os.path.realpath(folder)}
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda e: e.name)
-    for entry in entries:
-        if entry.name.startswith(".") or entry.path in apart:
-            continue
-        if entry.is_symlink() and os.path.realpath(entry.path) in above | apart:
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, apart, above)
-        elif entry.is_file() or entry.is_symlink():  # one that leads nowhere is a counted skip
-            yield entry.path
+        yield from files_below(root.place, apart)  # a link to nothing is a counted skip

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,34 @@ def test_a_folder_of_images_is_a_data_set(pictures: Path) -> None:
         folder.sample(12)
 
 
+def test_links_to_folders_are_followed_but_for_those_that_lead_back(
+    pictures: Path, tmp_path: Path
+) -> None:
+    elsewhere, root = tmp_path / "disk2", tmp_path / "root"
+    for path in (elsewhere / "birds", root / "bats"):
+        path.mkdir(parents=True)
+    content = image_file(smooth_picture(0, 32, 32), "a.jpg")
+    (elsewhere / "birds" / "1.jpg").write_bytes(content)
+    (root / "bats" / "2.jpg").write_bytes(content)
+    (root / "birds").symlink_to(elsewhere / "birds")
+    (root / "cats").symlink_to(pictures / "cats")
+    (root / "bats" / "up").symlink_to(root)
+    (elsewhere / "birds" / "round").symlink_to(elsewhere / "birds")
+    (root / "nowhere").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(root / "pipe.jpg")
+    folder = ImageFolder(root)
+    names = [folder.metadata(i)["source"] for i in range(len(folder))]
+    theirs = torchvision.datasets.ImageFolder(str(pictures))  # follows them too
+    cats = [
+        name for path, _ in theirs.samples if (name := path[len(f"{pictures}/") :])[:4] == "cats"
+    ]
+    assert names == sorted(["bats/2.jpg", "birds/1.jpg", *cats])
+    assert folder.metadata(1)["label"] == "birds"
+    assert folder.read_member(folder.sample(1), "jpg") == content
+    shutil.rmtree(root / "bats")
+    assert isinstance(open_samples(root), ImageFolder)  # though all images are behind links
+
+
 def test_names_that_are_no_text_and_copies_in_other_processes(tmp_path: Path) -> None:
     content = image_file(smooth_picture(0, 32, 32), "a.jpg")
     for name in (b"a\nb.jpg", b"\xff.jpg", "räder 100%.jpg".encode()):
@@ -201,8 +230,8 @@ def test_the_stream_gives_every_image_once_and_resumes(pictures: Path) -> None:
     first = batches[0]
     assert first.audio is None
     assert first.frames is not None
-    assert (first.width, first.height) == (68, 68)  # the first image's shorter side
-    assert first.frames.shape == (4, 1, 68 * 68 * 3 // 2)
+    assert (first.width, first.height) == (90, 90)  # the median of the shorter sides
+    assert first.frames.shape == (4, 1, 90 * 90 * 3 // 2)
     assert (first.start_seconds == 0).all()
     resumed = stream_of(ImageFolder(pictures))
     stream.seek(0, 2)
@@ -213,6 +242,21 @@ def test_the_stream_gives_every_image_once_and_resumes(pictures: Path) -> None:
     assert torch.equal(again.frames, batches[2].frames)
     resumed.close()
     stream.close()
+
+
+def test_the_size_of_images_does_not_hang_on_the_first_one(tmp_path: Path) -> None:
+    """Whatever names sort first; large ones are brought to 256, as they are commonly resized."""
+    for folder, sides in {"a": [(20, 30), (90, 70), (80, 70)], "b": [(40, 40), (600, 400)]}.items():
+        for number, size in enumerate(sides):
+            name = f"{folder}/{number}.png"
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(image_file(smooth_picture(number, *size), name))
+    for place, side in ((tmp_path, 70), (tmp_path / "a", 70), (tmp_path / "b", 40)):
+        reader = SegmentReader(ImageFolder(place), SegmentOptions(), audio=False)
+        assert (reader.width, reader.height) == (side, side), place
+    (tmp_path / "b" / "0.png").write_bytes(b"damaged")  # is skipped, and measured neither
+    reader = SegmentReader(ImageFolder(tmp_path / "b"), SegmentOptions(), audio=False)
+    assert reader.width == 256
 
 
 def test_images_mix_with_films(pictures: Path, small_dataset: DataSet) -> None:
@@ -264,10 +308,12 @@ def test_damaged_images_are_skipped_with_their_cause(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     for name in ("good.jpg", "gone.jpg"):
         (tmp_path / name).write_bytes(image_file(smooth_picture(1, 64, 64), name))
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     folder = ImageFolder(tmp_path)
     (tmp_path / "gone.jpg").unlink()
     expected = {name: cause for name, (_, cause) in damaged_files().items()}
-    expected["gone.jpg"] = "cannot be read any more: No such file or directory"
+    for name in ("gone.jpg", "link.jpg"):
+        expected[name] = "cannot be read any more: No such file or directory"
     ledger = Ledger(tmp_path / "ledger.jsonl")
     batches = list(evaluation_batches(folder, ("image",), ONE_FRAME, ledger=ledger))
     assert [key for batch in batches for key in batch.keys] == ["good.jpg"]

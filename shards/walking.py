@@ -1,0 +1,29 @@
+"""The files below a folder of this machine, in order; links to folders are followed, not round."""
+
+import os
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
+
+def files_below(
+    folder: str, apart: AbstractSet[str] = frozenset(), above: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Paths of the files in a folder, folder by folder; a link that leads nowhere counts as one.
+
+    Left out is what is hidden, what is `apart`, and links that lead there or to a folder `above`.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    above |= {os.path.realpath(folder)}
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda e: e.name)
+    for entry in entries:
+        if entry.name.startswith(".") or entry.path in apart:
+            continue
+        if entry.is_symlink() and os.path.realpath(entry.path) in above | apart:
+            continue
+        if entry.is_dir():
+            yield from files_below(entry.path, apart, above)
+        elif entry.is_file() or entry.is_symlink():
+            yield entry.path
