@@ -17,6 +17,7 @@ from tools import bench, evaluate, plan, pretrain, samples, shards
 #: nothing. Subclasses count.
 ERRORS_THAT_TEACH: Final[dict[str, int]] = {
     "tools.config.ConfigError": 2,
+    "tools.knn_report.KnnError": 2,
     "tools.run_folder.RunError": 1,
     "tools.training.TrainingError": 1,
     "shards.errors.ShardError": 1,

@@ -23,22 +23,19 @@ def knn(
 ) -> None:
     """Find labels by the nearest neighbours of frozen features, beside an untrained encoder."""
     ks = parse_ks(k)
-    from tools.knn_report import KnnError, evaluate_knn, print_report
+    from tools.knn_report import evaluate_knn, print_report
 
-    try:
-        result = evaluate_knn(
-            run,
-            train,
-            test,
-            out or run / "knn",
-            ks=ks,
-            segments_per_clip=segments,
-            batch_size=batch_size,
-            threads=threads,
-            device=device,
-        )
-    except KnnError as error:
-        raise typer.BadParameter(str(error)) from error
+    result = evaluate_knn(
+        run,
+        train,
+        test,
+        out or run / "knn",
+        ks=ks,
+        segments_per_clip=segments,
+        batch_size=batch_size,
+        threads=threads,
+        device=device,
+    )
     print_report(result)
 
 

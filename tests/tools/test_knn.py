@@ -138,6 +138,7 @@ def test_pretrain_and_knn_print_both_encoders_and_chance(
         "evaluate", "knn", "--run", run, "--train", labelled / "train", "--test", labelled / "bare"
     )
     assert code == 2
+    assert output.startswith("error: sample ")
     assert "has no label: build the shards with `gdt shards build … --labels FILE.csv`" in output
 
 
