@@ -31,6 +31,8 @@ from shards.writer import ShardEntry
 class TellingEngine:
     """An engine that does nothing and says that all went well: a clip of each source."""
 
+    time_limit_seconds = 600.0
+
     def __enter__(self) -> Self:
         return self
 

@@ -59,7 +59,8 @@ def build(
         options: what decides the bytes.
         num_workers: worker processes; decides nothing but the time.
         labels: a CSV with the columns file and label; see `shards.labels.Labels`.
-        time_limit_seconds: a minute of a source may take this long before it is given up.
+        time_limit_seconds: a minute of a source may take this long before it is given up. What was
+            given up is tried again where an interrupted build goes on with a longer limit.
         portion: build these sources only, in a folder of `out` of their own, for `merge` to join.
         engine: who does the work; `num_workers` processes here by default.
         staging: where shards are made that go to a URL; see `Target`.
@@ -151,7 +152,7 @@ class _Build:
         def jobs() -> Iterator[ShardJob]:
             for number, units in enumerate(cut(self._planned(), part, self._options)):
                 job = ShardJob(part, number, tuple(units))
-                kept = self._target.kept(job, sizes)
+                kept = self._target.kept(job, sizes, self._engine.time_limit_seconds)
                 if kept is None:
                     yield job
                     continue
@@ -162,7 +163,7 @@ class _Build:
         built = self._engine.build(jobs(), self._options, self._target.layout, self._count)
         with contextlib.closing(built):
             for shard in built:
-                self._target.keep(shard)
+                self._target.keep(shard, self._engine.time_limit_seconds)
                 if shard.entry is not None:
                     entries.append(shard.entry)
         return sorted(entries, key=lambda entry: entry.name)

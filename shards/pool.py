@@ -20,6 +20,7 @@ from shards.errors import SourceError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+TOOK_TOO_LONG = "took too long"
 START_SECONDS = 120.0  # a worker that cannot even start in this time is given up
 
 
@@ -138,7 +139,7 @@ class WorkerPool:
             if worker.pipe in ready:
                 self._receive(worker)
             elif time.monotonic() >= worker.deadline:
-                self._replace(worker, "took too long", f"limit {self.time_limit_seconds:g} s")
+                self._replace(worker, TOOK_TOO_LONG, f"limit {self.time_limit_seconds:g} s")
 
     def _receive(self, worker: _Worker) -> None:
         try:

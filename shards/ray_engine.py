@@ -50,7 +50,7 @@ class RayEngine:
         time_limit_seconds: float = 600.0,
     ) -> None:
         self._address, self._num_workers = address, num_workers
-        self._limit = time_limit_seconds
+        self.time_limit_seconds = time_limit_seconds
         self._connected_here = False
 
     def __enter__(self) -> Self:
@@ -93,7 +93,9 @@ class RayEngine:
         remote = self._ray.remote(num_cpus=1)(_map)
         pending: deque[tuple[tuple[Task, ...], Any]] = deque()
         for batch in _batches(tasks, _TASKS_IN_BATCH):
-            pending.append((batch, remote.remote(function, batch, arguments, self._limit)))
+            pending.append(
+                (batch, remote.remote(function, batch, arguments, self.time_limit_seconds))
+            )
             if len(pending) >= self._tasks_at_a_time():
                 batch, reference = pending.popleft()
                 yield from zip(batch, self._result(reference), strict=True)
@@ -113,7 +115,7 @@ class RayEngine:
         pending: list[Any] = []
         try:
             for job in jobs:
-                pending.append(remote.remote(job, options, layout, self._limit))
+                pending.append(remote.remote(job, options, layout, self.time_limit_seconds))
                 if len(pending) >= self._tasks_at_a_time():
                     yield self._first(pending, advance)
             while pending:

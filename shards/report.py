@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shards.pool import TOOK_TOO_LONG
 from shards.sample import json_bytes
 
 
@@ -37,6 +38,12 @@ class BuildSummary:
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     already_built: bool = False
     labels_without_source: list[str] = field(default_factory=list)
+
+    @property
+    def took_too_long(self) -> bool:
+        """Whether anything was given up after the time limit."""
+        given_up = {TOOK_TOO_LONG, f"worker: {TOOK_TOO_LONG}"}  # in the survey, while encoding
+        return any(cause in given_up for cause in self.skipped_sources + self.skipped_clips)
 
     def __str__(self) -> str:
         lost = sum(self.skipped_sources.values())

@@ -28,6 +28,7 @@ from typing import Any
 from shards.errors import BuildError
 from shards.jobs import BuiltShard, Layout, ShardJob
 from shards.manifest import MANIFEST_NAME
+from shards.pool import TOOK_TOO_LONG
 from shards.portion import Portion
 from shards.remote import default_cache_folder
 from shards.report import read_jsonl
@@ -219,16 +220,29 @@ class Target:
         with os.scandir(self.layout.folder(part)) as entries:
             return {entry.name: entry.stat().st_size for entry in entries}
 
-    def keep(self, shard: BuiltShard) -> None:
-        """Record a finished shard (or that nothing came of it), so that it is not made again."""
-        content = {"entry": shard.entry and asdict(shard.entry), "lines": shard.lines}
+    def keep(self, shard: BuiltShard, time_limit_seconds: float) -> None:
+        """Record a finished shard (or that nothing came of it), so that it is not made again.
+
+        Unless some of it was given up after the time limit, and the next run has a longer one.
+        """
+        entry = shard.entry and asdict(shard.entry)
+        content = {"entry": entry, "lines": shard.lines, "time_limit_seconds": time_limit_seconds}
         write_atomically(self._state_of(shard.job), json_bytes(content))
 
-    def kept(self, job: ShardJob, sizes: Mapping[str, int]) -> BuiltShard | None:
-        """What an earlier run made of this job, if it did and its files are among `sizes`."""
+    def kept(
+        self, job: ShardJob, sizes: Mapping[str, int], time_limit_seconds: float
+    ) -> BuiltShard | None:
+        """What an earlier run made of this job, if it did and its files are among `sizes`.
+
+        What took too long for that run is done again, if this one gives it more time.
+        """
         try:
             content = json.loads(self._state_of(job).read_bytes())
         except FileNotFoundError:
+            return None
+        gave_up = any(f"worker: {TOOK_TOO_LONG}" in line["skipped"] for line in content["lines"])
+        if gave_up and content.get("time_limit_seconds", 0) < time_limit_seconds:
+            self._state_of(job).unlink()
             return None
         entry = ShardEntry(**content["entry"]) if content["entry"] else None
         if entry is not None:

@@ -245,6 +245,13 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if summary.took_too_long:
+        console.print(
+            "Some took too long: a longer --time-limit may have them, in another folder (while a "
+            "build is not finished, in the same).",
+            style="yellow",
+            soft_wrap=True,
+        )
     for (first, second), number in summary.repeated.items():
         files = "1 file is" if number == 1 else f"{number} files are"
         console.print(

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,44 @@ def test_a_source_that_crashes_or_hangs_its_decoder_costs_that_source(
     }
     text = (tmp_path / "out/report.jsonl").read_text()
     assert "ended by SIGSEGV" in text
+    assert summary.took_too_long
     assert "limit 10 s" in text
+
+
+@pytest.mark.slow
+def test_what_took_too_long_is_done_again_with_more_time(
+    film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second shard lacks what was given up; only with a longer limit is it made again."""
+    for name in ("a.mp4", "hang.mp4", "z.mp4"):
+        film(f"videos/{name}", seconds=2)
+    out, options = tmp_path / "out", replace(OPTIONS, clips_per_shard=2)
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(stage: str, done: int, _total: int | None) -> None:
+        if (stage, done) == ("build", 6):
+            raise Interrupted
+
+    def again(limit: float) -> None:
+        with pytest.raises(Interrupted):
+            build([tmp_path / "videos"], out, options, time_limit_seconds=limit, progress=interrupt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shards.engines.transcode", _crashing)
+        again(4)
+    before = {p.name: p.stat().st_mtime_ns for p in out.glob("*.tar")}
+    assert before.keys() == {"shard-000000.tar"}  # the third was about to be written
+    again(4)
+    again(3)
+    assert not (out / "shard-000001.tar").exists()
+    summary = build([tmp_path / "videos"], out, options, time_limit_seconds=600)
+    assert (summary.clips, summary.skipped_sources, summary.took_too_long) == (6, {}, False)
+    assert (out / "shard-000000.tar").stat().st_mtime_ns == before["shard-000000.tar"]
+    build([tmp_path / "videos"], tmp_path / "whole", options)
+    for path in filter(Path.is_file, (tmp_path / "whole").iterdir()):
+        assert (out / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_source_that_grows_while_it_is_built_is_named(
