@@ -1,7 +1,7 @@
 """Batched augmentation of pictures and sound, each a pure function of explicit draws.
 
 Everything done to a picture's colours (YUV → RGB, brightness, contrast, saturation, hue, gray,
-normalisation) is composed into one 3×4 matrix per row before a pixel is touched. A probability or
+normalisation) is composed into one small matrix per row before a pixel is touched. A probability or
 strength of 0 switches a step off; no draw of one step depends on whether another is on.
 
 Source of the defaults: the reference GDT code (github.com/facebookresearch/GDT) for video and
@@ -20,20 +20,26 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.color import JITTERS, compose
-from pipelines.crop import CROPS, Floats, Uniform, center_boxes, resample
+from pipelines.color import JITTERS, jitterable
+from pipelines.crop import CROPS, Floats, Uniform, center_boxes
+from pipelines.cut import Boxes, Cut
 
 __all__ = [
     "AudioAugment",
     "ImageAugment",
+    "Recipe",
     "VideoAugment",
     "augment_pictures",
     "gain_of",
     "gaussian_blur",
     "mask_spectrogram",
+    "recipe_of",
 ]
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+#: Of frames, that go through the tensor functions together: on a CPU one row, whose sums stay in
+#: its cache and whose box alone is read; on a GPU as much as fills it.
+_BYTES_A_PASS = {"cpu": 512 << 10, "cuda": 512 << 20}
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,54 @@ def _check_pair(name: str, key: str, pair: tuple[float, float], low: float, high
         )
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What the draws of rows say, in numbers.
+
+    Attributes:
+        boxes: float64 [N, 4], what is cut out; a mirrored one starts at its right edge and has a
+            negative width.
+        color: float64 [N, 3, 4], normalised R, G, B from what frames hold and 1 ...
+        by_mean: float64 [N, 3, 3], ... and what a row's mean of that, times this, adds to it.
+        sigmas: float64 [N], of the blur.
+    """
+
+    boxes: Floats
+    color: Floats
+    by_mean: Floats
+    sigmas: Floats
+
+    def __getitem__(self, rows: slice) -> "Recipe":
+        return Recipe(self.boxes[rows], self.color[rows], self.by_mean[rows], self.sigmas[rows])
+
+
+def recipe_of(
+    options: VideoAugment,
+    draw: Uniform | None,
+    num_rows: int,
+    height: int,
+    width: int,
+    rgb: NDArray[np.float64],
+) -> Recipe:
+    """Draw what is done to each row; arguments as for `augment_pictures`."""
+    maps, sigmas = jitterable(rgb, num_rows), np.zeros(num_rows)
+    if draw is None:
+        boxes = center_boxes(num_rows, height, width, options.center_scale)
+    else:
+        boxes = CROPS[options.crop](draw, height, width, options.scales, options.aspects)
+        flip = draw("flip") < options.flip
+        boxes[:, 1] += np.where(flip, boxes[:, 3], 0)
+        boxes[:, 3] *= np.where(flip, -1, 1)
+        maps = _jittered(maps, options, draw)
+        if options.blur > 0:
+            least, greatest = options.blur_sigmas
+            sigmas = least + draw("blur_sigma") * (greatest - least)
+            sigmas[draw("blur") >= options.blur] = 0
+    maps[:, :, 3] -= options.mean
+    maps /= np.array(options.std)[:, None]
+    return Recipe(boxes, maps[:, :, :4], maps[:, :, 4:], sigmas)
+
+
 def augment_pictures(
     frames: Tensor,
     height: int,
@@ -154,6 +208,8 @@ def augment_pictures(
     options: VideoAugment,
     draw: Uniform | None,
     out: Tensor,
+    *,
+    is_reversed: bool = False,
 ) -> None:
     """Crop, resize, flip, jitter, blur and normalise; only crop, resize, normalise without draws.
 
@@ -165,74 +221,53 @@ def augment_pictures(
             (color.rgb_from_pixels).
         options: how much of each.
         draw: uniform numbers [N] by name; None for evaluation.
-        out: float32 [N, 3, T, S, S], each row contiguous; receives normalised R, G, B.
+        out: [N, 3, T, S, S] of a floating-point type and any strides; receives normalised R, G, B,
+            clipped to what [0, 1] becomes.
+        is_reversed: last frame first.
     """
-    num_rows = len(frames)
-    if draw is None:
-        boxes = center_boxes(num_rows, height, width, options.center_scale)
-        flip = np.zeros(num_rows, dtype=bool)
-    else:
-        boxes = CROPS[options.crop](draw, height, width, options.scales, options.aspects)
-        flip = draw("flip") < options.flip
-    yuv = resample(frames, height, width, boxes, flip, options.size)
-    if draw is not None and options.blur > 0:
-        least, greatest = options.blur_sigmas
-        sigmas = least + draw("blur_sigma") * (greatest - least)
-        yuv = gaussian_blur(yuv, np.where(draw("blur") < options.blur, sigmas, 0), greatest)
-    affine = np.tile(rgb, (num_rows, 1, 1))
-    if draw is not None:
-        mean_yuv = yuv.mean(dim=(2, 3, 4)).double().cpu().numpy()  # [N, 4]
-        affine = jittered(affine, mean_yuv, options, draw)
-    _apply_colors(yuv, affine, options, out)
+    recipe = recipe_of(options, draw, len(frames), height, width, rgb)
+    rows_a_pass = max(1, _BYTES_A_PASS[frames.device.type] // max(1, frames[:1].numel()))
+    boxes = Boxes(recipe.boxes, height, width, options.size, is_packed=frames.dim() == 5)
+    for start in range(0, len(frames), rows_a_pass):
+        rows = slice(start, start + rows_a_pass)
+        cut = Cut(boxes, rows, frames.shape[1], is_reversed=is_reversed)
+        _augment_rows(frames[rows], cut, recipe[rows], options, out[rows])
 
 
-def jittered(
-    affine: NDArray[np.float64], mean_yuv: Floats, options: VideoAugment, draw: Uniform
-) -> NDArray[np.float64]:
-    """Compose the jitters in each row's own random order (as torchvision's ColorJitter).
+def _augment_rows(
+    frames: Tensor, cut: Cut, recipe: Recipe, options: VideoAugment, out: Tensor
+) -> None:
+    columns = cut.columns(frames)
+    color = torch.from_numpy(recipe.color).to(columns)
+    if recipe.by_mean.any():
+        by_mean = torch.from_numpy(recipe.by_mean).to(columns)
+        color[:, :, 3:] += by_mean @ cut.mean(columns)[:, :, None]
+    for channel, picture in enumerate(cut.rows(columns, color)):  # [N, T, S, S]
+        mean, std, into = options.mean[channel], options.std[channel], out[:, channel]
+        black, white = -mean / std, (1 - mean) / std
+        if recipe.sigmas.any():
+            picture = gaussian_blur(picture[:, None], recipe.sigmas, options.blur_sigmas[1])[:, 0]
+        if into.dtype == picture.dtype:
+            torch.clamp(picture, black, white, out=into)
+        else:  # clamp takes no `out` of another type
+            into.copy_(picture.clamp_(black, white))
 
-    Args:
-        affine: float64 [N, 3, 4], colours in [0, 1] from Y, U, V, 1; changed in place.
-        mean_yuv: float64 [N, 4], the mean of Y, U, V, 1 over a row, which contrast blends with. The
-            result is affine in it.
-        options: how much of each.
-        draw: uniform numbers [N] by name.
 
-    Returns:
-        float64 [N, 3, 4].
-    """
-    ranks = draw("jitter_order", len(JITTERS))  # [N, 4]
-    order = ranks.argsort(axis=1)
+def _jittered(maps: Floats, options: VideoAugment, draw: Uniform) -> Floats:
+    """Jitter maps [N, 3, 7] of color.jitterable, each in a random order (as ColorJitter)."""
+    order = draw("jitter_order", len(JITTERS)).argsort(axis=1)  # [N, 4]
     on = draw("jitter") < options.jitter
     factors = {}
     for name in JITTERS:
         strength, spread = getattr(options, name), 2 * draw(name) - 1
         neutral = 0.0 if name == "hue" else 1.0
         factors[name] = np.where(on, np.maximum(neutral + strength * spread, neutral - 1), neutral)
-    gray = np.where(draw("gray") < options.gray, 0.0, 1.0)
     for place in range(len(JITTERS)):
         for number, (name, jitter) in enumerate(JITTERS.items()):
             rows = order[:, place] == number
             if getattr(options, name) > 0 and rows.any():
-                mean = _mean_color(affine[rows], mean_yuv[rows])
-                affine[rows] = compose(jitter(factors[name][rows], mean), affine[rows])
-    return compose(JITTERS["saturation"](gray, mean_yuv), affine)
-
-
-def _mean_color(affine: NDArray[np.float64], mean_yuv: Floats) -> Floats:
-    return np.asarray((affine @ mean_yuv[:, :, None])[:, :, 0])
-
-
-def _apply_colors(
-    yuv: Tensor, affine: NDArray[np.float64], options: VideoAugment, out: Tensor
-) -> None:
-    """Per row A·(Y, U, V, 1), normalised, clipped to what [0, 1] becomes: a product and a clamp."""
-    mean, std = np.array(options.mean), np.array(options.std)
-    scaled = (affine - np.column_stack([np.zeros((3, 3)), mean])) / std[:, None]
-    rgb = out.flatten(2)
-    torch.bmm(torch.from_numpy(scaled).to(yuv.device, yuv.dtype), yuv.flatten(2), out=rgb)
-    for channel, (m, s) in enumerate(zip(options.mean, options.std, strict=True)):
-        rgb[:, channel].clamp_(-m / s, (1 - m) / s)
+                maps[rows] = jitter(factors[name][rows], maps[rows])
+    return JITTERS["saturation"](np.where(draw("gray") < options.gray, 0.0, 1.0), maps)
 
 
 def gaussian_blur(pictures: Tensor, sigmas: Floats, greatest: float) -> Tensor:

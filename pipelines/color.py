@@ -24,6 +24,7 @@ __all__ = [
     "compose",
     "i420_planes",
     "i420_to_rgb",
+    "jitterable",
     "rgb_from_pixels",
     "rgb_from_yuv",
 ]
@@ -102,28 +103,36 @@ def compose(second: Affine, first: Affine) -> Affine:
     return np.concatenate([linear, shift], axis=-1)
 
 
-def _blend(factor: NDArray[np.float64], towards: Affine) -> Affine:
-    """Each row's factor · identity + (1 − factor) · towards: float64 [N, 3, 4]."""
-    identity = np.eye(3, 4)
+def jitterable(affine: Affine, num_rows: int) -> Affine:
+    """The same map for each row, as `JITTERS` change it: float64 [N, 3, 7].
+
+    Its columns are factors of Y, U, V, of 1, and of the means of Y, U and V over a row's pictures,
+    which are not known yet: contrast blends with the mean gray, and that is linear in them.
+    """
+    return np.tile(np.concatenate([affine, np.zeros((3, 3))], axis=1), (num_rows, 1, 1))
+
+
+def _brightness(factor: NDArray[np.float64], maps: Affine) -> Affine:
+    return factor[:, None, None] * maps
+
+
+def _contrast(factor: NDArray[np.float64], maps: Affine) -> Affine:
+    mean_gray = _GRAY @ maps  # [N, 7]
+    mean_gray[:, 4:] += mean_gray[:, :3]
+    mean_gray[:, :3] = 0
+    return _blend(factor, maps, mean_gray)
+
+
+def _saturation(factor: NDArray[np.float64], maps: Affine) -> Affine:
+    return _blend(factor, maps, _GRAY @ maps)
+
+
+def _blend(factor: NDArray[np.float64], maps: Affine, gray: NDArray[np.float64]) -> Affine:
     f = factor[:, None, None]
-    return np.asarray(f * identity + (1 - f) * towards)
+    return np.asarray(f * maps + (1 - f) * gray[:, None])
 
 
-def _brightness(factor: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
-    return _blend(factor, np.zeros((3, 4)))
-
-
-def _contrast(factor: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
-    towards = np.zeros((len(factor), 3, 4))
-    towards[:, :, 3] = (mean_rgb @ _GRAY)[:, None]
-    return _blend(factor, towards)
-
-
-def _saturation(factor: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
-    return _blend(factor, np.column_stack([np.tile(_GRAY, (3, 1)), np.zeros(3)]))
-
-
-def _hue(turns: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
+def _hue(turns: NDArray[np.float64], maps: Affine) -> Affine:
     """A rotation of the chroma plane (YIQ), as DALI's color_twist has it, not a shift in HSV."""
     to_yiq = np.array([_GRAY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
     cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
@@ -131,15 +140,13 @@ def _hue(turns: NDArray[np.float64], mean_rgb: NDArray[np.float64]) -> Affine:
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1] = rotation[:, 2, 2] = cos
     rotation[:, 1, 2], rotation[:, 2, 1] = sin, -sin
-    return np.concatenate(
-        [np.linalg.inv(to_yiq) @ rotation @ to_yiq, np.zeros((len(turns), 3, 1))], axis=-1
-    )
+    return np.asarray(np.linalg.inv(to_yiq) @ rotation @ to_yiq @ maps)
 
 
-#: Name → (factors [N], the rows' mean colours [N, 3]) → float64 [N, 3, 4] on RGB in [0, 1]. A
-#: factor of 1 changes nothing (0 for hue, which is in turns). Brightness, contrast and saturation
-#: blend with black, the mean gray and the pixel's gray, as torchvision's do.
-JITTERS: Final[Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], Affine]]] = {
+#: Name → (factors [N], maps to RGB in [0, 1] of `jitterable`) → maps [N, 3, 7]. A factor of 1
+#: changes nothing (0 for hue, which is in turns). Brightness, contrast and saturation blend with
+#: black, the mean gray and the pixel's gray, as torchvision's do.
+JITTERS: Final[Mapping[str, Callable[[NDArray[np.float64], Affine], Affine]]] = {
     "brightness": _brightness,
     "contrast": _contrast,
     "saturation": _saturation,
@@ -147,19 +154,17 @@ JITTERS: Final[Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]],
 }
 
 
-def i420_planes(frames: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Views of the planes: Y [..., H, W], U and V [..., H/2, W/2] of frames [..., H·W·3/2]."""
+def i420_planes(frames: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Views of Y [..., H, W] and of U and V [..., 2, H/2, W/2] in frames [..., H·W·3/2]."""
     luma, quarter = height * width, height * width // 4
     if frames.shape[-1] != luma + 2 * quarter:
         raise ValueError(
             f"frames of {frames.shape[-1]} bytes are not I420 of {width}×{height}, "
             f"which takes {luma + 2 * quarter}"
         )
-    half = (height // 2, width // 2)
     return (
         frames[..., :luma].unflatten(-1, (height, width)),
-        frames[..., luma : luma + quarter].unflatten(-1, half),
-        frames[..., luma + quarter :].unflatten(-1, half),
+        frames[..., luma:].unflatten(-1, (2, height // 2, width // 2)),
     )
 
 
@@ -184,8 +189,7 @@ def i420_to_rgb(
     Returns:
         float32 [..., 3, H, W] in [0, 1].
     """
-    y, u, v = (plane.float() for plane in i420_planes(frames, height, width))
-    uv = torch.stack([u, v], dim=-3)  # [..., 2, H/2, W/2]
+    y, uv = (planes.float() for planes in i420_planes(frames, height, width))
     flat = uv.reshape(-1, 2, height // 2, width // 2)
     if chroma == "nearest":
         flat = F.interpolate(flat, scale_factor=2, mode="nearest")

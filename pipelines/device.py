@@ -46,9 +46,7 @@ from pipelines.recycle import Recycler
 
 __all__ = ["DeviceOptions", "DeviceTransform"]
 
-#: Pixels of one pass, in bytes of planes: small passes stay in a CPU's cache, big ones fill a GPU.
 _KEYS_NAMED = 64  # in a message
-_BYTES_A_PASS = {"cpu": 2 << 20, "cuda": 512 << 20}
 
 
 @dataclass(frozen=True)
@@ -184,29 +182,18 @@ class DeviceTransform:
         options = self.options.image_augment if is_image else self.options.video_augment
         rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
         augment = _augmenter(raw.frames.device, options, self.training)
-        rows_a_pass = _BYTES_A_PASS[raw.frames.device.type] // max(1, raw.frames[:1].numel())
         out = self._empty(raw.frames, len(versions), options.size)
-        is_direct = augment is not augment_pictures or (
-            out.dtype == torch.float32 and out.is_contiguous()
-        )
         for number, version in enumerate(versions):
-            draw = version.draw(name) if self.training else None
-            for start in range(0, len(raw), max(1, rows_a_pass)):
-                rows = slice(start, start + max(1, rows_a_pass))
-                frames = raw.frames[rows]
-                into = out[rows, number]
-                made = into if is_direct else torch.empty(into.shape, device=into.device)
-                augment(
-                    frames.flip(1) if version.reversal else frames,
-                    raw.height,
-                    raw.width,
-                    rgb,
-                    options,
-                    None if draw is None else _rows_of(draw, rows),
-                    made,
-                )
-                if not is_direct:
-                    into.copy_(made)
+            augment(
+                raw.frames,
+                raw.height,
+                raw.width,
+                rgb,
+                options,
+                version.draw(name) if self.training else None,
+                out[:, number],
+                is_reversed=version.reversal == 1,
+            )
         pictures = out.flatten(0, 1)
         return pictures[:, :, 0] if is_image else pictures
 
@@ -273,7 +260,3 @@ def _fused_kernel() -> Callable[..., None] | None:
         )
         return None
     return fused_clip
-
-
-def _rows_of(draw: Uniform, rows: slice) -> Uniform:
-    return lambda name, count=0: draw(name, count)[rows]

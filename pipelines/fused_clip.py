@@ -6,8 +6,8 @@ comes out; here a program reads the planes' bytes, mixes them in registers and w
 once, in the type and memory format that the encoder wants.
 
 Contrast blends with the mean colour of the crop, which is not known before the crop is read. What
-it does is affine in that mean, so the matrices are composed on the CPU as always, for four means
-that span all, and the kernel puts the measured one in: no step waits for the GPU.
+it does is affine in that mean, so the matrices are composed on the CPU as always, and the kernel
+puts the measured one in: no step waits for the GPU.
 
 Legend: N rows, T frames, H W luma size, S output size.
 """
@@ -21,8 +21,8 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.augment import VideoAugment, jittered
-from pipelines.crop import CROPS, Floats, Uniform, center_boxes
+from pipelines.augment import VideoAugment, recipe_of
+from pipelines.crop import Uniform
 
 __all__ = ["fused_clip"]
 
@@ -38,6 +38,8 @@ def fused_clip(
     options: VideoAugment,
     draw: Uniform | None,
     out: Tensor,
+    *,
+    is_reversed: bool = False,
 ) -> None:
     """Crop, resize, flip, jitter and normalise; arguments as for `augment_pictures`.
 
@@ -49,20 +51,15 @@ def fused_clip(
         options: how much of each; a blur is left out.
         draw: uniform numbers [N] by name; None for evaluation.
         out: float32, bfloat16 or float16 [N, 3, T, S, S] of any strides (channels-last, say).
+        is_reversed: last frame first.
     """
     num_rows, num_frames = frames.shape[:2]
     if num_rows == 0:
         return
     frames = frames.contiguous()
-    color, by_mean = _color_maps(rgb, options, draw, num_rows)
-    table = np.concatenate(
-        [
-            _boxes(options, draw, num_rows, height, width),
-            color.reshape(num_rows, 12),
-            by_mean.reshape(num_rows, 9),
-        ],
-        axis=1,
-    )
+    recipe = recipe_of(options, draw, num_rows, height, width, rgb)
+    numbers = (recipe.boxes, recipe.color, recipe.by_mean)
+    table = np.concatenate([x.reshape(num_rows, -1) for x in numbers], axis=1)
     on_host = torch.from_numpy(table.astype(np.float32))
     on_device = (on_host.pin_memory() if frames.is_cuda else on_host).to(
         frames.device, non_blocking=True
@@ -75,51 +72,14 @@ def fused_clip(
     mean, std = np.array(options.mean), np.array(options.std)
     limits = ((0 - mean) / std).tolist() + ((1 - mean) / std).tolist()
     with torch.cuda.device_of(frames):  # Triton starts kernels on the thread's current GPU
-        if by_mean.any():
+        if recipe.by_mean.any():
             parts = frames.new_empty((num_rows, num_frames * num_blocks, 3), dtype=torch.float32)
             sum_kernel[grid](frames, on_device, parts, num_frames, *constants)
             means = parts.sum(dim=1) / (num_frames * num_pixels)
-        clip_kernel[grid](
-            frames, on_device, means, out, num_frames, *out.stride(), *limits, *constants
-        )
-
-
-def _boxes(
-    options: VideoAugment, draw: Uniform | None, num_rows: int, height: int, width: int
-) -> Floats:
-    """Boxes [N, 4]; a flipped one starts at its right edge and has a negative width."""
-    if draw is None:
-        return center_boxes(num_rows, height, width, options.center_scale)
-    boxes = CROPS[options.crop](draw, height, width, options.scales, options.aspects)
-    flip = draw("flip") < options.flip
-    boxes[:, 1] += np.where(flip, boxes[:, 3], 0)
-    boxes[:, 3] *= np.where(flip, -1, 1)
-    return boxes
-
-
-def _color_maps(
-    rgb: NDArray[np.float64], options: VideoAugment, draw: Uniform | None, num_rows: int
-) -> tuple[Floats, Floats]:
-    """The normalised colour map [N, 3, 4] at mean 0, and what a unit of mean adds to its shift.
-
-    Returns:
-        float64 [N, 3, 4] and [N, 3, 3]: the map for the mean m is the first with the second · m
-        added to the last column.
-    """
-    mean, std = np.array(options.mean), np.array(options.std)
-    maps = []
-    for place in (None, 0, 1, 2):
-        probe = np.zeros((num_rows, 4))
-        probe[:, 3] = 1
-        if place is not None:
-            probe[:, place] = 1
-        affine = np.tile(rgb, (num_rows, 1, 1))
-        if draw is not None:
-            affine = jittered(affine, probe, options, draw)
-        maps.append((affine - np.column_stack([np.zeros((3, 3)), mean])) / std[:, None])
-    at_zero = maps[0]
-    by_mean = np.stack([(m - at_zero)[:, :, 3] for m in maps[1:]], axis=-1)
-    return at_zero, by_mean
+        strides = list(out.stride())
+        if is_reversed:  # the kernel writes its frames from the last place to the first
+            strides[2], out = -strides[2], out[:, :, -1:]
+        clip_kernel[grid](frames, on_device, means, out, num_frames, *strides, *limits, *constants)
 
 
 @triton.jit

@@ -126,7 +126,8 @@ class TorchcodecDecoder:
         for row, place in enumerate(feed.places.tolist()):
             rows[int(feed.numbers[place])].append(row)
         # Views of all rows are made in three calls: what is Python here holds up other threads.
-        targets = [plane.unbind(0) for plane in i420_planes(planes, height, width)]
+        luma, chroma = i420_planes(planes, height, width)
+        targets = [plane.unbind(0) for plane in (luma, *chroma.unbind(1))]
         # A frame's planes tell its format, be it yuv420p or nv12. To ask it for its name or size
         # costs 200 bytes each time that are never freed (torchcodec 0.17.0).
         half = (height // 2, width // 2, torch.uint8)

@@ -31,6 +31,7 @@ class Case:
     has_draws: bool = True
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
+    is_reversed: bool = False
     shape: tuple[int, int, int, int] = (3, 2, 32, 48)
 
 
@@ -41,6 +42,7 @@ CASES = {
     "evaluation": Case(has_draws=False),
     "crop and flip": Case({"flip": 0.5, "jitter": 0.0}),
     "all jitters": Case(JITTERED),
+    "reversed": Case(JITTERED, is_reversed=True, channels_last=True, shape=(3, 3, 32, 48)),
     "jitters without contrast": Case({**JITTERED, "contrast": 0.0}),
     "random resized": Case(RESIZED),
     "RGB of another matrix": Case(JITTERED, "rgb_bt601"),
@@ -73,11 +75,13 @@ def difference(case: Case, device: str) -> dict[str, float]:
     size = (num_rows, 3, num_frames, options.size, options.size)
     expected = torch.empty(size, device=device)
     drawn = draw if case.has_draws else None
-    augment_pictures(frames, height, width, rgb, options, drawn, expected)
+    augment_pictures(
+        frames, height, width, rgb, options, drawn, expected, is_reversed=case.is_reversed
+    )
     out = torch.full(size, torch.nan, dtype=case.dtype, device=device)
     if case.channels_last:
         out = out.contiguous(memory_format=torch.channels_last_3d)
-    fused_clip(frames, height, width, rgb, options, drawn, out)
+    fused_clip(frames, height, width, rgb, options, drawn, out, is_reversed=case.is_reversed)
     return {
         "difference": (out.float() - expected).abs().max().item(),
         "spread": expected.std().item(),

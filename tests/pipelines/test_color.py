@@ -14,6 +14,7 @@ from pipelines.color import (
     compose,
     i420_planes,
     i420_to_rgb,
+    jitterable,
     rgb_from_yuv,
 )
 
@@ -88,12 +89,18 @@ def test_unknown_names_are_refused() -> None:
         i420_planes(torch.zeros(3, 121), 8, 10)
 
 
+def jitter(name: str, factor: float, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The map of RGB to RGB, [3, 4], of pictures of a mean [1, 3]."""
+    maps = JITTERS[name](np.array([factor]), jitterable(np.eye(3, 4), 1))[0]
+    return np.column_stack([maps[:, :3], maps[:, 3] + maps[:, 4:] @ mean[0]])
+
+
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.3])
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
 def test_jitters_are_torchvisions(name: str, factor: float) -> None:
     rgb = torch.rand(3, 20, 30, dtype=torch.float64) * 0.3 + 0.3  # far from where it clips
     mean = rgb.mean(dim=(1, 2)).numpy()[None]
-    affine = torch.from_numpy(JITTERS[name](np.array([factor]), mean)[0])
+    affine = torch.from_numpy(jitter(name, factor, mean))
     got = torch.einsum("cd,dhw->chw", affine[:, :3], rgb) + affine[:, 3, None, None]
     expected = getattr(vision, f"adjust_{name}")(rgb, factor)
     # torchvision's luma weights have four digits
@@ -102,14 +109,33 @@ def test_jitters_are_torchvisions(name: str, factor: float) -> None:
 
 def test_hue_turns_colours_and_leaves_gray() -> None:
     gray, mean = np.array([0.4, 0.4, 0.4, 1]), np.zeros((1, 3))
-    turned = JITTERS["hue"](np.array([0.3]), mean)[0]
+    turned = jitter("hue", 0.3, mean)
     np.testing.assert_allclose(turned @ gray, 0.4, atol=1e-6)
-    back = compose(JITTERS["hue"](np.array([0.7]), mean), JITTERS["hue"](np.array([0.3]), mean))
-    np.testing.assert_allclose(back[0], np.eye(3, 4), atol=1e-9)
+    back = compose(jitter("hue", 0.7, mean), turned)
+    np.testing.assert_allclose(back, np.eye(3, 4), atol=1e-9)
     red = np.array([1.0, 0, 0, 1])
-    third = JITTERS["hue"](np.array([1 / 3]), mean)[0] @ red
+    third = jitter("hue", 1 / 3, mean) @ red
     assert third.argmax() != 0
     assert third @ [0.299, 0.587, 0.114] == pytest.approx(0.299, abs=1e-3)
+
+
+def test_contrast_blends_with_the_mean_of_what_other_jitters_made() -> None:
+    """Of the picture as it is then: a matrix that knows no picture must bring that mean along."""
+    rgb = torch.rand(3, 20, 30, dtype=torch.float64) * 0.3 + 0.3
+    expected = rgb
+    maps = jitterable(np.eye(3, 4), 1)
+    for name, factor in (
+        ("brightness", 1.2),
+        ("contrast", 0.7),
+        ("saturation", 0.5),
+        ("contrast", 1.3),
+    ):
+        maps = JITTERS[name](np.array([factor]), maps)
+        expected = getattr(vision, f"adjust_{name}")(expected, factor)
+    m = torch.from_numpy(maps[0])
+    got = torch.einsum("cd,dhw->chw", m[:, :3], rgb)
+    got += (m[:, 3] + m[:, 4:] @ rgb.mean(dim=(1, 2)))[:, None, None]
+    torch.testing.assert_close(got, expected, atol=3e-4, rtol=0)
 
 
 def test_compose_is_one_after_the_other() -> None:

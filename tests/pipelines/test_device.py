@@ -161,10 +161,10 @@ def test_images_are_single_frames_in_two_views() -> None:
 
 
 def test_passes_over_few_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import device
+    from pipelines import augment
 
     whole = DeviceTransform(GDT, DeviceOptions())(raw_batch())
-    monkeypatch.setitem(device._BYTES_A_PASS, "cpu", 1)
+    monkeypatch.setitem(augment._BYTES_A_PASS, "cpu", 1)
     single = DeviceTransform(GDT, DeviceOptions())(raw_batch())
     torch.testing.assert_close(single.modalities["video"].values, whole.modalities["video"].values)
 

@@ -13,11 +13,18 @@ from torch import Tensor
 
 from pipelines.augment import AudioAugment, gaussian_blur, mask_spectrogram
 from pipelines.color import i420_to_rgb
-from pipelines.crop import resample
+from pipelines.cut import Boxes, Cut
 from pipelines.log_mel import LogMel, LogMelSpectrogram
 
 FRAMES = torch.randint(0, 256, (2, 3, 32 * 48 * 3 // 2), dtype=torch.uint8)
-BOXES, FLIP = np.array([[0.0, 0, 32, 32], [1, 2, 20.5, 20]]), np.array([True, False])
+CUT = Cut(Boxes(np.array([[0.0, 32, 32, -32], [1, 2, 20.5, 20]]), 32, 48, 16), slice(0, 2), 3)
+COLOR = torch.rand(2, 3, 4)
+
+
+def cut(frames: Tensor) -> Tensor:
+    columns = CUT.columns(frames)
+    color = COLOR + CUT.mean(columns)[:, :, None]
+    return torch.stack(list(CUT.rows(columns, color)), dim=1)
 
 
 def draw(name: str, count: int = 0) -> Any:
@@ -26,7 +33,7 @@ def draw(name: str, count: int = 0) -> Any:
 
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "planes to RGB": (lambda x: i420_to_rgb(x, 32, 48, "bt709", "limited", "bilinear"), FRAMES),
-    "crop and resize": (lambda x: resample(x, 32, 48, BOXES, FLIP, 16), FRAMES),
+    "crop and resize": (cut, FRAMES),
     "blur": (lambda x: gaussian_blur(x, np.array([0.5, 1.0]), 1.0), torch.rand(2, 4, 3, 20, 20)),
     "log-mel": (LogMelSpectrogram(LogMel()), torch.randn(2, 24_000)),
     "masks": (lambda x: mask_spectrogram(x, AudioAugment(), draw), torch.randn(2, 1, 40, 99)),
