@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Self, TypeVar
 
-from shards.errors import SourceError
+from shards.errors import BuildError, SourceError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -91,6 +91,9 @@ class WorkerPool:
 
         A `SourceError` that the function raises comes back as a `WorkerFailure` too; any other
         error is a bug and is raised here.
+
+        Raises:
+            BuildError: a worker cannot start.
         """
         window: deque[_Slot[Task]] = deque()
         waiting: deque[_Slot[Task]] = deque()
@@ -146,7 +149,14 @@ class WorkerPool:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join(5)
-            self._replace(worker, "crashed its worker", _exit_text(worker.process.exitcode))
+            code = worker.process.exitcode
+            if not worker.ready and code is not None and code > 0:
+                raise BuildError(
+                    f"A worker process ended before its first task ({_exit_text(code)}); its own "
+                    "error stands above. A script that builds needs `if __name__ == '__main__':` "
+                    "around what it runs, because each worker imports it."
+                ) from None
+            self._replace(worker, "crashed its worker", _exit_text(code))
             return
         if kind == "ready":
             worker.ready = True

@@ -1,7 +1,10 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +51,27 @@ def test_a_task_that_crashes_exits_or_hangs_costs_itself_alone() -> None:
         "skip 42": "decode: this one is bad (42)",
     }
     assert [results[f"fine {n}"] for n in (1, 2, 3)] == [f"fine {n} × 1" for n in (1, 2, 3)]
+
+
+def test_a_script_that_its_workers_run_again_is_told_so(tmp_path: Path) -> None:
+    """Without `if __name__ == "__main__":` a worker would begin with a build of its own."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/a.mp4").write_text("a text")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from shards import BuildOptions\n"
+        "from shards.build import build\n"
+        "build(['videos'], 'out', BuildOptions(), num_workers=2)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "ended before its first task (exit status 1)" in last
+    assert "A script that builds needs `if __name__ == '__main__':`" in last
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bug_is_not_hidden() -> None:
