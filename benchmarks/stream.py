@@ -2,6 +2,7 @@
 
     python -m benchmarks.stream FILM            shards and originals are made of the film's clips
     python -m benchmarks.stream FILM --folder F keeps them in F, and uses them if they are there
+    python -m benchmarks.stream FILM --codecs mpeg4   shards of one codec
 
 Every way loads random seconds of the same clips and takes turns with the others, round by round;
 the numbers are medians over the rounds. CPU time is that of the process and all its workers, from
@@ -40,6 +41,7 @@ from benchmarks.stream_ways import (
 )
 from shards import BuildOptions, DataSet
 from shards.build import build
+from shards.options import CODECS
 from tools.bench import bench_config, stage_times
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "speed.md"
@@ -65,21 +67,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--codecs", nargs="+", default=["h264", "mpeg4"], choices=CODECS)
     parser.add_argument("--no-page", action="store_true", help="print only")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.setswitchinterval(5e-4)  # as the gdt command does
+    lines = [f"Measured {datetime.date.today().isoformat()}: {_machine()}."]
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
-        dataset = make_shards(options.film, folder / "shards")
         originals = make_originals(options.film, folder / "originals")
-        found, missing = ways(dataset, originals)
-        figures = measure(found, options.workers, options.rounds, options.seconds)
-        right = [correctness(way, dataset, originals) for way in found]
-        lines = [*table(found, figures, right, options.workers), ""]
-        lines += [f"Not measured: {reason}" for reason in missing]
-        lines += [*goals(found, figures), "", *stages(dataset)]
-    lines = [f"Measured {datetime.date.today().isoformat()}: {_machine()}.", "", *lines]
+        for codec in options.codecs:
+            dataset = make_shards(options.film, folder / f"shards-{codec}", codec)
+            found, missing = ways(dataset, originals)
+            figures = measure(found, options.workers, options.rounds, options.seconds)
+            right = [correctness(way, dataset, originals) for way in found]
+            lines += ["", f"### Shards of `--codec {codec}`", ""]
+            lines += [*table(found, figures, right, options.workers), ""]
+            lines += [f"Not measured: {reason}" for reason in missing]
+            lines += [*goals(found, figures), "", *stages(dataset)]
     print("\n".join(lines))
     if not options.no_page:
         text = PAGE.read_text(encoding="utf-8")
@@ -88,10 +93,12 @@ def main() -> None:
         PAGE.write_text(page, encoding="utf-8")
 
 
-def make_shards(film: Path, folder: Path) -> DataSet:
+def make_shards(film: Path, folder: Path, codec: str) -> DataSet:
     """Clips of the film as shards of 16 clips."""
     if not (folder / "manifest.json").exists():
-        options = BuildOptions(clip_seconds=CLIP_SECONDS, size=SIZE, clips_per_shard=16)
+        options = BuildOptions(
+            clip_seconds=CLIP_SECONDS, size=SIZE, codec=codec, clips_per_shard=16
+        )
         build([film], folder, options, num_workers=os.cpu_count() or 1)
     return DataSet.open(folder)
 

@@ -258,11 +258,11 @@ def energon() -> Decode:
 
 
 def reference(originals: list[Path]) -> Way:
-    """As the reference implementation of GDT loads: originals, opened twice, and ffmpeg for sound.
+    """As the reference implementation of GDT loads (its datasets/decoder.py): from the originals.
 
-    The container is opened to look at it and once more to decode, all frames of the second become
-    RGB, and a process of its own decodes the whole sound track, of which a second is taken. The
-    middle of the picture is kept, so that its batches are no greater than the others'.
+    A file is opened twice. PyAV looks at it, seeks, decodes, and all frames of the second become
+    RGB; a process, ffmpeg, decodes the whole sound track, of which a second is taken. The middle of
+    the picture is kept, so that its batches are no greater than the others'.
     """
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
@@ -271,10 +271,9 @@ def reference(originals: list[Path]) -> Way:
     def load(index: int, start: float) -> tuple[torch.Tensor, torch.Tensor]:
         path = originals[index]
         with av.open(str(path)) as container:
-            stream: Any = container.streams.video[0]
-            num_frames, rate = stream.frames, float(stream.average_rate)
-        first = min(int(start * rate), num_frames - 1)
-        frames = _frames_by_number(path, first, round(rate))
+            rate = float(container.streams.video[0].average_rate)  # type: ignore[arg-type]
+            first = int(start * rate)
+            frames = _frames_by_number(container, first, round(rate))
         command = [ffmpeg, "-i", str(path), "-f", "s16le", "-ac", "1", "-ar", str(RATE), "-"]
         output = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
         sound = np.frombuffer(output.stdout, np.int16)
@@ -286,19 +285,18 @@ def reference(originals: list[Path]) -> Way:
     return _mapped(name, len(originals), load, originals=True)
 
 
-def _frames_by_number(path: Path, first: int, count: int) -> torch.Tensor:
+def _frames_by_number(container: Any, first: int, count: int) -> torch.Tensor:
     """T frames spread over `count` from number `first`, by average rate; uint8 [T, 3, H, W]."""
     found: list[NDArray[np.uint8]] = []
-    with av.open(str(path)) as container:
-        stream: Any = container.streams.video[0]
-        tick = Fraction(stream.duration, stream.frames)
-        begin, end = int(first * tick), int((first + count - 1) * tick)
-        container.seek(max(0, begin - 1024), stream=stream)
-        for frame in container.decode(stream):
-            if frame.pts >= begin:
-                found.append(frame.to_rgb().to_ndarray())
-            if frame.pts > end:
-                break
+    stream = container.streams.video[0]
+    tick = Fraction(stream.duration, stream.frames)
+    begin, end = int(first * tick), int((first + count - 1) * tick)
+    container.seek(max(0, begin - 1024), stream=stream)
+    for frame in container.decode(stream):
+        if frame.pts >= begin:
+            found.append(frame.to_rgb().to_ndarray())
+        if frame.pts > end:
+            break
     chosen = torch.linspace(0, min(count, len(found)) - 1, NUM_FRAMES).long().tolist()
     return torch.from_numpy(np.stack([found[i] for i in chosen])).permute(0, 3, 1, 2)
 

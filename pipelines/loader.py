@@ -10,7 +10,7 @@ Legend: n samples of a batch, K segments of a sample, T frames, S audio samples.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -187,6 +187,7 @@ class Loader:
 
     def _finish(self, underway: _Underway) -> Delivery:
         results: list[tuple[str, NDArray[np.float64]] | SkipError] = []
+        wait(underway.tasks)  # to wake once a batch, not once a sample, leaves Python to the tasks
         for task in underway.tasks:
             try:
                 results.append(task.result())

@@ -90,6 +90,20 @@ def _av1(gop: int, quality: int) -> dict[str, str]:
     }
 
 
+def _mpeg4(gop: int, quality: int) -> dict[str, str]:
+    # as in H.264, six more of `crf` are steps twice as wide; 21 and 3 give about the same PSNR
+    scale = min(31, max(2, round(3 * 2 ** ((quality - 21) / 6))))
+    return {
+        "g": f"{gop}",
+        "bf": "0",
+        "sc_threshold": "1000000000",
+        "qmin": f"{scale}",
+        "qmax": f"{scale}",
+        "lmin": f"{118 * scale}",  # FF_QP2LAMBDA: what a bit is worth, for motion and trellis
+        "lmax": f"{118 * scale}",
+    }
+
+
 def _mjpeg(_gop: int, quality: int) -> dict[str, str]:
     scale = min(31, max(2, quality))
     return {"qmin": f"{scale}", "qmax": f"{scale}"}
@@ -123,6 +137,23 @@ ENCODERS: Final[Mapping[str, Encoder]] = {
         _av1,
         {"fast": Effort(6, {"preset": "8"}), "compact": Effort(8, {"preset": "4"})},
         environment={"SVT_LOG": "1"},
+    ),
+    "mpeg4": Encoder(
+        "mpeg4",
+        _mpeg4,
+        {
+            "fast": Effort(0, {}),
+            "compact": Effort(
+                0,
+                {
+                    "flags": "+mv4",
+                    "mbd": "rd",
+                    "trellis": "1",
+                    "cmp": "satd",
+                    "subcmp": "satd",
+                },
+            ),
+        },
     ),
     "mjpeg": Encoder(
         "mjpeg",

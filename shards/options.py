@@ -11,7 +11,7 @@ from shards.errors import BuildError
 SOURCE = "source"
 COPY = "copy"
 CUTS = ("fixed", "scenes", "ranges")
-CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg")
+CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
 PROFILES = ("fast", "compact", COPY)
 #: Sound format → the sample rates it can store.
 AUDIO_RATES = {

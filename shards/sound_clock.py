@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags2
 
+from shards.padded_packet import padded_packet
+
 _UNBROKEN_TICKS = 1.5  # rounding alone spreads a run's times over one tick
 
 
@@ -35,7 +37,7 @@ def samples_of(
         decoder.layout = f"{num_channels}c"
         decoder.flags2 |= Flags2.skip_manual  # a codec's priming counts too
         for number, data in enumerate(packets):
-            packet = av.Packet(data)
+            packet = padded_packet(data)
             packet.pts = number
             for frame in decoder.decode(packet):
                 counts[number if frame.pts is None else frame.pts] += frame.samples

@@ -47,7 +47,7 @@ def build(
     fit: Annotated[str, typer.Option(help="crop (cover the size) or pad (show all).")] = "crop",
     fps: Annotated[str, typer.Option(help="Frames a second; or source: each its own.")] = "30",
     gop_seconds: Annotated[float, typer.Option(help="Time between keyframes.")] = 0.5,
-    codec: Annotated[str, typer.Option(help="h264, hevc, vp9, av1 or mjpeg.")] = "h264",
+    codec: Annotated[str, typer.Option(help="h264, hevc, vp9, av1, mpeg4 or mjpeg.")] = "h264",
     profile: Annotated[
         str,
         typer.Option(help="fast; compact: fewer bytes, slower; copy: no picture is encoded again."),

@@ -19,6 +19,7 @@ from pipelines.backends.packets import read_packets, runs_of
 from pipelines.backends.still import StillDecoder
 from shards import Track
 from shards.media import MAX_PIXELS
+from shards.padded_packet import padded_packet
 
 __all__ = ["PREROLL_SECONDS", "PacketDecoder"]
 
@@ -230,7 +231,7 @@ def _decode(context: Any, read: Read, track: Track, first: int, stop: int) -> It
     context.flush_buffers()
     bodies: list[Any] = read_packets(read, track, first, stop)
     for body, pts in zip(bodies, track.packets.pts[first:stop].tolist(), strict=True):
-        packet = av.Packet(body)
+        packet = padded_packet(body)
         packet.pts = pts
         yield from context.decode(packet)
     yield from context.decode(None)

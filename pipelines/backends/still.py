@@ -17,6 +17,7 @@ from pipelines.backends import MediaError, Read
 from pipelines.backends.packets import read_packets
 from shards import SourceError, Track
 from shards.media import MAX_PIXELS, describe
+from shards.padded_packet import padded_packet
 from shards.picture import PictureFitter
 from shards.still import StillHeader, still_header
 
@@ -78,7 +79,7 @@ def _decoded(header: StillHeader, body: Any) -> Any:
     context: Any = av.CodecContext.create(header.codec, "r")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "crccheck+explode"}
-    frames = [*context.decode(av.Packet(body)), *context.decode(None)]
+    frames = [*context.decode(padded_packet(body)), *context.decode(None)]
     if not frames or frames[0].is_corrupt:
         raise MediaError("decode", f"{header.codec}: no whole picture came out")
     frame = frames[0]

@@ -48,7 +48,7 @@ def test_a_clip_starts_anywhere_and_looks_like_its_source(codec: str, profile: s
 
 
 def test_a_codec_that_is_not_one_says_which_are() -> None:
-    allowed = "h264 or hevc or vp9 or av1 or mjpeg"
+    allowed = "h264 or hevc or vp9 or av1 or mpeg4 or mjpeg"
     with pytest.raises(BuildError, match=f"option codec is 'xvid'; allowed: {allowed}"):
         BuildOptions(codec="xvid")
     with pytest.raises(BuildError, match="option profile is 'tiny'; allowed: fast or compact"):

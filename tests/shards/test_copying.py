@@ -51,6 +51,12 @@ SOURCES: dict[str, dict[str, Any]] = {
         "audio_codec": "libopus",
         "sample_rate_hz": 48000,
     },
+    "mpeg4.mkv": FITS
+    | {
+        "container": "matroska",
+        "video_codec": "mpeg4",
+        "video_options": {"g": "25", "bf": "0", "sc_threshold": "1000000000"},
+    },
     "av1.mp4": FITS
     | {
         "video_codec": "libsvtav1",

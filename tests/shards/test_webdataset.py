@@ -23,7 +23,14 @@ SOUND_SUFFIXES = "wav;flac;mp3;opus;m4a"
 
 @pytest.mark.parametrize(
     ("codec", "audio"),
-    [("h264", "flac"), ("hevc", "pcm"), ("vp9", "opus"), ("av1", "aac"), ("mjpeg", "pcm")],
+    [
+        ("h264", "flac"),
+        ("hevc", "pcm"),
+        ("vp9", "opus"),
+        ("av1", "aac"),
+        ("mjpeg", "pcm"),
+        ("mpeg4", "flac"),
+    ],
 )
 def test_every_format_is_found_and_decodes(
     film: Callable[..., Path], tmp_path: Path, codec: str, audio: str
