@@ -21,6 +21,7 @@ ERRORS_THAT_TEACH: Final[dict[str, int]] = {
     "tools.run_folder.RunError": 1,
     "tools.training.TrainingError": 1,
     "shards.errors.ShardError": 1,
+    "pipelines.faults.SkipError": 1,
     "pipelines.faults.TooManySkipsError": 1,
     "pipelines.stream.StateError": 1,
 }

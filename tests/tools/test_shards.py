@@ -58,6 +58,21 @@ def test_build_verify_and_inspect(out: str) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_damaged_clip_is_named_when_it_is_to_be_drawn(out: str) -> None:
+    build(out)
+    (tar,) = Path(out).glob("*.tar")
+    content = bytearray(tar.read_bytes())
+    place = content.index(b"mdat") + 64  # packets of the first clip's pictures
+    content[place : place + 200] = bytes(200)
+    tar.write_bytes(content)
+    key = content[: content.index(b".")].decode()
+    status, output = run("inspect", out, "--key", key, "--out", f"{out}.png")
+    assert status == 1
+    assert f"error: shard-000000.tar: sample '{key}': checksum: packet 0" in " ".join(
+        output.split()
+    )
+
+
 def test_brackets_in_names_are_no_markup(out: str) -> None:
     video = Path(out).parent / "videos/film.mp4"
     video.rename(video.with_name("[bold]film.mp4"))
