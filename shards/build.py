@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shards import report
+from shards.counted import counted
 from shards.cutting import PlannedSource, cut, parts
 from shards.engines import Engine, LocalEngine
 from shards.errors import BuildError
@@ -213,7 +214,7 @@ class _Build:
     def _nothing_made(self, summary: BuildSummary) -> str:
         causes = "; ".join(f"{n} × {cause}" for cause, n in summary.skipped_sources.most_common(5))
         return (
-            f"None of the {summary.sources} files could become a clip: {causes}. "
+            f"Of {counted(summary.sources, 'file')} none could become a clip: {causes}. "
             f"{self._target.name}/{REPORT_NAME} has a line for each."
         )
 

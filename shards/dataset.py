@@ -17,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from shards.counted import counted
 from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.folder import Folder, OpenShard
 from shards.index import IndexedSample, Member
@@ -89,7 +90,8 @@ class DataSet:
         return self._stops[-1] if self._stops else 0
 
     def __repr__(self) -> str:
-        return f"DataSet({self.path}: {len(self)} samples in {len(self._stops)} shards)"
+        held = f"{counted(len(self), 'sample')} in {counted(len(self._stops), 'shard')}"
+        return f"DataSet({self.path}: {held})"
 
     @property
     def fingerprint(self) -> str:

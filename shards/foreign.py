@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shards.counted import counted
 from shards.errors import BuildError, ShardError, SourceError
 from shards.foreign_tar import IndexedTar, index_tar
 from shards.index import ShardIndex
@@ -100,7 +101,7 @@ def _index(
     if not entries:
         causes = (summary.skipped_tars + summary.skipped).most_common(5)
         raise BuildError(
-            f"No sample of the {len(tars)} tars in {folder} can be indexed: "
+            f"No sample of {counted(len(tars), 'tar')} in {folder} can be indexed: "
             + "; ".join(f"{n} × {cause}" for cause, n in causes)
             + f". {folder / REPORT_NAME} has a line for each tar."
         )
@@ -206,7 +207,8 @@ def _refuse_twins(entries: list[ShardEntry], hashes: list[bytes], folder: Path) 
         index = ShardIndex(folder / (entries[shard].name + INDEX_SUFFIX))
         named.append((entries[shard].name, index.key(int(n) - int(stops[shard]) + len(index))))
     (first, key), (second, _) = named
+    twice = f"{counted(len(twins), 'key')} in all {'is' if len(twins) == 1 else 'are'} used twice"
     raise BuildError(
-        f"{first} and {second} both have a sample {key!r}, and {len(twins)} keys in all are used "
-        "twice; keys are unique in a data set. Move tars with equal keys to folders of their own."
+        f"{first} and {second} both have a sample {key!r}, and {twice}; keys are unique in a data "
+        "set. Move tars with equal keys to folders of their own."
     )

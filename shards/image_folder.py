@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from shards.counted import counted
 from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.index import IndexedSample, Member, Packets, Track
 from shards.still import still_track
@@ -64,7 +65,7 @@ class ImageFolder:
         return len(self._names)
 
     def __repr__(self) -> str:
-        return f"ImageFolder({self.path}: {len(self)} images)"
+        return f"ImageFolder({self.path}: {counted(len(self), 'image')})"
 
     def sample(self, i: int) -> IndexedSample:
         """Image i, 0 ≤ i < len, under its name in the folder; its file is read."""

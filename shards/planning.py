@@ -9,6 +9,7 @@ from typing import Any
 
 from shards import media
 from shards.copying import borders
+from shards.counted import counted
 from shards.cutting import PlannedSource, clip_counts, clips_after_end, clips_cut_off, tails
 from shards.opening import Location, open_source
 from shards.options import BuildOptions
@@ -89,7 +90,8 @@ def plan_line(
     if not any(counts.values()):
         exact = options.for_source(planned.frame_rate, planned.picture_size)
         detail = f"{float(stop - start):.3f} s"
-        detail += f" in {len(planned.scene_cuts) + 1} scenes" if options.cut == "scenes" else ""
+        scenes = counted(len(planned.scene_cuts) + 1, "scene")
+        detail += f" in {scenes}" if options.cut == "scenes" else ""
         detail += f"; a clip is {float(exact.fewest_frames / exact.frame_rate):g} s"
         detail += " or more" if options.rests else ""
         return line | {"skip": ["cut", "too short for one clip", detail]}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shards.counted import counted
 from shards.pool import TOOK_TOO_LONG
 from shards.sample import json_bytes
 
@@ -47,9 +48,8 @@ class BuildSummary:
 
     def __str__(self) -> str:
         lost = sum(self.skipped_sources.values())
-        return (
-            f"{self.clips} clips of {self.made} sources; {lost} of {self.sources} sources skipped"
-        )
+        made = f"{counted(self.clips, 'clip')} of {counted(self.made, 'source')}"
+        return f"{made}; {lost} of {counted(self.sources, 'source')} skipped"
 
 
 def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:

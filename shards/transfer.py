@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from shards.counted import counted
 from shards.errors import RemoteChangedError, RemoteError, RemoteMissingError
 from shards.ranges import Piece
 from shards.servers import (
@@ -203,7 +204,7 @@ class Transfer:
                 kind = _KINDS.get(type(error), RemoteError)
                 raise kind(f"{_name(file, start, stop)}: {error}.", str(error)) from error
         raise RemoteError(
-            f"{_name(file, start, stop)}: gave up after {options.attempts} attempts in "
+            f"{_name(file, start, stop)}: gave up after {counted(options.attempts, 'attempt')} in "
             f"{time.monotonic() - began:.1f} s, with {len(got)} bytes received; the last one: "
             f"{cause}. Check server and network, or raise attempts.",
             cause,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from shards.counted import counted
 from shards.errors import BuildError
 from shards.servers import S3Server
 from shards.transfer import RemoteOptions, public
@@ -116,8 +117,9 @@ class RemoteFolder:
                 raise BuildError(_refused(url, done, error)) from error
             if attempt + 1 < self._options.attempts:
                 time.sleep(self._options.pause_seconds(attempt))
+        attempts = counted(self._options.attempts, "attempt")
         raise BuildError(
-            f"{public(url)} could not be {done}: gave up after {self._options.attempts} attempts "
+            f"{public(url)} could not be {done}: gave up after {attempts} "
             f"in {time.monotonic() - began:.1f} s; the last one: {cause}. Check server and "
             "network, then run the same command again: what has arrived is kept."
         )

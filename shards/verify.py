@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from shards.counted import counted
 from shards.errors import RemoteError, RemoteMissingError, ShardError
 from shards.folder import Folder
 from shards.index import IndexedSample, ShardIndex
@@ -141,7 +142,7 @@ def _verify_shard(
         return [Problem(entry.name, str(error))], none
     problems = []
     if len(index) != entry.num_samples:
-        what = f"{len(index)} samples in the index, {entry.num_samples} in the manifest"
+        what = f"{counted(len(index), 'sample')} in the index, {entry.num_samples} in the manifest"
         problems.append(Problem(entry.name, what))
     try:
         if not quick and _sha256(place.chunks(entry)) != entry.sha256:

@@ -20,6 +20,7 @@ import torch
 from models import build_method
 from pipelines.faults import Ledger
 from shards import Samples, open_samples
+from shards.counted import counted
 from tools.embeddings import embed_clips
 from tools.neighbors import LabelledFeatures, accuracies, chance
 from tools.progress_bar import progress_bar
@@ -194,7 +195,11 @@ def print_report(result: KnnResult) -> None:
     for k in ks:
         table.add_column(f"k = {k}", justify="right")
     for (modality, name), by_k in result.accuracies.items():
-        steps = f"after {result.step} steps" if name == "trained" else "before the first step"
+        steps = (
+            f"after {counted(result.step, 'step')}"
+            if name == "trained"
+            else "before the first step"
+        )
         table.add_row(f"{modality}, {steps}", *(f"{100 * by_k[k]:.1f} %" for k in ks))
     table.add_row("chance", *(f"{100 * result.chance:.1f} %" for _ in ks), style="dim")
     skipped = ""
@@ -203,8 +208,9 @@ def print_report(result: KnnResult) -> None:
     console = Console()
     console.print(table)
     lines = (
-        f"{result.num_test} clips by the votes of {result.num_train}, {result.num_labels} labels, "
-        f"{result.segments_per_clip} segments a clip{skipped}",
+        f"{counted(result.num_test, 'clip')} by the votes of {result.num_train}, "
+        f"{counted(result.num_labels, 'label')}, "
+        f"{counted(result.segments_per_clip, 'segment')} a clip{skipped}",
         f"metrics     {result.out / 'metrics.json'}",
     )
     for line in lines:

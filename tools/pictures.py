@@ -258,6 +258,8 @@ def loss_curve(
             f"loss curve: {list(x.shape)} steps and {list(y.shape)} losses; "
             "expected two lists of the same length, at least 1"
         )
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(8.0, 4.4)
     axes = figure.add_axes((0.09, 0.14, 0.87, 0.74))
     marker = "o" if x.size < 3 else None
@@ -285,6 +287,7 @@ def loss_curve(
         margin = 0.08 * max(highest - lowest, 1e-3)
         axes.set_ylim(lowest - margin, highest + 1.5 * margin)
     axes.set_xlabel("optimizer step", fontsize=10, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("loss (nats)", fontsize=10, color=INK)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)

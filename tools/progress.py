@@ -7,6 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from shards.counted import counted
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -48,7 +50,8 @@ class TrainingProgress(Callback):
         )
         device = pl_module.device.type
         self._console.print(
-            f"{self.num_steps} steps of {self.samples_per_step} samples, {self.epochs} epochs · "
+            f"{counted(self.num_steps, 'step')} of {counted(self.samples_per_step, 'sample')}, "
+            f"{counted(self.epochs, 'epoch')} · "
             f"{num_weights / 1e6:.1f} M weights · {trainer.world_size} × {device}, "
             f"{trainer.precision}",
             soft_wrap=True,
@@ -56,7 +59,7 @@ class TrainingProgress(Callback):
         stream = cast(Any, trainer.train_dataloader).stream
         size = "" if stream.picture_size is None else ", {}×{} pixels".format(*stream.picture_size)
         self._console.print(
-            f"{len(stream.dataset)} samples of {stream.dataset.path}{size}",
+            f"{counted(len(stream.dataset), 'sample')} of {stream.dataset.path}{size}",
             soft_wrap=True,
             markup=False,
             highlight=False,
@@ -67,7 +70,8 @@ class TrainingProgress(Callback):
         )
         if stream.left_out:
             self._console.print(
-                f"{stream.left_out} samples do not fill a last batch: other ones in every epoch",
+                f"not in a last batch, which they would not fill: "
+                f"{counted(stream.left_out, 'sample')}, other ones in every epoch",
                 soft_wrap=True,
             )
         if trainer.global_step:
@@ -108,7 +112,7 @@ class TrainingProgress(Callback):
         if self._is_shown:
             for cause, number in cast(Any, trainer.train_dataloader).stream.fallbacks.items():
                 self._console.print(
-                    f"{number} samples were decoded on the CPU: {cause}",
+                    f"decoded on the CPU: {counted(number, 'sample')}: {cause}",
                     soft_wrap=True,
                     markup=False,
                 )

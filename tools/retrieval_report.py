@@ -17,6 +17,7 @@ import numpy as np
 from pipelines.faults import Ledger
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import DataSet
+from shards.counted import counted
 from tools.embeddings import ClipEmbeddings, embed_clips
 from tools.progress_bar import progress_bar
 from tools.retrieval import Ranking, chance_metrics, rank_pairs, top_hits
@@ -148,7 +149,8 @@ def print_report(result: RetrievalResult) -> None:
     console.print(table)
     skipped = f", {result.num_skipped} skipped (skipped.jsonl)" if result.num_skipped else ""
     lines = (
-        f"{result.num_clips} clips{skipped}, {result.segments_per_clip} segments a clip",
+        f"{counted(result.num_clips, 'clip')}{skipped}, "
+        f"{counted(result.segments_per_clip, 'segment')} a clip",
         f"embeddings  {result.out / 'embeddings.safetensors'}",
         f"metrics     {result.out / 'metrics.json'}",
         f"page        {result.page}",

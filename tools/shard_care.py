@@ -23,6 +23,7 @@ def verify(
     workers: Annotated[int, typer.Option(min=1, help="Shards verified at a time.")] = 2,
 ) -> None:
     """Compare every byte with what was written; exit status 1 and a list where they differ."""
+    from shards.counted import counted
     from shards.transfer import public
     from shards.verify import verify as verify_shards
 
@@ -33,12 +34,13 @@ def verify(
             num_threads=workers,
             progress=progress,
         )
-    what = "sizes and indexes" if quick else f"all {found.bytes_read} bytes"
-    counted = f"{found.shards} shards, {found.samples} samples"
+    what = "sizes and indexes" if quick else f"all {counted(found.bytes_read, 'byte')}"
+    held = f"{counted(found.shards, 'shard')}, {counted(found.samples, 'sample')}"
     if not found.problems:
-        typer.echo(f"{public(data_set)}: {counted}, {what} as they were written")
+        typer.echo(f"{public(data_set)}: {held}, {what} as they were written")
         return
-    typer.echo(f"{public(data_set)}: {len(found.problems)} problems in {counted}:", err=True)
+    problems = counted(len(found.problems), "problem")
+    typer.echo(f"{public(data_set)}: {problems} in {held}:", err=True)
     for problem in found.problems[:20]:
         typer.echo(f"  {problem}", err=True)
     if len(found.problems) > 20:
@@ -54,13 +56,14 @@ def merge(
     ] = None,
 ) -> None:
     """Make one data set of several, by a manifest that names the shards where they lie."""
+    from shards.counted import counted
     from shards.merge import merge_data_sets, merge_portions
 
     made = [merge_data_sets(out, data_sets)] if data_sets else merge_portions(out)
     for merged in made:
         typer.echo(
-            f"{merged.location}: {merged.data_sets} data sets, {merged.shards} shards, "
-            f"{merged.samples} samples"
+            f"{merged.location}: {counted(merged.data_sets, 'data set')}, "
+            f"{counted(merged.shards, 'shard')}, {counted(merged.samples, 'sample')}"
         )
 
 
@@ -119,6 +122,7 @@ def repair(
     """
     import os
 
+    from shards.counted import counted
     from shards.engines import LocalEngine
     from shards.repair import repair as repair_shards
 
@@ -131,8 +135,8 @@ def repair(
     for line in found.repaired:
         typer.echo(line)
     typer.echo(
-        f"{folder}: {found.whole} shards were whole, {len(found.repaired)} files or shards were "
-        f"made again"
+        f"{folder}: whole: {counted(found.whole, 'shard')}; made again: "
+        f"{counted(len(found.repaired), 'file')}"
     )
     if found.problems:
         typer.echo(f"{len(found.problems)} could not be:", err=True)

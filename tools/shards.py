@@ -216,6 +216,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from shards.counted import counted
     from shards.target import REPORT_NAME
 
     console = Console(markup=False)  # file names may hold brackets
@@ -240,7 +241,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
     console.print(table)
     skipped = sum(summary.skipped_sources.values())
     console.print(
-        f"{summary.sources} sources = {summary.made} made + {skipped} skipped, "
+        f"{counted(summary.sources, 'source')} = {summary.made} made + {skipped} skipped, "
         f"in {seconds:.1f} s; each has a line in {out}/{REPORT_NAME}",
         highlight=False,
         soft_wrap=True,
@@ -253,9 +254,8 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
             soft_wrap=True,
         )
     for (first, second), number in summary.repeated.items():
-        files = "1 file is" if number == 1 else f"{number} files are"
         console.print(
-            f"{files} given by {first} and again by {second}: taken once",
+            f"{counted(number, 'file')} given by {first} and again by {second}: taken once",
             style="yellow",
             soft_wrap=True,
         )
@@ -263,7 +263,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         names = ", ".join(summary.labels_without_source[:5])
         number = len(summary.labels_without_source)
         console.print(
-            f"{number} rows of the labels file name no source of this build: {names}",
+            f"labels for {counted(number, 'file')} that this build does not have: {names}",
             style="yellow",
             soft_wrap=True,
         )
@@ -285,6 +285,7 @@ def index(
     """
     import os
 
+    from shards.counted import counted
     from shards.foreign import REPORT_NAME, index_tars
 
     with progress_bar("indexing tars") as progress:
@@ -294,11 +295,12 @@ def index(
             time_limit_seconds=time_limit,
             progress=progress,
         )
-    typer.echo(f"{summary.samples} samples of {summary.tars} tars are indexed")
+    indexed = f"{counted(summary.samples, 'sample')} of {counted(summary.tars, 'tar')}"
+    typer.echo(f"indexed: {indexed}")
     for cause, number in summary.skipped_tars.most_common():
-        typer.echo(f"  left out: {number} tars: {cause}")
+        typer.echo(f"  left out: {counted(number, 'tar')}: {cause}")
     for cause, number in summary.skipped.most_common():
-        typer.echo(f"  left out: {number} samples: {cause}")
+        typer.echo(f"  left out: {counted(number, 'sample')}: {cause}")
     folder = tars[0] if tars[0].is_dir() else tars[0].parent
     typer.echo(f"{folder / REPORT_NAME} has a line for each tar")
 

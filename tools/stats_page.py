@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shards.counted import counted
 from shards.stats import Stats, quantiles
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def stats_table(found: Stats) -> "Table":
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column()
-    table.add_row("samples", f"{found.samples:,}", f"in {found.shards:,} shards")
+    table.add_row("samples", f"{found.samples:,}", f"in {counted(found.shards, 'shard')}")
     if found.deinterlaced:
         table.add_row("  deinterlaced", f"{found.deinterlaced:,}")
     table.add_row("sources", f"{found.sources:,}")
@@ -82,11 +83,13 @@ def _bytes(size: float) -> str:
 def draw_stats(found: Stats, out: Path) -> None:
     """Draw how long clips are, how many bytes a second of them takes, and how labels are shared."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from tools.pictures import ACCENT, FAINT, PAGE_WIDTH_INCHES
 
     figure = Figure(figsize=(PAGE_WIDTH_INCHES, 3.6), layout="constrained")
-    figure.suptitle(f"{found.location}: {found.samples:,} samples", fontsize=10, parse_math=False)
+    title = f"{found.location}: {counted(found.samples, 'sample')}"
+    figure.suptitle(title, fontsize=10, parse_math=False)
     lengths, rates, labels = figure.subplots(1, 3)
     panels: list[tuple[Any, Any, str]] = [
         (lengths, found.clip_seconds, "length of a clip, seconds"),
@@ -97,12 +100,14 @@ def draw_stats(found: Stats, out: Path) -> None:
             axes.hist(values, bins=40, color=ACCENT)
         axes.set_xlabel(name)
         axes.set_ylabel("samples")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     most = found.labels.most_common(20)[::-1]
     if most:
         labels.barh(range(len(most)), [number for _, number in most], color=ACCENT)
         names = [label if len(label) <= 24 else label[:23] + "…" for label, _ in most]
         labels.set_yticks(range(len(most)), names, fontsize=7, parse_math=False)
-        labels.set_xlabel(f"samples; {len(most)} of {len(found.labels)} labels")
+        labels.set_xlabel(f"samples; {len(most)} of {counted(len(found.labels), 'label')}")
+        labels.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         labels.text(0.5, 0.5, "no labels", ha="center", va="center", color=FAINT)
         labels.set_axis_off()

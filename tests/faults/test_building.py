@@ -184,7 +184,7 @@ def test_a_folder_without_a_usable_video_is_one_clear_message(tmp_path: Path) ->
     (tmp_path / "videos/b.mp4").write_text("more text")
     (tmp_path / "videos/c.mp4").write_bytes(b"")
     complaint = (
-        "None of the 3 files could become a clip: "
+        "Of 3 files none could become a clip: "
         "2 × not media: a text file; 1 × an empty file. .*report.jsonl has a line for each"
     )
     for _ in range(2):  # and it may be tried again

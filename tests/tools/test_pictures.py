@@ -1,13 +1,17 @@
 """Each picture is drawn as large as its content asks for; input that does not fit is refused."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from shards.stats import Stats
 from tools.pictures import ContactRow, contact_sheet, loss_curve, matrices
+from tools.stats_page import draw_stats
 
 
 def _row(
@@ -103,3 +107,18 @@ def test_loss_curve_refuses_what_does_not_fit(tmp_path: Path) -> None:
         loss_curve([1, 2, 3], [1, 2], tmp_path / "loss.png")
     with pytest.raises(ValueError, match="at least 1"):
         loss_curve([], [], tmp_path / "loss.png")
+
+
+def test_what_is_counted_has_whole_numbers_on_its_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps, and one sample with one label, have no half ones between them."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_args, **_kwargs: drawn.append(self))
+    loss_curve([1, 2], [3.0, 2.0], tmp_path / "loss.png")
+    found = Stats("set", samples=1, labels=Counter({"dog": 1}))
+    found.clip_seconds, found.clip_bytes = np.ones(1), np.ones(1, np.int64)
+    draw_stats(found, tmp_path / "stats.png")
+    (loss,), (lengths, rates, labels) = (figure.axes for figure in drawn)
+    for axis in (loss.xaxis, lengths.yaxis, rates.yaxis, labels.xaxis):
+        assert all(float(tick).is_integer() for tick in axis.get_majorticklocs())

@@ -41,13 +41,13 @@ def test_build_verify_and_inspect(out: str) -> None:
     assert "2 sources = 1 made + 1 skipped" in output
     assert "skipped: not media: a text file" in output
     assert "left out: a tail shorter than a clip" in output
-    assert "1 rows of the labels file name no source of this build: other.mp4" in output
+    assert "labels for 1 file that this build does not have: other.mp4" in output
 
     assert "is complete already" in build(out)
 
     status, output = run("verify", out)
     assert status == 0
-    assert "1 shards, 2 samples, all " in output
+    assert "1 shard, 2 samples, all " in output
     assert "bytes as they were written" in output
 
     picture = Path(out).parent / "sheet.png"
@@ -107,7 +107,7 @@ def test_verify_lists_what_is_damaged(out: str) -> None:
     tar.write_bytes(data)
     status, output = run("verify", out)
     assert status == 1
-    assert "1 problems in 1 shards, 2 samples" in output
+    assert "1 problem in 1 shard, 2 samples" in output
     assert "shard-000000.tar, sample film-" in output
     assert "is damaged" in output
     assert "`gdt shards repair`" in output
@@ -121,7 +121,7 @@ def test_stats_count_what_is_there(out: str) -> None:
     assert status == 0
     lines = [" ".join(line.split()) for line in output.splitlines()]
     for line in (
-        "samples 2 in 1 shards",
+        "samples 2 in 1 shard",
         "sources 1",
         "length 2.0 s",
         "coded size 2 112×64",
@@ -164,7 +164,7 @@ def test_repair_brings_back_what_is_lost(out: str) -> None:
     status, output = run("repair", out, "--workers", "1")
     assert status == 0
     assert "made again from its tar" in output
-    assert "0 shards were whole, 1 files or shards were made again" in output
+    assert "whole: 0 shards; made again: 1 file" in output
     assert index.read_bytes() == before
     (Path(out) / "shard-000000.tar").unlink()
     (Path(out).parent / "videos/film.mp4").unlink()
@@ -179,7 +179,7 @@ def test_the_parts_of_an_array_job_are_merged(out: str) -> None:
         build(out, "--part", part)
     status, output = run("merge", out)
     assert status == 0
-    assert f"{out}: 2 data sets, 1 shards, 2 samples" in output
+    assert f"{out}: 2 data sets, 1 shard, 2 samples" in output
     assert run("verify", out)[0] == 0
 
 
@@ -201,8 +201,8 @@ def test_tars_of_others_are_indexed(out: str) -> None:
         file.add(Path(out).parent / "videos/notes.mp4", "two.mp4")
     status, output = run("index", str(tar), "--workers", "1")
     assert status == 0
-    assert "1 samples of 1 tars are indexed" in output
-    assert "left out: 1 samples: no picture and no sound" in output
+    assert "indexed: 1 sample of 1 tar" in output
+    assert "left out: 1 sample: no picture and no sound" in output
     status, output = run("inspect", str(tar.parent))
     assert status == 0
     assert "sample one" in output
