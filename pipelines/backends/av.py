@@ -41,11 +41,12 @@ PREROLL_SECONDS: Final = {
     "opus": 0.08,
     "vorbis": 0.2,
 }
-#: Sample format → (dtype, the value of full scale, the value of silence).
+#: Sample format → (dtype, what full scale is multiplied with, the value of silence). The factors
+#: are powers of two, so they are exact.
 _SAMPLE_FORMATS: Final = {
-    "u8": (np.uint8, 2.0**7, 2.0**7),
-    "s16": (np.int16, 2.0**15, 0.0),
-    "s32": (np.int32, 2.0**31, 0.0),
+    "u8": (np.uint8, 2.0**-7, 2.0**7),
+    "s16": (np.int16, 2.0**-15, 0.0),
+    "s32": (np.int32, 2.0**-31, 0.0),
     "flt": (np.float32, 1.0, 0.0),
     "dbl": (np.float64, 1.0, 0.0),
 }
@@ -134,11 +135,11 @@ class PacketDecoder:
         rate, packets = track.sample_rate_hz, track.packets
         rate_per_tick = float(track.time_base * rate)
         zero = round(track.start_seconds / track.time_base)
-        starts = np.rint((packets.pts - zero) * rate_per_tick).astype(np.int64)
         stop = first + len(out)
         preroll = round(PREROLL_SECONDS.get(track.codec, 0.0) * rate)
-        begin = max(0, int(np.searchsorted(starts, first - preroll, side="right")) - 1)
-        end = int(np.searchsorted(starts, stop, side="left"))
+        ticks = np.array([first - preroll, stop]) / rate_per_tick + zero
+        begin, end = np.searchsorted(packets.pts, ticks, side="right").tolist()
+        begin = max(0, begin - 1)
         filled, cursor = first, None
         with _Decoding(self._contexts(), track) as context:
             for frame in _decode(context, read, track, begin, end):
@@ -243,18 +244,15 @@ def _mix(frame: Any, first: int, stop: int, out: NDArray[np.float32]) -> None:
     planar, name = name.endswith("p"), name.removesuffix("p")
     if name not in _SAMPLE_FORMATS:
         raise MediaError("decode", f"sample format {frame.format.name} is not supported")
-    dtype, full_scale, silence = _SAMPLE_FORMATS[name]
+    dtype, scale, silence = _SAMPLE_FORMATS[name]
     num_channels = frame.layout.nb_channels
     count = frame.samples * (1 if planar else num_channels)
     planes = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
-    channels = planes if planar else list(planes[0].reshape(-1, num_channels).T)
-    # full_scale is a power of two, so its inverse is exact
-    np.multiply(
-        channels[0][first:stop], 1 / full_scale, out=out, dtype=np.float32, casting="unsafe"
-    )
-    for channel in channels[1:]:
-        out += channel[first:stop] * np.float32(1 / full_scale)
+    channels = planes if planar else planes[0].reshape(-1, num_channels).T
+    np.multiply(channels[0][first:stop], scale, out=out, dtype=np.float32, casting="unsafe")
     if num_channels > 1:
+        for channel in channels[1:]:
+            out += channel[first:stop] * np.float32(scale)
         out /= num_channels
     if silence:
-        out -= silence / full_scale
+        out -= silence * scale
