@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Account", "Ledger", "SkipError", "TooManySkipsError", "count_skips"]
+__all__ = ["Account", "Ledger", "MismatchError", "SkipError", "TooManySkipsError", "count_skips"]
 
 
 class SkipError(Exception):
@@ -32,6 +32,13 @@ class SkipError(Exception):
 
 def _skip_error(shard: str, key: str, stage: str, cause: str) -> SkipError:
     return SkipError(shard=shard, key=key, stage=stage, cause=cause)
+
+
+class MismatchError(ValueError):
+    """A sound sample does not go with the options: nothing to skip, but to set right.
+
+    The message says what does not go together, and what to set.
+    """
 
 
 class TooManySkipsError(RuntimeError):

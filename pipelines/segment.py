@@ -31,7 +31,7 @@ from pipelines.backends import (
 from pipelines.backends.av import PREROLL_SECONDS
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.packets import runs_of
-from pipelines.faults import SkipError
+from pipelines.faults import MismatchError, SkipError
 from pipelines.mixture import Mixture
 from pipelines.picture_form import picture_form
 from pipelines.resample import read_sound
@@ -233,6 +233,7 @@ class SegmentReader:
 
         Raises:
             SkipError: this sample cannot be had; names shard, key, stage and cause.
+            MismatchError: its pictures have another size than the first, and no frame_size is set.
         """
         with _naming(sample):
             read = self._reader(sample, starts, video=frames is not None, audio=audio is not None)
@@ -364,7 +365,7 @@ class SegmentReader:
     def _check_size(self, sample: IndexedSample, track: Track) -> None:
         differs = (track.width, track.height) != (self.width, self.height)
         if self.options.frame_size is None and differs and not track.is_still:
-            raise ValueError(
+            raise MismatchError(
                 f"{sample.shard}: sample {sample.key!r} is {track.width}×{track.height}, and the "
                 f"first of the data set is {self.width}×{self.height}: set segment.frame_size, "
                 "or build the shards with one size"

@@ -22,6 +22,7 @@ ERRORS_THAT_TEACH: Final[dict[str, int]] = {
     "tools.training.TrainingError": 1,
     "shards.errors.ShardError": 1,
     "pipelines.faults.SkipError": 1,
+    "pipelines.faults.MismatchError": 2,
     "pipelines.faults.TooManySkipsError": 1,
     "pipelines.stream.StateError": 1,
 }

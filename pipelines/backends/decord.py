@@ -20,6 +20,7 @@ from pipelines.backends import MediaError, Read
 from pipelines.backends.av import PacketDecoder
 from pipelines.backends.feed import Feed, feed_of
 from pipelines.color import rgb_from_yuv
+from pipelines.faults import MismatchError
 from shards import Track
 
 __all__ = ["DecordDecoder"]
@@ -69,12 +70,12 @@ class DecordDecoder:
 
         Raises:
             MediaError: as the protocol says.
-            RuntimeError: decord does not take the codec, and `fallback` is "refuse".
+            MismatchError: decord does not take the codec, and `fallback` is "refuse".
         """
         if track.codec not in _CODECS:
             cause = f"decord does not decode {track.codec}"
             if self.fallback == "refuse":
-                raise RuntimeError(
+                raise MismatchError(
                     f"{cause}; build the shards with one of {', '.join(_CODECS)}, or set fallback "
                     "= 'count' to decode these with the default"
                 )

@@ -27,6 +27,7 @@ from pipelines.backends.feed import Feed, feed_of
 from pipelines.backends.gpu import current_gpu, decode_on_cpu, own_stream, require_nvcuvid
 from pipelines.backends.matroska import CODEC_IDS, TICK_SECONDS
 from pipelines.color import i420_planes
+from pipelines.faults import MismatchError
 from shards import Track
 
 __all__ = ["TorchcodecDecoder"]
@@ -82,7 +83,7 @@ class TorchcodecDecoder:
 
         Raises:
             MediaError: as the protocol says.
-            RuntimeError: the stream is refused, and `fallback` is "refuse".
+            MismatchError: the stream is refused, and `fallback` is "refuse".
         """
         cause = _unsuited(track, height, width)
         if cause is None:
@@ -93,7 +94,7 @@ class TorchcodecDecoder:
                 self._decode(track, feed, planes, height, width)
                 return
         if self.fallback == "refuse" and cause != _ANOTHER_SIZE:
-            raise RuntimeError(
+            raise MismatchError(
                 f"{'torchcodec' if self.device == 'cpu' else 'NVDEC'} does not decode {cause}; "
                 "build the shards with another codec or size, or set fallback = 'count' to decode "
                 "these with 'av' on the CPU"

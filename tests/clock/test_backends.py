@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.backends import BACKENDS, Backend, make_backend
+from pipelines.faults import MismatchError
 from pipelines.segment import SegmentOptions, SegmentReader
 from shards import DataSet, Manifest
 from shards.tracks import demux_tracks
@@ -150,7 +151,7 @@ def test_av1_is_decoded_or_counted_or_refused(tmp_path: Path) -> None:
     theirs, backend = pictures(dataset, "decord", fallback="count")
     assert np.array_equal(ours, theirs)
     assert sum(backend.fallbacks.values()) == 1
-    with pytest.raises(RuntimeError, match=r"decord does not decode .*av1.*fallback = 'count'"):
+    with pytest.raises(MismatchError, match=r"decord does not decode .*av1.*fallback = 'count'"):
         pictures(dataset, "decord")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from pipelines.backends import MediaError, make_backend
 from pipelines.backends.av import PacketDecoder
+from pipelines.faults import MismatchError
 from pipelines.loader import Loader, Request
 from pipelines.segment import SegmentOptions, SegmentReader
 from tests.pipelines.coded_clips import ENCODERS, coded_clip, psnr
@@ -85,7 +86,7 @@ def test_a_codec_that_no_file_can_be_made_of_is_left_to_the_default_decoder(
         found = decoded(backend, dataset, [3, 1])
     np.testing.assert_array_equal(found, decoded(PacketDecoder(), dataset, [3, 1]))
     assert backend.fallbacks == {"codec h264": 1}
-    with pytest.raises(RuntimeError, match=r"torchcodec does not decode codec h264; .*'count'"):
+    with pytest.raises(MismatchError, match=r"torchcodec does not decode codec h264; .*'count'"):
         decoded(make_backend("torchcodec", "refuse"), dataset, [3])
 
 
@@ -166,7 +167,7 @@ def test_what_nvdec_refuses_is_counted_or_refused(corpus: Any, tmp_path: Path) -
         found = decoded(backend, dataset, [3, 4], (64, 48))
     np.testing.assert_array_equal(found, decoded(PacketDecoder(), dataset, [3, 4], (64, 48)))
     assert sum(backend.fallbacks.values()) == 1
-    with pytest.raises(RuntimeError, match=r"NVDEC does not decode vp9 .*fallback = 'count'"):
+    with pytest.raises(MismatchError, match=r"NVDEC does not decode vp9 .*fallback = 'count'"):
         decoded(make_backend("nvdec", "refuse"), dataset, [3], (64, 48))
 
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from models import build_method
 from pipelines.mixture import Mixture
 from shards import BuildOptions, DataSet, Samples, ShardError
 from shards.build import build as build_shards
+from shards.foreign import index_tars
 from tools import evaluate
 from tools.cli import app
 from tools.config import load_config
@@ -169,6 +171,31 @@ def test_what_clips_or_machine_do_not_have_is_one_message(
     assert result.exit_code == 2, result.output
     assert result.stderr.strip().startswith("error: the config asks for what cannot be had: ")
     assert message in result.stderr
+
+
+def test_clips_of_two_sizes_are_one_message(tmp_path: Path, shards: Path) -> None:
+    """As merged builds, or tars of others, may hold them."""
+    build_corpus(tmp_path, SyntheticOptions(num_train=0, num_val=1, seconds=2.0, size=32))
+    options = BuildOptions(clip_seconds=2.0, size=(48, 32))
+    build_shards([tmp_path / "val"], tmp_path / "wide", options, num_workers=1)
+    both = tmp_path / "both"
+    both.mkdir()
+    for number, folder in enumerate((tmp_path / "wide", shards)):
+        for tar in folder.glob("*.tar"):
+            name = both / f"shard-{number:06d}.tar"
+            with tarfile.open(tar) as members, tarfile.open(name, "w") as copy:
+                for member in members:
+                    content = members.extractfile(member)
+                    member.name = f"{number}{member.name}"
+                    copy.addfile(member, content)
+    index_tars([both])
+    run = make_run(tmp_path / "run")
+    arguments = ["evaluate", "retrieval", "--run", str(run), "--shards", str(both)]
+    result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
+    assert result.exit_code == 2, result.output
+    message = " ".join(result.stderr.split())
+    assert message.startswith("error: shard-000001.tar: sample ")
+    assert "is 32×32, and the first of the data set is 48×32: set segment.frame_size" in message
 
 
 def test_a_run_of_images_is_told_what_to_use(tmp_path: Path, shards: Path) -> None:
