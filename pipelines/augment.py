@@ -11,6 +11,7 @@ Legend: N rows, T frames, H W luma size, S output size, F mel bins, L spectrogra
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -228,25 +229,30 @@ def augment_pictures(
     recipe = recipe_of(options, draw, len(frames), height, width, rgb)
     rows_a_pass = max(1, _BYTES_A_PASS[frames.device.type] // max(1, frames[:1].numel()))
     boxes = Boxes(recipe.boxes, height, width, options.size, is_packed=frames.dim() == 5)
-    for start in range(0, len(frames), rows_a_pass):
-        rows = slice(start, start + rows_a_pass)
-        cut = Cut(boxes, rows, frames.shape[1], is_reversed=is_reversed)
-        _augment_rows(frames[rows], cut, recipe[rows], options, out[rows])
+    passes = [slice(i, i + rows_a_pass) for i in range(0, len(frames), rows_a_pass)]
+    cuts = [Cut(boxes, rows, frames.shape[1], is_reversed=is_reversed) for rows in passes]
+    memory = boxes.memory(min(rows_a_pass, len(frames)), frames)
+    for rows, cut in zip(passes, cuts, strict=True):
+        columns = cut.columns(frames[rows], memory)
+        _mix_rows(cut, columns, recipe[rows], options, out[rows])
 
 
-def _augment_rows(
-    frames: Tensor, cut: Cut, recipe: Recipe, options: VideoAugment, out: Tensor
+def _mix_rows(
+    cut: Cut, columns: Tensor, recipe: Recipe, options: VideoAugment, out: Tensor
 ) -> None:
-    columns = cut.columns(frames)
     color = torch.from_numpy(recipe.color).to(columns)
     if recipe.by_mean.any():
         by_mean = torch.from_numpy(recipe.by_mean).to(columns)
         color[:, :, 3:] += by_mean @ cut.mean(columns)[:, :, None]
-    for channel, picture in enumerate(cut.rows(columns, color)):  # [N, T, S, S]
+    pictures: Iterable[Tensor] = cut.rows(columns, color)
+    if len(blurred := np.flatnonzero(recipe.sigmas)):
+        together, greatest = torch.stack(list(pictures), dim=1), options.blur_sigmas[1]
+        rows = torch.from_numpy(blurred).to(together.device)
+        together[rows] = gaussian_blur(together[rows], recipe.sigmas[blurred], greatest)
+        pictures = together.unbind(1)
+    for channel, picture in enumerate(pictures):  # [N, T, S, S]
         mean, std, into = options.mean[channel], options.std[channel], out[:, channel]
         black, white = -mean / std, (1 - mean) / std
-        if recipe.sigmas.any():
-            picture = gaussian_blur(picture[:, None], recipe.sigmas, options.blur_sigmas[1])[:, 0]
         if into.dtype == picture.dtype:
             torch.clamp(picture, black, white, out=into)
         else:  # clamp takes no `out` of another type

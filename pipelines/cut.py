@@ -14,6 +14,7 @@ memory, which an embedding bag does.
 Legend: N rows, T frames, H W luma size, S output size.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,9 +28,9 @@ from pipelines.crop import Floats
 
 __all__ = ["Boxes", "Cut"]
 
-#: Columns of one product. A pixel is made of two columns, so the weights are a narrow band: 16
-#: columns are made of some 18, and products beside the band would be with zeros.
-_BAND = 16
+#: Columns of one product. A pixel is made of two columns, so the weights are a narrow band: 32
+#: columns are made of some 30, and products beside the band would be with zeros.
+_BAND = 32
 
 
 class Boxes:
@@ -47,7 +48,11 @@ class Boxes:
     def __init__(
         self, boxes: Floats, height: int, width: int, size: int, *, is_packed: bool = False
     ) -> None:
-        self.height, self.width, self.size, self.is_packed = height, width, size, is_packed
+        self.height, self.width, self.size = height, width, size
+        #: Planes that lie behind one another in a frame: how many, their height and width.
+        self.planes = [(1, height, width), (2, height // 2, width // 2)]
+        if is_packed:
+            self.planes = [(3, height, width)]
         top, left, box_height, box_width = (boxes[:, i, None] for i in range(4))
         centers = (np.arange(size) + 0.5) / size
         ys, xs = top + box_height * centers, left + box_width * centers  # [N, S], in luma pixels
@@ -61,6 +66,13 @@ class Boxes:
         ones = np.zeros_like(luma[0][..., :1]), np.ones_like(luma[1][..., :1])
         #: Rows of the three planes, and the row of ones: int32 and float32 [N, S, 7].
         self.rows = tuple(np.concatenate(parts, axis=2) for parts in zip(*rows, ones, strict=True))
+
+    def memory(self, num_rows: int, frames: Tensor) -> Tensor:
+        """What cutting so many rows needs at most; for rows after rows, it need not be new."""
+        num_frames = frames.shape[1]
+        read = max(num_frames * count * height * width for count, height, width in self.planes)
+        made = 1 + sum(num_frames * count * height for count, height, width in self.planes)
+        return frames.new_empty(num_rows * (read + made * self.size), dtype=torch.float32)
 
 
 def _neighbours(places: Floats, length: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -108,10 +120,10 @@ class _Planes:
         self._columns = torch.from_numpy(columns - left).mT  # [N, 2, S]
         self._shares = torch.from_numpy(shares).mT
 
-    def resize_columns(self, planes: Tensor, out: Tensor) -> None:
+    def resize_columns(self, planes: Tensor, memory: Tensor, out: Tensor) -> None:
         """Of planes uint8 [N, T, P, h, w] what is read, S wide: float32 [N, T · P · height, S]."""
-        read = planes[self._box].to(torch.float32, memory_format=torch.contiguous_format)
-        read = read.flatten(1, 3)
+        box = planes[self._box]
+        read = memory[: box.numel()].view(box.shape).copy_(box).flatten(1, 3)
         weights = out.new_zeros((len(out), read.shape[2], out.shape[2]))
         weights.scatter_add_(
             1, self._columns.to(out.device, torch.int64), self._shares.to(out.device)
@@ -136,44 +148,45 @@ class Cut:
     ) -> None:
         self._boxes, self._num_frames = boxes, num_frames
         places, shares = boxes.rows[0][rows], boxes.rows[1][rows]
-        counts = [3] if boxes.is_packed else [1, 2]
         self._groups = [
             _Planes(count, places[..., 2 * first :], of[rows], much[rows])
-            for first, count, (of, much) in zip([0, 1], counts, boxes.columns, strict=False)
+            for first, ((count, *_), (of, much)) in enumerate(
+                zip(boxes.planes, boxes.columns, strict=True)
+            )
         ]
         # Rows that were read lie group by group, frame by frame, plane by plane; then the ones.
-        t = np.arange(num_frames, dtype=np.int32)[:: -1 if is_reversed else 1]
-        self._num_rows: list[int] = []
-        shifts = []
-        for group in self._groups:
-            start = sum(self._num_rows) - group.top
+        self._num_rows = [num_frames * group.count * group.height for group in self._groups] + [1]
+        firsts, steps = [], []  # of a frame's planes, among the rows
+        for group, stop in zip(self._groups, np.cumsum(self._num_rows), strict=False):
+            start = int(stop) - num_frames * group.count * group.height - group.top
             for plane in range(group.count):
-                shifts += [start + (t * group.count + plane) * group.height] * 2
-            self._num_rows.append(num_frames * group.count * group.height)
-        self._num_rows.append(1)
-        shifts.append(np.full_like(t, sum(self._num_rows) - 1))
-        first = np.arange(len(places), dtype=np.int32) * sum(self._num_rows)
-        index = places[:, None] + np.stack(shifts, axis=1)[:, None] + first[:, None, None, None]
-        self._index = torch.from_numpy(index).flatten(0, 2)  # [N · T · S, 7]
+                firsts += [start + plane * group.height] * 2
+                steps += [group.count * group.height] * 2
+        first = places + np.array([*firsts, sum(self._num_rows) - 1], np.int32)
+        first += np.arange(len(places), dtype=np.int32)[:, None, None] * sum(self._num_rows)
+        step = np.tile(np.array([*steps, 0], np.int32), boxes.size)
+        t = np.arange(num_frames, dtype=np.int32)[:: -1 if is_reversed else 1, None]
+        index = first.reshape(len(places), 1, -1) + t * step  # [N, T, S · 7]
+        self._index = torch.from_numpy(index).view(-1, 7)
         self._shares = torch.from_numpy(shares)
 
-    def columns(self, frames: Tensor) -> Tensor:
+    def columns(self, frames: Tensor, memory: Tensor) -> Tensor:
         """The rows that the boxes touch, resized to S columns: float32 [N, rows + 1, S].
 
         In 8-bit steps: Y of all frames, then U and V of each frame (packed: the three of each
-        frame); the last row is of ones.
+        frame); the last row is of ones. It lies in `memory`, of `Boxes.memory`.
         """
-        if self._boxes.is_packed:
+        if frames.dim() == 5:
             groups = [frames.permute(0, 1, 4, 2, 3)]
         else:
             luma, chroma = i420_planes(frames, self._boxes.height, self._boxes.width)
             groups = [luma.unsqueeze(2), chroma]
         size = (len(frames), sum(self._num_rows), self._boxes.size)
-        out = frames.new_empty(size, dtype=torch.float32)
+        out, free = memory[: math.prod(size)].view(size), memory[math.prod(size) :]
         *made, ones = out.split(self._num_rows, dim=1)
         ones.fill_(1)
         for group, planes, into in zip(self._groups, groups, made, strict=True):
-            group.resize_columns(planes, into)
+            group.resize_columns(planes, free, into)
         return out
 
     def mean(self, columns: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Augmentation against numpy and torchvision, step by step, with draws that are given."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,19 @@ def test_blur_is_torchvisions(sigma: float) -> None:
     expected = vision.gaussian_blur(pictures[0].transpose(0, 1), [kernel] * 2, [sigma] * 2)
     close(got[0].transpose(0, 1), expected, atol=1e-5)
     close(got[1], pictures[1], atol=1e-6)
+
+
+def test_only_the_rows_that_are_drawn_are_blurred() -> None:
+    plain = VideoAugment(**PLAIN, scales=(0.5, 0.5))
+    sharp = augmented(plain, fixed())
+
+    def draw(name: str, count: int = 0) -> np.ndarray:
+        return np.array([0.5, 0.7]) if name == "blur" else fixed()(name, count)
+
+    got = augmented(replace(plain, blur=0.6, blur_sigmas=(1.3, 1.3)), draw)
+    expected = vision.gaussian_blur(sharp[0].transpose(0, 1), [9, 9], [1.3, 1.3])
+    close(got[0].transpose(0, 1), expected, atol=1e-5)
+    assert torch.equal(got[1], sharp[1])
 
 
 def test_a_rows_blur_does_not_depend_on_the_rows_beside_it() -> None:

@@ -39,7 +39,7 @@ def bilinear(plane: np.ndarray, y: float, x: float) -> float:
 def cut_out(frames: torch.Tensor, boxes: Boxes, *, is_reversed: bool = False) -> torch.Tensor:
     """The three components as they are: [N, 3, T, S, S], in 8-bit steps."""
     cut = Cut(boxes, slice(None), frames.shape[1], is_reversed=is_reversed)
-    columns = cut.columns(frames)
+    columns = cut.columns(frames, boxes.memory(len(frames), frames))
     as_they_are = torch.eye(3, 4).expand(len(frames), 3, 4)
     components = torch.stack(list(cut.rows(columns, as_they_are)), dim=1)
     torch.testing.assert_close(cut.mean(columns), components.mean(dim=(2, 3, 4)))

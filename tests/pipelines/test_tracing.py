@@ -17,12 +17,13 @@ from pipelines.cut import Boxes, Cut
 from pipelines.log_mel import LogMel, LogMelSpectrogram
 
 FRAMES = torch.randint(0, 256, (2, 3, 32 * 48 * 3 // 2), dtype=torch.uint8)
-CUT = Cut(Boxes(np.array([[0.0, 32, 32, -32], [1, 2, 20.5, 20]]), 32, 48, 16), slice(0, 2), 3)
+BOXES = Boxes(np.array([[0.0, 32, 32, -32], [1, 2, 20.5, 20]]), 32, 48, 16)
+CUT, MEMORY = Cut(BOXES, slice(0, 2), 3), BOXES.memory(2, FRAMES)
 COLOR = torch.rand(2, 3, 4)
 
 
 def cut(frames: Tensor) -> Tensor:
-    columns = CUT.columns(frames)
+    columns = CUT.columns(frames, MEMORY)
     color = COLOR + CUT.mean(columns)[:, :, None]
     return torch.stack(list(CUT.rows(columns, color)), dim=1)
 
