@@ -28,10 +28,10 @@ from shards.planning import Found, plan_line, planned_source, survey
 from shards.portion import Portion
 from shards.report import BuildSummary
 from shards.sources import Source
-from shards.target import REPORT_NAME, Target
+from shards.target import NEW_PLAN_NAME, REPORT_NAME, Target
 from shards.transcode import machine
 from shards.transfer import RemoteOptions
-from shards.writer import ShardEntry, file_sha256
+from shards.writer import ShardEntry
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage ("probe": sources, "build": clips), how much is done, and of how much."""
@@ -97,26 +97,32 @@ class _Build:
     ) -> None:
         self._target, self._options, self._engine = target, options, engine
         self._progress = progress
-        self._plan = target.state / "plan.jsonl"
+        self._plan = target.state / NEW_PLAN_NAME
         self._done, self._total = 0, 0
         self._made_by = ""
 
     def run(self, sources: Iterator[Source]) -> BuildSummary:
         """Plan, build every shard that is not there yet, then write report and manifests."""
-        listing = self._write_plan(sources)
-        if not listing["sources"]:
-            self._plan.unlink()
-            raise BuildError("The sources hold no file: there is nothing to build. Check the path.")
-        plan_sha256 = file_sha256(self._plan)
-        self._made_by = self._target.claim(self._options.as_dict(), plan_sha256, machine(), listing)
+        plan = self._plan.with_suffix(".tmp")
+        try:
+            listing = self._write_plan(sources, plan)
+            if not listing["sources"]:
+                raise BuildError(
+                    "The sources hold no file: there is nothing to build. Check the path."
+                )
+            options = self._options.as_dict()
+            self._made_by = self._target.claim(options, plan, machine(), listing)
+        except BuildError:
+            plan.unlink(missing_ok=True)
+            raise
+        plan.rename(self._plan)
         if self._target.is_finished(parts(self._options)):
             return self._summary_of_finished()
         self._progress("build", 0, self._total)
         return self._finish({part: self._build_part(part) for part in parts(self._options)})
 
-    def _write_plan(self, sources: Iterator[Source]) -> dict[str, Any]:
+    def _write_plan(self, sources: Iterator[Source], path: Path) -> dict[str, Any]:
         """Probe the sources and write the plan; returns what tells this list from another."""
-        temporary = self._plan.with_suffix(".tmp")
         portion, digest, labels = self._target.portion, hashlib.sha256(), hashlib.sha256()
         listed = 0
 
@@ -130,14 +136,13 @@ class _Build:
                 if portion is None or portion.has(source.name):
                     yield listed, source
 
-        with temporary.open("wb") as file:
+        with path.open("wb") as file:
             surveyed = self._engine.map(_survey, chosen(), self._options)
             for done, ((number, source), found) in enumerate(surveyed, start=1):
                 line = plan_line(number, source, found, self._options)
                 self._total += line.get("clips", 0)
                 file.write(report.jsonl([line]))
                 self._progress("probe", done, None)
-        temporary.rename(self._plan)
         about = {"sources": listed, "sources_sha256": digest.hexdigest()}
         return about | {"labels_sha256": labels.hexdigest()}
 

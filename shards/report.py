@@ -5,6 +5,7 @@ order, so the report is their merge, and memory does not grow with the number of
 """
 
 import gzip
+import hashlib
 import heapq
 import itertools
 import json
@@ -59,10 +60,19 @@ def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file that `jsonl` made; gzipped, where its name says so."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as file:
+    with _opened(path) as file:
         for line in file:
             yield json.loads(line)
+
+
+def jsonl_sha256(path: Path) -> str:
+    """The digest of such a file's lines, whether they are gzipped or not."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _opened(path: Path) -> Any:
+    return (gzip.open if path.suffix == ".gz" else open)(path, "rb")
 
 
 def unit_line(

@@ -28,16 +28,18 @@ from typing import Any
 from shards.errors import BuildError
 from shards.jobs import BuiltShard, Layout, ShardJob
 from shards.manifest import MANIFEST_NAME
+from shards.plan_changes import first_change
 from shards.pool import TOOK_TOO_LONG
 from shards.portion import Portion
 from shards.remote import default_cache_folder
-from shards.report import read_jsonl
+from shards.report import jsonl_sha256, read_jsonl
 from shards.sample import json_bytes
 from shards.transfer import RemoteOptions, folder_or_url
 from shards.upload import RemoteFolder
 from shards.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 
 BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"
+NEW_PLAN_NAME = "plan.jsonl"  # in .build, until the build is finished
 PLAN_NAME = "plan.jsonl.gz"  # in a finished build's .build; see `Target.keep_plan`
 
 
@@ -134,7 +136,7 @@ class Target:
         os.close(self._lock)
 
     def claim(
-        self, options: dict[str, Any], plan_sha256: str, made_by: str, listing: dict[str, Any]
+        self, options: dict[str, Any], plan: Path, made_by: str, listing: dict[str, Any]
     ) -> str:
         """Record what is built here, or check that it is what was begun here before.
 
@@ -144,27 +146,29 @@ class Target:
         Raises:
             BuildError: other options or other sources were used here.
         """
-        wanted = {"format": "gdt-build", "version": 1, "options": options, "plan": plan_sha256}
+        wanted = {"format": "gdt-build", "version": 1, "options": options}
+        wanted["plan"] = jsonl_sha256(plan)
         wanted["made_by"] = made_by
         if self.portion is not None:
             wanted |= {"part": [self.portion.number, self.portion.count]} | listing
         data = json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n"
         path = self.path / BUILD_NAME
-        found = path.read_bytes() if path.exists() else None
-        if self.remote is not None:
-            if found != data:  # what was staged is of another build
-                for state in self.state.glob("*.json"):
-                    state.unlink()
-                write_atomically(path, data)
-            name = self.layout.name("", BUILD_NAME)
-            found = self.remote.read(name)
-            if found is None:
-                self.remote.write(name, data)
-        elif found is None:
+        here = path.read_bytes() if path.exists() else None
+        name = self.layout.name("", BUILD_NAME)
+        found = here if self.remote is None else self.remote.read(name)
+        if found is not None:
+            made_by = self._compare(found, wanted, plan)
+        if self.remote is not None and here != data:  # what was staged is of another build
+            for state in self.state.glob("*.json"):
+                state.unlink()
+            here = None
+        if here is None:
             write_atomically(path, data)
-        return made_by if found is None else self._compare(found, wanted)
+        if self.remote is not None and found is None:
+            self.remote.write(name, data)
+        return made_by
 
-    def _compare(self, data: bytes, wanted: dict[str, Any]) -> str:
+    def _compare(self, data: bytes, wanted: dict[str, Any], plan: Path) -> str:
         """Refuse a target whose build.json is another's; returns what that was made by."""
         options = wanted["options"]
         try:
@@ -182,11 +186,21 @@ class Target:
                     "Choose another folder with --out, or remove that one."
                 )
         if found.get("plan") != wanted["plan"]:
+            change, way_on = self._change(str(found.get("plan")), plan)
+            change = f": {change}. {way_on}; or" if change else " (or they have changed). To"
             raise BuildError(
-                f"Target {self.name} already holds a build of other sources (or these have "
-                "changed since). Choose another folder with --out, or remove that one."
+                f"Target {self.name} already holds a build of other sources{change} build anew: "
+                "choose another folder with --out, or remove that one."
             )
         return str(found.get("made_by", wanted["made_by"]))
+
+    def _change(self, plan_sha256: str, plan: Path) -> tuple[str, str]:
+        """See `first_change`; "" where the plan of before is lost."""
+        for name in (NEW_PLAN_NAME, PLAN_NAME):
+            before = self.state / name
+            if before.exists() and jsonl_sha256(before) == plan_sha256:
+                return first_change(before, plan)
+        return "", ""
 
     def is_finished(self, parts: Iterable[str]) -> bool:
         """Whether report and manifests are there."""
