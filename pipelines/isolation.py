@@ -18,13 +18,13 @@ import multiprocessing
 import os
 import pickle
 import queue
+import select
 import signal
 import threading
 import traceback
 from collections import Counter
-from dataclasses import dataclass
 from multiprocessing import reduction
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -40,12 +40,14 @@ START_SECONDS: Final = 300.0  # imports on a busy machine; a worker not up by th
 _PRELOAD: Final = ["pipelines.segment", "pipelines.backends.av"]
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One sample; `fresh` blocks (number, size) follow as open files, `gone` ones are let go."""
+class _Task(NamedTuple):
+    """One sample; `fresh` blocks (number, size) follow as open files, `gone` ones are let go.
 
-    index: int
-    places: NDArray[np.float64]
+    Messages are tuples of plain numbers: arrays and dataclasses take several times as long to send.
+    """
+
+    sample: int
+    places: list[float]
     frames: Place | None
     audio: Place | None
     fresh: tuple[tuple[int, int], ...]
@@ -101,7 +103,11 @@ class Workers:
             if worker is None:
                 worker = self._start()
             answer = worker.ask(
-                index, places, self._memory.place(frames), self._memory.place(audio), self._limit
+                index,
+                places.tolist(),
+                self._memory.place(frames),
+                self._memory.place(audio),
+                self._limit,
             )
         except _LostWorkerError as lost:
             self._drop(worker)
@@ -113,12 +119,13 @@ class Workers:
         finally:
             self._idle.put(worker)
         kind, value, fallbacks = answer
-        with self._lock:
-            self._reader.backend.fallbacks.update(fallbacks)
+        if fallbacks:
+            with self._lock:
+                self._reader.backend.fallbacks.update(fallbacks)
         if kind == "raised":
             raise value
-        result: tuple[str, NDArray[np.float64]] = value
-        return result
+        key, starts = value
+        return key, np.array(starts)
 
     def kill(self) -> None:
         """End all workers at once; calls of `decode` return, and no new ones start a worker."""
@@ -169,6 +176,8 @@ class _Worker:
             context.set_forkserver_preload(_PRELOAD)
         self._memory, self._known = memory, set[int]()
         self._pipe, theirs = context.Pipe()
+        self._answers = select.poll()
+        self._answers.register(self._pipe.fileno(), select.POLLIN)
         self.process = context.Process(target=_serve, args=(theirs, reader), daemon=True)
         self.process.start()
         theirs.close()
@@ -190,11 +199,11 @@ class _Worker:
     def ask(
         self,
         index: int,
-        places: NDArray[np.float64],
+        places: list[float],
         frames: Place | None,
         audio: Place | None,
         limit_seconds: float,
-    ) -> tuple[str, Any, Counter[str]]:
+    ) -> tuple[str, Any, dict[str, int]]:
         """("done" or "raised", the result or the error, what was decoded by another backend)."""
         used = {place.block for place in (frames, audio) if place is not None}
         files, gone = self._memory.changes(self._known, used)
@@ -204,9 +213,9 @@ class _Worker:
             for file, _ in files.values():
                 reduction.send_handle(self._pipe, file, self.process.pid)
             self._known = (self._known | set(files)) - set(gone)
-            if not self._pipe.poll(limit_seconds):
+            if not self._answers.poll(limit_seconds * 1000):
                 raise _LostWorkerError(f"took longer than {limit_seconds:g} s")
-            answer: tuple[str, Any, Counter[str]] = self._pipe.recv()
+            answer: tuple[str, Any, dict[str, int]] = self._pipe.recv()
         except (EOFError, OSError) as error:
             self.process.join(5)
             how = _ending(self.process.exitcode)
@@ -250,17 +259,15 @@ def _serve(pipe: Any, reader: SegmentReader) -> None:
                 blocks[number] = map_block(file, size)
             answer: tuple[str, Any]
             try:
-                answer = (
-                    "done",
-                    reader.fill_sample(
-                        task.index, task.places, array(task.frames), array(task.audio)
-                    ),
+                key, starts = reader.fill_sample(
+                    task.sample, np.array(task.places), array(task.frames), array(task.audio)
                 )
+                answer = "done", (key, starts.tolist())
             except Exception as error:  # noqa: BLE001 - raised where it was asked for
                 answer = "raised", _portable(error)
-            fallbacks = reader.backend.fallbacks
-            pipe.send((*answer, fallbacks - seen))
-            seen = Counter(fallbacks)
+            fallbacks = Counter(reader.backend.fallbacks)
+            pipe.send((*answer, dict(fallbacks - seen)))
+            seen = fallbacks
     except (EOFError, OSError):
         return
 

@@ -10,8 +10,7 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["Place", "SharedMemory", "map_block"]
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """An array in a block of shared memory."""
 
     block: int
@@ -54,7 +52,7 @@ class SharedMemory:
         """Where an array lies that is part of a block."""
         if array is None:
             return None
-        address = array.ctypes.data
+        address = array.__array_interface__["data"][0]
         with self._lock:
             self._forget_unused()  # a newer block may lie where one of them lay
             for number, (_, size, begin) in self._blocks.items():
