@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from shards.report import BuildSummary
 from tools.cli import app
+from tools.shards import _print_summary
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -219,3 +221,12 @@ def test_train_and_held_out_parts_are_counted(out: str) -> None:
     status, output = run("inspect", out)
     assert status == 1
     assert "holds the data sets train, val" in output
+
+
+def test_what_took_too_long_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = BuildSummary(sources=2, made=1, clips=3)
+    _print_summary(summary, "out", 1.0)
+    assert "--time-limit" not in capsys.readouterr().out
+    summary.skipped_sources["took too long"] += 1  # in the survey
+    _print_summary(summary, "out", 1.0)
+    assert "a longer --time-limit may have them" in capsys.readouterr().out
