@@ -8,8 +8,10 @@ Planes are cut, flipped, resized and coloured in two steps, one for each axis:
 A row of R lies between two rows of Y, two of U and two of V; with a row of ones for what is added,
 it is a sum of seven rows, whose weights hold both the interpolation and the colour map. So only
 pixels in the box are read, no chroma is brought to the luma's grid, no YUV picture is ever written,
-and a reversed clip is the same sums in another order. What is summed are whole rows side by side in
-memory, which an embedding bag does.
+and a reversed clip is the same sums in another order. Whole rows are summed, which lie side by side
+in memory; an embedding bag does that. (On one core, 30 frames of 224×128 to 112²: 2.2 ms, of which
+columns 47 %, rows 23, clipping 13, the mean colour 10, tables 7. One `grid_sample` of each plane,
+a product with the colours and a clamp: 4.2.)
 
 Legend: N rows, T frames, H W luma size, S output size.
 """
@@ -85,10 +87,9 @@ def _neighbours(places: Floats, length: int) -> tuple[NDArray[np.int32], NDArray
     """
     places = np.clip(places - 0.5, 0, length - 1)
     near = places.astype(np.int32)
+    both = np.stack([near, np.minimum(near + 1, length - 1)], axis=2)
     share = (places - near).astype(np.float32)
-    return np.stack([near, np.minimum(near + 1, length - 1)], axis=2), np.stack(
-        [1 - share, share], axis=2
-    )
+    return both, np.stack([1 - share, share], axis=2)
 
 
 class _Planes:
@@ -96,8 +97,8 @@ class _Planes:
 
     Attributes:
         count: P, how many planes.
-        top: first row that is read of each,
-        height: and how many.
+        top: the first row that is read of each.
+        height: how many rows are read of each.
     """
 
     def __init__(
