@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pipelines.raw_batch import RawBatch
+    from pipelines.stream import StreamOptions
     from shards import Samples
     from tools.config import Config
 
@@ -87,22 +88,23 @@ def stream(
     columns = (TextColumn("{task.description}"), BarColumn())
     waiting = Console(stderr=True)
     with Progress(*columns, console=waiting, transient=True) as bar:
-        task = bar.add_task("stages", total=(1 + 2 * len(counts)) * segments)
+        ways = [(count, False) for count in counts]
+        if _decodes_on_cpu(settings):
+            ways.append((counts[-1], True))
+        task = bar.add_task("stages", total=(1 + 2 * len(ways)) * segments)
 
         def progress(rows: int) -> None:
             bar.advance(task, rows)
 
         times = stage_times(settings, dataset, segments, progress)
         rates = []
-        for count in counts:
-            bar.update(task, description=f"{count} threads")
-            rates.append(
-                (
-                    count,
-                    rate(settings, dataset, segments, count, progress, transform=False),
-                    rate(settings, dataset, segments, count, progress, transform=True),
-                )
-            )
+        for count, isolate in ways:
+            way = _way(count, isolate)
+            bar.update(task, description=way)
+            options = replace(settings.data, threads=count, isolate=isolate)
+            decoded = rate(options, settings, dataset, segments, progress, transform=False)
+            transformed = rate(options, settings, dataset, segments, progress)
+            rates.append((way, decoded, transformed))
     for line in report(settings, dataset, times, rates):
         console.print(line, soft_wrap=True, highlight=False)
 
@@ -158,23 +160,35 @@ def stage_times(
     return StageTimes(cpu_ms, wall_ms)
 
 
+def _decodes_on_cpu(config: "Config") -> bool:
+    """Whether worker processes can decode what threads do."""
+    if config.segment.decoder == "auto":
+        return _device(config) == "cpu"
+    return config.segment.decoder not in ("nvdec", "hybrid", "dali")
+
+
+def _way(count: int, isolate: bool) -> str:
+    if isolate:
+        return f"{count} process{'es' * (count > 1)} (data.isolate)"
+    return f"{count} thread{'s' * (count > 1)}"
+
+
 def rate(
+    options: "StreamOptions",
     config: "Config",
     dataset: "Samples",
     segments: int,
-    threads: int,
     progress: "Callable[[int], None]",
     *,
-    transform: bool,
+    transform: bool = True,
 ) -> float:
     """Segments a second, by the clock on the wall, decoded ahead as in training."""
-    options = replace(config.data, threads=threads)
     rows, wall, _ = _consume(options, config, dataset, segments, progress, transform=transform)
     return rows / wall
 
 
 def _consume(
-    options: Any,
+    options: "StreamOptions",
     config: "Config",
     dataset: "Samples",
     segments: int,
@@ -229,9 +243,16 @@ def report(
     config: "Config",
     dataset: "Samples",
     times: StageTimes,
-    rates: list[tuple[int, float, float]],
+    rates: list[tuple[str, float, float]],
 ) -> list[Any]:
-    """Two tables, and in one line what takes the most and what to do about it."""
+    """Two tables, and in one line what takes the most and what to do about it.
+
+    Args:
+        config: that was measured.
+        dataset: that was read.
+        times: of the stages.
+        rates: (way, segments a second decoded, and transformed) of each way that was tried.
+    """
     from rich.table import Table
 
     segment = config.segment
@@ -247,11 +268,11 @@ def report(
         )
     stages.add_row("together", f"{sum(times.cpu_ms.values()):.3f}", f"{total:.3f}", "")
     speeds = Table(box=None, pad_edge=False)
-    speeds.add_column("decoding threads", justify="right")
+    speeds.add_column("decoding by")
     for heading in ("segments/s, decoded", f"and transformed ({_device(config)})"):
         speeds.add_column(heading, justify="right")
-    for count, decoded, transformed in rates:
-        speeds.add_row(str(count), f"{decoded:.0f}", f"{transformed:.0f}")
+    for way, decoded, transformed in rates:
+        speeds.add_row(way, f"{decoded:.0f}", f"{transformed:.0f}")
     slowest = times.bottleneck()
     share = 100 * times.wall_ms[slowest] / total
     line = f"Bottleneck: {slowest}, {share:.0f} % of a segment's time: {ADVICE[slowest]}."

@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 from importlib import import_module
@@ -105,6 +106,7 @@ def test_the_command_prints_stages_rates_and_the_bottleneck(tiny_shards: Path) -
     assert result.exit_code == 0, result.output
     for stage in (*STAGES, "together"):
         assert stage in result.output
+    assert re.search(r"1 thread +\d+ +\d+\n1 process \(data.isolate\) +\d+ +\d+\n", result.output)
     assert "Bottleneck: " in result.output
 
 
