@@ -112,7 +112,7 @@ def test_the_command_says_what_was_given_twice(film: Callable[..., Path], tmp_pa
     given = [videos, f"{videos}/x/*.mp4", "--out", f"{tmp_path}/out", "--clip-seconds", "1"]
     result = CliRunner().invoke(app, ["shards", "build", *given, "--workers", "1"])
     assert result.exit_code == 0, result.output
-    said = f"1 file is given by {videos} and again by {videos}/x/*.mp4: taken once"
+    said = f"1 file given by {videos} and again by {videos}/x/*.mp4: taken once"
     assert said in result.output.replace("\n", "")
     assert len(DataSet.open(tmp_path / "out")) == 1
 
