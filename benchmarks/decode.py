@@ -31,7 +31,8 @@ from pipelines.backends import packets
 from pipelines.backends.packets import read_packets, runs_of
 from pipelines.faults import Account, Ledger
 from pipelines.recycle import Recycler
-from pipelines.segment import SegmentOptions, SegmentReader, frames_on_screen
+from pipelines.segment import SegmentOptions, frames_on_screen
+from pipelines.segment_reader import SegmentReader
 from shards import DataSet, IndexedSample
 
 Arrays = tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]

@@ -25,7 +25,8 @@ from benchmarks.textured_shards import write_textured_shards
 from pipelines.color import rgb_from_pixels
 from pipelines.loader import Request, make_loader
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import DataSet
 
 __all__ = [

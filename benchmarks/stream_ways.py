@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from gdt.named_plans import named_plan
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.stream import Stream, StreamOptions
 from shards import DataSet
 

@@ -36,7 +36,7 @@ from pipelines.backends.gpu import current_gpu, require_nvcuvid, use_device
 from pipelines.faults import SkipError
 from pipelines.loader import Delivery, Request
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentReader
+from pipelines.segment_reader import SegmentReader
 
 __all__ = ["DaliLoader"]
 

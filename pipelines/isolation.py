@@ -31,13 +31,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.faults import SkipError
-from pipelines.segment import SegmentReader
+from pipelines.segment_reader import SegmentReader
 from pipelines.shared_memory import Place, SharedMemory, map_block
 
 __all__ = ["Workers"]
 
 START_SECONDS: Final = 300.0  # imports on a busy machine; a worker not up by then never will be
-_PRELOAD: Final = ["pipelines.segment", "pipelines.backends.av"]
+_PRELOAD: Final = ["pipelines.segment_reader", "pipelines.backends.av"]
 
 
 class _Task(NamedTuple):

@@ -23,7 +23,7 @@ from pipelines.faults import SkipError
 from pipelines.isolation import Workers
 from pipelines.raw_batch import RawBatch
 from pipelines.recycle import Recycler, allocate_pages
-from pipelines.segment import SegmentReader
+from pipelines.segment_reader import SegmentReader
 
 __all__ = ["BatchLoader", "Delivery", "Loader", "Request", "make_loader"]
 

@@ -1,7 +1,7 @@
 """What every picture of a data set looks like when it is decoded: one size, one colour description.
 
 The first sample that has pictures says it; of a mixture, the first of each data set. Others must
-agree (segment.py sees to it, sample by sample), or `segment.frame_size` brings them to one size.
+agree (the reader sees to it, sample by sample), or `segment.frame_size` brings them to one size.
 Stills have any size: without a frame_size they become squares of the median of their shorter sides,
 of at most 256 pixels. That is what stays when the first one happens to be a thumbnail; evaluated on
 other pictures of the kind, a model finds the size that it was trained on.

@@ -26,7 +26,8 @@ from pipelines.loader import BatchLoader, Delivery, Request, make_loader
 from pipelines.mixture import MixedOrder, Mixture
 from pipelines.order import Order
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import Samples
 
 __all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "evaluation_batches"]

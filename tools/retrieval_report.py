@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.faults import Ledger
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import DataSet
 from shards.counted import counted
 from tools.embeddings import ClipEmbeddings, embed_clips

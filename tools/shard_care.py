@@ -210,7 +210,8 @@ def _facts(data_set: "DataSet", sample: "IndexedSample", number: int) -> "list[t
 
 def _draw(data_set: "DataSet", number: int, *, every: bool, segments: int, out: Path) -> None:
     """Draw segments of one sample, evenly spaced, or one from the middle of several samples."""
-    from pipelines.segment import SegmentOptions, SegmentReader
+    from pipelines.segment import SegmentOptions
+    from pipelines.segment_reader import SegmentReader
     from tools.pictures import contact_sheet
     from tools.segment_views import contact_row
 

@@ -18,8 +18,8 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
     "order and draws": ("pipelines.order:Order.samples", "pipelines.stream:uniform"),
     "index lookup": (
         "shards:DataSet.sample",
-        "pipelines.segment:SegmentReader.starts",
-        "pipelines.segment:frames_on_screen",
+        "pipelines.segment_reader:SegmentReader.starts",
+        "pipelines.segment_reader:frames_on_screen",
     ),
     "read and checksum": (
         "shards:DataSet.reader",
@@ -31,7 +31,7 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "pipelines.backends.torchcodec:TorchcodecDecoder.frames",
         "pipelines.backends.decord:DecordDecoder.frames",
     ),
-    "audio decode, resample": ("pipelines.segment:read_sound",),
+    "audio decode, resample": ("pipelines.segment_reader:read_sound",),
     "collate": ("pipelines.loader:Loader._start", "pipelines.loader:Loader._collate"),
     "RGB, crop, augment": ("pipelines.device:DeviceTransform._pictures",),
     "log-mel": ("pipelines.device:DeviceTransform._audio",),

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pipelines.backends import BACKENDS, Backend, make_backend
 from pipelines.faults import MismatchError
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import DataSet, Manifest
 from shards.tracks import demux_tracks
 from shards.writer import ShardWriter

@@ -7,7 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import DataSet
 from tests.clock.corpus import CORPUS, SECONDS, Variant
 from tests.clock.measure import (

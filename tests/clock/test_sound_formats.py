@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipelines.backends.av import PacketDecoder
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import BuildError, BuildOptions, DataSet, Manifest
 from shards.encode_sound import SOUND_FORMATS, encode_sound
 from shards.options import AUDIO_RATES

@@ -19,7 +19,8 @@ from pipelines.faults import Ledger
 from pipelines.isolation import Workers
 from pipelines.loader import Delivery, Loader, Request, make_loader
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.shared_memory import SharedMemory
 from pipelines.stream import Stream, StreamOptions, evaluation_batches
 from shards import DataSet
@@ -128,7 +129,7 @@ def test_evaluation_can_be_isolated_as_well(
     dataset: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = FailingDecoder({offset_of(dataset.sample(7)): "segfault"})
-    monkeypatch.setattr("pipelines.segment.make_backend", lambda *_: bad)
+    monkeypatch.setattr("pipelines.segment_reader.make_backend", lambda *_: bad)
     ledger = Ledger()
     batches = evaluation_batches(
         dataset, ("video", "audio"), OPTIONS, ledger=ledger, isolate_seconds=LIMIT_SECONDS
@@ -142,7 +143,8 @@ def test_auto_takes_a_decoder_that_can_be_isolated(
     dataset: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where there is a GPU."""
-    monkeypatch.setattr("pipelines.segment.choose_decoder", lambda _: ("nvdec", "there is a GPU"))
+    chosen = ("nvdec", "there is a GPU")
+    monkeypatch.setattr("pipelines.segment_reader.choose_decoder", lambda _: chosen)
     options = StreamOptions(batch_size=4, isolate=True)
     stream = Stream(dataset, named_plan("v_shift"), OPTIONS, options, seed=5)
     assert stream.decoder == ("av", "data.isolate needs frames on the CPU")

@@ -10,7 +10,8 @@ from benchmarks.textured_shards import write_textured_shards
 from gdt import Plan
 from pipelines.faults import Ledger
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.stream import Stream, StreamOptions
 from shards import DataSet, RemoteOptions
 

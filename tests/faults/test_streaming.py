@@ -17,7 +17,8 @@ from pipelines.color import i420_to_rgb
 from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.faults import Ledger, TooManySkipsError
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.stream import Stream, StreamOptions, evaluation_batches
 from shards import DataSet, IndexedSample, IndexFormatError, ShardError
 from tests.pipelines.conftest import Clip, constant_rate, members_of, noise, write_shards

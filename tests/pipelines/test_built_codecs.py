@@ -13,7 +13,8 @@ import torch
 from pipelines.backends import make_backend
 from pipelines.color import i420_to_rgb
 from pipelines.loader import Loader, Request
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import BuildOptions
 from shards.encode import VideoEncoder
 from shards.options import CODECS

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import BuildOptions, DataSet
 from shards.build import build
 from tests.films import read_number

@@ -23,7 +23,8 @@ from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.faults import Ledger
 from pipelines.loader import Delivery, Loader, Request
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.stream import Stream, StreamOptions
 from shards.encode_sound import encode_sound
 from tests.pipelines.coded_clips import coded_clip, psnr

@@ -13,7 +13,8 @@ import torch
 import pipelines.backends as backends
 from pipelines.backends import choose_decoder, gpu, make_backend
 from pipelines.backends.av import PacketDecoder
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 
 
 def test_without_a_gpu_it_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:

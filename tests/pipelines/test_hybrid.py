@@ -11,7 +11,8 @@ import torch
 from pipelines.backends.av import PacketDecoder
 from pipelines.backends.hybrid import HybridDecoder
 from pipelines.loader import Loader, Request
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 
 
 class Slow(PacketDecoder):

@@ -23,7 +23,8 @@ from pipelines.augment import ImageAugment
 from pipelines.device import DeviceOptions, DeviceTransform
 from pipelines.faults import Ledger
 from pipelines.mixture import Mixture
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.stream import Stream, StreamOptions, evaluation_batches
 from shards import DataSet, ImageFolder, Samples, ShardError, open_samples
 from shards.foreign import index_tars

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pipelines.backends.av import PacketDecoder
 from pipelines.faults import SkipError
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from shards import DataSet
 
 RATES = {

@@ -16,7 +16,8 @@ from pipelines.draws import uniform
 from pipelines.faults import Ledger, TooManySkipsError
 from pipelines.order import Order
 from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from pipelines.stream import StateError, Stream, StreamOptions, evaluation_batches
 from shards import DataSet
 

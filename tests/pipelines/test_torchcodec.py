@@ -14,7 +14,8 @@ from pipelines.backends import MediaError, make_backend
 from pipelines.backends.av import PacketDecoder
 from pipelines.faults import MismatchError
 from pipelines.loader import Loader, Request
-from pipelines.segment import SegmentOptions, SegmentReader
+from pipelines.segment import SegmentOptions
+from pipelines.segment_reader import SegmentReader
 from tests.pipelines.coded_clips import ENCODERS, coded_clip, psnr
 
 try:

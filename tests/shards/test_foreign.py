@@ -47,7 +47,8 @@ def test_a_tar_of_the_webdataset_package_is_read_as_it_is(
     film: Callable[..., Path], clip: bytes, tmp_path: Path
 ) -> None:
     webdataset = pytest.importorskip("webdataset")
-    from pipelines.segment import SegmentOptions, SegmentReader
+    from pipelines.segment import SegmentOptions
+    from pipelines.segment_reader import SegmentReader
 
     mkv = film("clip.mkv", seconds=2, container="matroska").read_bytes()
     silent = film("silent.mp4", seconds=2, audio_codec=None).read_bytes()

@@ -47,7 +47,7 @@ def test_what_is_wrapped_is_put_back() -> None:
 
 
 def test_a_stage_is_not_charged_for_what_it_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import segment
+    from pipelines import segment_reader
     from pipelines.order import Order
 
     def inner(*_: object) -> None:
@@ -55,10 +55,10 @@ def test_a_stage_is_not_charged_for_what_it_calls(monkeypatch: pytest.MonkeyPatc
 
     def outer(self: Order, *_: object) -> None:
         busy(0.01)
-        segment.read_sound()  # type: ignore[attr-defined, call-arg]
+        segment_reader.read_sound()  # type: ignore[attr-defined, call-arg]
 
     monkeypatch.setattr(Order, "samples", outer)
-    monkeypatch.setattr("pipelines.segment.read_sound", inner)
+    monkeypatch.setattr("pipelines.segment_reader.read_sound", inner)
     clock = StageClock()
     with clock:
         worker = threading.Thread(target=Order(0, 5).samples, args=(0, np.arange(2)))
