@@ -41,8 +41,8 @@ PREROLL_SECONDS: Final = {
     "opus": 0.08,
     "vorbis": 0.2,
 }
-#: Sample format → (dtype, what full scale is multiplied with, the value of silence). The factors
-#: are powers of two, so they are exact.
+#: Sample format → (dtype, what brings full scale to 1, the value of silence). The factors are
+#: powers of two, so they are exact.
 _SAMPLE_FORMATS: Final = {
     "u8": (np.uint8, 2.0**-7, 2.0**7),
     "s16": (np.int16, 2.0**-15, 0.0),
@@ -133,14 +133,15 @@ class PacketDecoder:
     def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
         rate, packets = track.sample_rate_hz, track.packets
-        rate_per_tick = float(track.time_base * rate)
-        zero = round(track.start_seconds / track.time_base)
+        tick = track.time_base
+        rate_per_tick = rate * tick.numerator / tick.denominator
+        zero = round(track.start_seconds * tick.denominator / tick.numerator)
         stop = first + len(out)
         preroll = round(PREROLL_SECONDS.get(track.codec, 0.0) * rate)
         ticks = np.array([first - preroll, stop]) / rate_per_tick + zero
         begin, end = np.searchsorted(packets.pts, ticks, side="right").tolist()
         begin = max(0, begin - 1)
-        filled, cursor = first, None
+        filled, cursor, scale = first, None, 1.0
         with _Decoding(self._contexts(), track) as context:
             for frame in _decode(context, read, track, begin, end):
                 start = round((frame.pts - zero) * rate_per_tick)
@@ -148,7 +149,7 @@ class PacketDecoder:
                     cursor = start
                 a, b = max(filled, cursor), min(stop, cursor + frame.samples)
                 if a == filled and a < b:
-                    _mix(frame, a - cursor, b - cursor, out[a - first : b - first])
+                    scale = _mix(frame, a - cursor, b - cursor, out[a - first : b - first])
                     filled = b
                 cursor += frame.samples
         if filled < stop:
@@ -157,6 +158,7 @@ class PacketDecoder:
                 f"samples {first} to {stop - 1} were asked for, and after {filled - 1} there is "
                 f"no more sound (track of {track.stop_seconds - track.start_seconds:.3f} s)",
             )
+        out *= scale
 
     def _contexts(self) -> "OrderedDict[tuple[Any, ...], Any]":
         found: OrderedDict[tuple[Any, ...], Any] | None
@@ -238,8 +240,12 @@ def _decode(context: Any, read: Read, track: Track, first: int, stop: int) -> It
     yield from context.decode(None)
 
 
-def _mix(frame: Any, first: int, stop: int, out: NDArray[np.float32]) -> None:
-    """Samples [first, stop) of a decoded frame, channels averaged, into `out` [stop - first]."""
+def _mix(frame: Any, first: int, stop: int, out: NDArray[np.float32]) -> float:
+    """Samples [first, stop) of a decoded frame, channels averaged, into `out` [stop - first].
+
+    They keep the format's own steps; returned is what brings full scale to 1, the same for all
+    frames of a decoder, so that all its samples can be scaled at once.
+    """
     name = frame.format.name
     planar, name = name.endswith("p"), name.removesuffix("p")
     if name not in _SAMPLE_FORMATS:
@@ -249,10 +255,11 @@ def _mix(frame: Any, first: int, stop: int, out: NDArray[np.float32]) -> None:
     count = frame.samples * (1 if planar else num_channels)
     planes = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
     channels = planes if planar else planes[0].reshape(-1, num_channels).T
-    np.multiply(channels[0][first:stop], scale, out=out, dtype=np.float32, casting="unsafe")
+    out[:] = channels[0][first:stop]
     if num_channels > 1:
         for channel in channels[1:]:
-            out += channel[first:stop] * np.float32(scale)
+            out += channel[first:stop]
         out /= num_channels
     if silence:
-        out -= silence * scale
+        out -= silence
+    return scale
