@@ -10,7 +10,7 @@ Legend: n samples of a batch, K segments of a sample, T frames, S audio samples.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,12 +131,14 @@ class Loader:
         # Memory that a GPU decoder writes into is of a stream of its own, so that what the
         # consumer's stream has yet to do with earlier batches need not be waited for.
         self._stream = None if device == "cpu" else torch.cuda.Stream(device)
+        self._closed = False
 
     def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
         """The batches of `requests`, in their order.
 
         Raises:
             Exception: whatever a task raised other than SkipError, with the sample named in a note.
+            CancelledError: another thread closed the loader meanwhile.
         """
         underway: deque[_Underway] = deque()
         try:
@@ -153,9 +155,11 @@ class Loader:
 
     def close(self) -> None:
         """Let the threads go; tasks that have not begun are dropped."""
+        self._closed = True
         if self._workers is not None:
             self._workers.kill()  # a thread may be waiting for one that hangs
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # nothing is cancelled: who waits for many tasks is not told of one that never begins
+        self._pool.shutdown(wait=True)
         if self._workers is not None:
             self._workers.close()
 
@@ -169,7 +173,7 @@ class Loader:
             audio = self._memory.empty((*shape, options.num_samples), np.float32)
         tasks = [
             self._pool.submit(
-                self._decode,
+                self._decode_unless_closed,
                 index,
                 request.places[i],
                 None if frames is None else frames[i],
@@ -178,6 +182,11 @@ class Loader:
             for i, index in enumerate(request.samples.tolist())
         ]
         return _Underway(request, frames, audio, tasks)
+
+    def _decode_unless_closed(self, *task: Any) -> tuple[str, NDArray[np.float64]]:
+        if self._closed:
+            raise CancelledError("the loader was closed")
+        return self._decode(*task)
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         if self._stream is None:

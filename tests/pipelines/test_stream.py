@@ -1,8 +1,10 @@
 """The stream's promises: every sample once, resume bit for bit, the same batches for any ranks."""
 
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,40 @@ def test_resuming_costs_the_same_at_every_position(
         costs.append(dict(work))
     assert costs == [costs[0]] * 4
     assert costs[0]["samples"] == 6 * (1 + prefetch)
+
+
+def test_whoever_waits_for_a_batch_is_told_that_the_stream_was_closed(
+    small_dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    decode = SegmentReader.fill_sample
+
+    def wait_and_decode(*arguments: Any) -> Any:
+        begun.set()
+        assert may_end.wait(60)
+        return decode(*arguments)
+
+    monkeypatch.setattr(SegmentReader, "fill_sample", wait_and_decode)
+    stream = stream_of(small_dataset, threads=1)
+    told: list[str] = []
+
+    def consume() -> None:
+        try:
+            list(stream)
+        except (CancelledError, RuntimeError) as error:  # there, or as it begins the next batch
+            told.append(str(error))
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    assert begun.wait(60)
+    closer = threading.Thread(target=stream.close, daemon=True)
+    closer.start()
+    closer.join(0.5)  # it waits for the sample that has begun
+    may_end.set()
+    for thread in (closer, consumer):
+        thread.join(60)
+        assert not thread.is_alive()
+    assert len(told) == 1
 
 
 def test_state_is_a_few_numbers_and_normal_at_the_end_of_an_epoch(small_dataset: DataSet) -> None:
