@@ -161,8 +161,8 @@ def _size(path: str) -> int | None:
     """Bytes of a file; 0 where a link leads to none, and None for what is no file, as a pipe."""
     try:
         about = Path(path).stat()
-    except FileNotFoundError:
-        return 0
+    except OSError:
+        return 0  # reading it will say why
     return about.st_size if stat.S_ISREG(about.st_mode) else None
 
 

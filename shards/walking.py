@@ -23,7 +23,16 @@ def files_below(
             continue
         if entry.is_symlink() and os.path.realpath(entry.path) in above | apart:
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from files_below(entry.path, apart, above)
-        elif entry.is_file() or entry.is_symlink():
+        elif entry.is_symlink() or entry.is_file():
             yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        if entry.is_symlink():  # to itself, or to where nobody may look
+            return False
+        raise

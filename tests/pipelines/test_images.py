@@ -310,11 +310,14 @@ def test_damaged_images_are_skipped_with_their_cause(tmp_path: Path) -> None:
     for name in ("good.jpg", "gone.jpg"):
         (tmp_path / name).write_bytes(image_file(smooth_picture(1, 64, 64), name))
     (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    for name in ("itself", "itself.jpg"):
+        (tmp_path / name).symlink_to(tmp_path / name)
     folder = ImageFolder(tmp_path)
     (tmp_path / "gone.jpg").unlink()
     expected = {name: cause for name, (_, cause) in damaged_files().items()}
     for name in ("gone.jpg", "link.jpg"):
         expected[name] = "cannot be read any more: No such file or directory"
+    expected["itself.jpg"] = "cannot be read any more: Too many levels of symbolic links"
     ledger = Ledger(tmp_path / "ledger.jsonl")
     batches = list(evaluation_batches(folder, ("image",), ONE_FRAME, ledger=ledger))
     assert [key for batch in batches for key in batch.keys] == ["good.jpg"]

@@ -72,7 +72,9 @@ def test_links_are_followed_once(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere/deep/up").symlink_to(tmp_path / "elsewhere")
     (tree / "b.mp4").symlink_to(tree / "a.mp4")
     (tree / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    assert sorted(names(tree)) == sorted([*TREE, "b.mp4", "gone.mp4", "x/linked/deep/b.mp4"])
+    (tree / "itself.mp4").symlink_to(tree / "itself.mp4")
+    linked = ["b.mp4", "gone.mp4", "itself.mp4", "x/linked/deep/b.mp4"]
+    assert sorted(names(tree)) == sorted([*TREE, *linked])
 
 
 @pytest.mark.parametrize(
