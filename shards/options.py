@@ -24,6 +24,7 @@ FITS = ("crop", "pad")
 SPLITS = ("time", "source")
 REQUIREMENTS = ("audio", "audible", "motion")
 _NTSC = {23.976: Fraction(24000, 1001), 29.97: Fraction(30000, 1001), 59.94: Fraction(60000, 1001)}
+_MPEG4_TICKS = 65_535  # a second, at most, in the times of MPEG-4
 
 
 def _must(condition: bool, name: str, got: object, allowed: str) -> None:
@@ -165,15 +166,16 @@ class BuildOptions:
 
     @cached_property
     def frame_rate(self) -> Fraction:
-        """Frames a second, exactly; 29.97 and its like mean the 1001 fractions."""
+        """Frames a second, exactly; 29.97 and its like mean the 1001 fractions.
+
+        For MPEG-4, the nearest that its times can say.
+        """
         if isinstance(self.fps, str):
             raise ValueError('fps is "source": ask for_source, each has its own rate')
-        if isinstance(self.fps, Fraction):
-            return self.fps
-        for shown, exact in _NTSC.items():
-            if abs(self.fps - shown) < 5e-4:
-                return exact
-        return exact_seconds(self.fps)
+        rate = self.fps if isinstance(self.fps, Fraction) else _exact_rate(self.fps)
+        if self.codec == "mpeg4" and not self.copies:
+            rate = 1 / (1 / rate).limit_denominator(_MPEG4_TICKS)
+        return rate
 
     @cached_property
     def frames_per_clip(self) -> int:
@@ -217,6 +219,13 @@ class BuildOptions:
             return cls(**values)
         except TypeError as error:
             raise BuildError(f"These are no build options of this version: {error}.") from error
+
+
+def _exact_rate(value: float) -> Fraction:
+    for shown, exact in _NTSC.items():
+        if abs(value - shown) < 5e-4:
+            return exact
+    return exact_seconds(value)
 
 
 def exact_seconds(value: float) -> Fraction:

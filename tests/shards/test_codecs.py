@@ -1,6 +1,7 @@
 """Every codec of a build keeps the layout: closed groups of pictures, a frame for every packet."""
 
 import io
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -45,6 +46,23 @@ def test_a_clip_starts_anywhere_and_looks_like_its_source(codec: str, profile: s
     assert len(frames) == len(table.pts) == 35
     error = np.mean([(f.astype(float) - _planes(k)) ** 2 for k, f in enumerate(frames)])
     assert 10 * np.log10(255**2 / error) > 32
+
+
+@pytest.mark.parametrize("fps", [Fraction(100_000, 837), 29.87123])
+def test_mpeg4_takes_any_rate_as_its_times_can_say_it(fps: Fraction | float) -> None:
+    options = BuildOptions(codec="mpeg4", size=(64, 48), fps=fps)
+    assert options.frame_rate.numerator <= 65_535
+    assert float(options.frame_rate) == pytest.approx(float(fps), rel=1e-6)
+    encoder = VideoEncoder(options)
+    for number in range(35):
+        encoder.push(av.VideoFrame.from_ndarray(_planes(number), "yuv420p"))
+    (table,) = demux_tracks(encoder.finish(), "mp4")
+    seconds = [float(pts * table.header.time_base) for pts in table.pts.tolist()]
+    assert seconds == pytest.approx([k / float(fps) for k in range(35)], abs=1e-4)
+    for codec, profile in (("h264", "fast"), ("mpeg4", COPY)):
+        assert BuildOptions(
+            codec=codec, profile=profile, fps=Fraction(100_000, 837)
+        ).frame_rate == (Fraction(100_000, 837))
 
 
 def test_a_codec_that_is_not_one_says_which_are() -> None:
