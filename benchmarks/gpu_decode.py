@@ -73,7 +73,7 @@ def cases_of(cpu: bool) -> list[Case]:
     if cpu:
         return [Case("vp9", 64)]
     return [Case("h264", size) for size in (128, 224, 256)] + [
-        Case(codec, 224) for codec in ("hevc", "vp9", "av1")
+        Case(codec, 224) for codec in ("hevc", "vp9", "av1", "mpeg4")
     ]
 
 
