@@ -61,7 +61,8 @@ def build(
         num_workers: worker processes; decides nothing but the time.
         labels: a CSV with the columns file and label; see `shards.labels.Labels`.
         time_limit_seconds: a minute of a source may take this long before it is given up. What was
-            given up is tried again where an interrupted build goes on with a longer limit.
+            given up as it was encoded is tried again where an interrupted build goes on with a
+            longer limit.
         portion: build these sources only, in a folder of `out` of their own, for `merge` to join.
         engine: who does the work; `num_workers` processes here by default.
         staging: where shards are made that go to a URL; see `Target`.

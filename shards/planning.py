@@ -13,7 +13,7 @@ from shards.counted import counted
 from shards.cutting import PlannedSource, clip_counts, clips_after_end, clips_cut_off, tails
 from shards.opening import Location, open_source
 from shards.options import BuildOptions
-from shards.pool import WorkerFailure
+from shards.pool import TOOK_TOO_LONG, WorkerFailure
 from shards.scenes import scene_cuts
 from shards.sources import Source
 from shards.transcode import ENDS_EARLY
@@ -69,7 +69,9 @@ def plan_line(
         line["listed"] = source.listed
     if isinstance(found, WorkerFailure):
         error = found.error
-        return line | {"skip": [error.stage, error.cause, error.detail]}
+        # which limit it was is no part of a plan: with another one the build can still go on
+        detail = "" if error.cause == TOOK_TOO_LONG else error.detail
+        return line | {"skip": [error.stage, error.cause, detail]}
     probe = found.probe
     line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(probe).items()}
     line["row"] = dict(source.row)

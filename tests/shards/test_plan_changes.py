@@ -10,8 +10,13 @@ import pytest
 
 from shards import BuildError, BuildOptions, DataSet
 from shards.build import build
+from shards.errors import SourceError
+from shards.opening import Location
 from shards.plan_changes import first_change
+from shards.planning import plan_line
+from shards.pool import WorkerFailure
 from shards.report import jsonl
+from shards.sources import Source
 from tests.shards.s3_server import file_system, quick, s3_server
 
 OPTIONS = BuildOptions(clip_seconds=1.0, fps=10, short_side=64, clips_per_shard=2)
@@ -28,7 +33,7 @@ LINES: list[dict[str, Any]] = [
     for n in (1, 2, 3)
 ]
 SKIPPED = {"number": 2, "name": "2.mp4", "location": ["/videos/2.mp4"]}
-TIMED_OUT = SKIPPED | {"skip": ["worker", "took too long", "limit 9 s"]}
+TIMED_OUT = SKIPPED | {"skip": ["worker", "took too long", ""]}
 BACK = "Put it back as it was to go on"
 
 
@@ -80,6 +85,15 @@ def test_the_first_change_is_named(
         (tmp_path / name).write_bytes(jsonl(lines))
     change, way = first_change(tmp_path / "before", tmp_path / "now")
     assert (change[: len(said)] if said else change, way) == (said, way_on)
+
+
+def test_what_took_too_long_to_survey_is_planned_alike_under_any_limit() -> None:
+    def planned(cause: str, detail: str) -> dict[str, Any]:
+        failure = WorkerFailure(SourceError("worker", cause, detail))
+        return plan_line(2, Source("2.mp4", Location("/videos/2.mp4")), failure, OPTIONS)
+
+    assert planned("took too long", "limit 9 s") == planned("took too long", "limit 90 s")
+    assert planned("crashed its worker", "SIGSEGV")["skip"][2] == "SIGSEGV"
 
 
 class Interrupted(BaseException):
