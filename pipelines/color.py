@@ -176,7 +176,7 @@ def i420_to_rgb(
     color_range: str,
     chroma: str = "nearest",
 ) -> Tensor:
-    """Whole frames as RGB, for pictures and comparisons (training crops first: see crop.py).
+    """Whole frames as RGB, for pictures and comparisons (training crops first: see cut.py).
 
     Args:
         frames: uint8 [..., H·W·3/2].

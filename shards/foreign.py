@@ -6,6 +6,7 @@ index, counted and named in `index-report.jsonl`. The manifest is written last.
 
 import fcntl
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from shards.index import ShardIndex
 from shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from shards.pool import WorkerFailure, WorkerPool
 from shards.report import jsonl
-from shards.target import BUILD_NAME
+from shards.target import BUILD_FORMAT, BUILD_NAME
 from shards.target import REPORT_NAME as BUILD_REPORT_NAME
 from shards.verify import PARTS
 from shards.writer import INDEX_SUFFIX, ShardEntry, write_atomically
@@ -168,7 +169,7 @@ def _refuse_unfinished(folder: Path) -> None:
     homes += [above] if folder.name in PARTS else []
     homes += [above.parent / folder.name] if above.name in PARTS else []
     for home in homes:
-        if not (home / BUILD_NAME).exists():
+        if not _is_build(home):
             continue
         if (home / BUILD_REPORT_NAME).exists():
             cause = f"has lost its manifest: run `gdt shards repair {home}`"
@@ -178,6 +179,15 @@ def _refuse_unfinished(folder: Path) -> None:
             f"The tars in {folder} are of a build that {cause}. To use them as they are, copy or "
             "link them into a folder of their own."
         )
+
+
+def _is_build(home: Path) -> bool:
+    """Whether a folder is that of a build: other programs write files of this name too."""
+    try:
+        about = json.loads((home / BUILD_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.get("format") == BUILD_FORMAT
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from shards.transfer import RemoteOptions, folder_or_url
 from shards.upload import RemoteFolder
 from shards.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 
+BUILD_FORMAT = "gdt-build"
 BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"
 NEW_PLAN_NAME = "plan.jsonl"  # in .build, until the build is finished
 PLAN_NAME = "plan.jsonl.gz"  # in a finished build's .build; see `Target.keep_plan`
@@ -146,7 +147,7 @@ class Target:
         Raises:
             BuildError: other options or other sources were used here.
         """
-        wanted = {"format": "gdt-build", "version": 1, "options": options}
+        wanted = {"format": BUILD_FORMAT, "version": 1, "options": options}
         wanted["plan"] = jsonl_sha256(plan)
         wanted["made_by"] = made_by
         if self.portion is not None:

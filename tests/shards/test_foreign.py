@@ -238,7 +238,7 @@ def test_an_unfinished_build_is_not_made_to_look_finished(
     tar = plain_tar(folder / "shard-000000.tar", {"x.mp4": clip})
     home = tmp_path / portion
     home.mkdir(exist_ok=True)
-    (home / "build.json").write_text("{}")
+    (home / "build.json").write_text('{"format": "gdt-build"}')
     for given in (folder, tar):
         with pytest.raises(BuildError, match="has not finished: run its `gdt shards build` again"):
             index_tars([given])
@@ -247,6 +247,17 @@ def test_an_unfinished_build_is_not_made_to_look_finished(
         index_tars([folder])
     assert sorted(p.name for p in folder.glob("*.tar*")) == ["shard-000000.tar"]
     assert not list(tmp_path.rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("content", ['{"format": "other"}', "[]", "no json", "\xff"])
+def test_a_build_json_of_another_program_is_no_build_of_ours(
+    clip: bytes, tmp_path: Path, content: str
+) -> None:
+    folder = tmp_path / "train"
+    plain_tar(folder / "a.tar", {"x.mp4": clip})
+    for place in (folder, tmp_path):
+        (place / "build.json").write_bytes(content.encode("latin-1"))
+    assert index_tars([folder]).samples == 1
 
 
 def test_what_is_no_place_for_an_index_is_refused(clip: bytes, tmp_path: Path) -> None:
