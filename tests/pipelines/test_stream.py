@@ -4,7 +4,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,22 +163,27 @@ def test_resuming_costs_the_same_at_every_position(
 def test_whoever_waits_for_a_batch_is_told_that_the_stream_was_closed(
     small_dataset: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, may_end = threading.Event(), threading.Event()
-    decode = SegmentReader.fill_sample
+    begun, may_end, closing = threading.Event(), threading.Event(), threading.Event()
+    decode, shutdown = SegmentReader.fill_sample, ThreadPoolExecutor.shutdown
 
     def wait_and_decode(*arguments: Any) -> Any:
         begun.set()
         assert may_end.wait(60)
         return decode(*arguments)
 
-    monkeypatch.setattr(SegmentReader, "fill_sample", wait_and_decode)
+    def tell_and_shut_down(*arguments: Any, **options: Any) -> None:
+        closing.set()
+        shutdown(*arguments, **options)
+
     stream = stream_of(small_dataset, threads=1)
+    monkeypatch.setattr(SegmentReader, "fill_sample", wait_and_decode)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", tell_and_shut_down)
     told: list[str] = []
 
     def consume() -> None:
         try:
             list(stream)
-        except (CancelledError, RuntimeError) as error:  # there, or as it begins the next batch
+        except (CancelledError, RuntimeError) as error:  # as it waits, or as it asks for more
             told.append(str(error))
 
     consumer = threading.Thread(target=consume, daemon=True)
@@ -186,6 +191,7 @@ def test_whoever_waits_for_a_batch_is_told_that_the_stream_was_closed(
     assert begun.wait(60)
     closer = threading.Thread(target=stream.close, daemon=True)
     closer.start()
+    assert closing.wait(60)
     closer.join(0.5)  # it waits for the sample that has begun
     may_end.set()
     for thread in (closer, consumer):
