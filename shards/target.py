@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -196,11 +197,12 @@ class Target:
         return str(found.get("made_by", wanted["made_by"]))
 
     def _change(self, plan_sha256: str, plan: Path) -> tuple[str, str]:
-        """See `first_change`; "" where the plan of before is lost."""
+        """See `first_change`; "" where the plan of before is lost or damaged."""
         for name in (NEW_PLAN_NAME, PLAN_NAME):
             before = self.state / name
-            if before.exists() and jsonl_sha256(before) == plan_sha256:
-                return first_change(before, plan)
+            with contextlib.suppress(OSError, EOFError, zlib.error):
+                if jsonl_sha256(before) == plan_sha256:
+                    return first_change(before, plan)
         return "", ""
 
     def is_finished(self, parts: Iterable[str]) -> bool:

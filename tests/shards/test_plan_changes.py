@@ -136,6 +136,20 @@ def test_a_changed_source_is_named_and_put_back_the_build_goes_on(
     assert (out / "shard-000000.tar").stat().st_mtime_ns == kept
 
 
+def test_where_the_plan_of_before_is_damaged_no_change_is_named(
+    film: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = film("videos/a.mp4", seconds=2)
+    build([tmp_path / "videos"], tmp_path / "out", OPTIONS)
+    path.touch()
+    plan = tmp_path / "out/.build/plan.jsonl.gz"
+    whole = plan.read_bytes()
+    for damaged in (whole[:-6], b"no gzip", whole[:20] + bytes(9) + whole[29:], b""):
+        plan.write_bytes(damaged)
+        with pytest.raises(BuildError, match=r"other sources \(or they have changed\)\. To build"):
+            build([tmp_path / "videos"], tmp_path / "out", OPTIONS)
+
+
 @pytest.mark.slow
 def test_what_is_staged_outlives_a_changed_source(
     film: Callable[..., Path], tmp_path: Path
