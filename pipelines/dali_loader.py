@@ -126,22 +126,13 @@ class DaliLoader:
 
     def _feed(self, index: int, places: NDArray[np.float64]) -> _Fed:
         reader = self._reader
-        key, shard = "?", "?"
-        try:
-            sample = reader.dataset.sample(index)
-            key, shard = sample.key, sample.shard
-            starts = reader.starts(sample, places)
+        with reader.visit(index, places) as (sample, starts):
             feed = reader.feed(sample, starts)
             audio = None
             if reader.audio:
                 audio = np.empty((len(starts), reader.options.num_samples), np.float32)
                 reader.fill(sample, starts, None, audio)
-        except SkipError:
-            raise
-        except Exception as error:
-            error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
-            raise
-        return _Fed(shard, key, starts, feed, audio)
+        return _Fed(sample.shard, sample.key, starts, feed, audio)
 
     def _decode(self, futures: Sequence["Future[_Fed]"], num_segments: int) -> _Decoded:
         samples: list[_Fed | SkipError] = []

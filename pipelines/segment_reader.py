@@ -191,18 +191,29 @@ class SegmentReader:
             SkipError: this sample cannot be had.
             Exception: anything else, with a note that names the sample.
         """
+        with self.visit(index, places) as (sample, starts):
+            self.fill(sample, starts, frames, audio)
+        return sample.key, starts
+
+    @contextmanager
+    def visit(
+        self, index: int, places: NDArray[np.float64]
+    ) -> Iterator[tuple[IndexedSample, NDArray[np.float64]]]:
+        """Sample `index` and its `starts`; an error within gets a note that names the sample.
+
+        Raises:
+            SkipError: this sample cannot be had.
+        """
         key, shard = "?", "?"
         try:
             sample = self.dataset.sample(index)
             key, shard = sample.key, sample.shard
-            starts = self.starts(sample, places)
-            self.fill(sample, starts, frames, audio)
+            yield sample, self.starts(sample, places)
         except SkipError:
             raise
         except Exception as error:
             error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
             raise
-        return key, starts
 
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
         """The pictures of the segments at `starts` [K], still coded, for a decoder of batches.

@@ -60,6 +60,11 @@ class StreamOptions:
     isolate: bool = False
     isolate_seconds: float = 30.0
 
+    @property
+    def isolation_limit_seconds(self) -> float | None:
+        """What `make_loader` takes: None where threads decode."""
+        return self.isolate_seconds if self.isolate else None
+
     def __post_init__(self) -> None:
         for key, least in (("batch_size", 1), ("threads", 1), ("prefetch", 0)):
             if getattr(self, key) < least:
@@ -258,10 +263,7 @@ class Stream:
     def _make_loader(self) -> BatchLoader:
         options = self.options
         return make_loader(
-            self._reader,
-            options.threads,
-            options.prefetch,
-            options.isolate_seconds if options.isolate else None,
+            self._reader, options.threads, options.prefetch, options.isolation_limit_seconds
         )
 
     def _next(self) -> RawBatch:

@@ -168,9 +168,11 @@ def _decodes_on_cpu(config: "Config") -> bool:
 
 
 def _way(count: int, isolate: bool) -> str:
+    from shards.counted import counted
+
     if isolate:
         return f"{count} process{'es' * (count > 1)} (data.isolate)"
-    return f"{count} thread{'s' * (count > 1)}"
+    return counted(count, "thread")
 
 
 def rate(

@@ -141,7 +141,7 @@ def embed_clips(
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in run.plan.modalities}
     rows: list[npt.NDArray[np.int64]] = []
     keys: dict[int, str] = {}
-    method, data = run.method.to(device).eval(), run.config.data
+    method = run.method.to(device).eval()
     with what_is_asked_for():
         batches = evaluation_batches(
             dataset,
@@ -151,7 +151,7 @@ def embed_clips(
             batch_size=batch_size,
             threads=threads,
             ledger=ledger,
-            isolate_seconds=data.isolate_seconds if data.isolate else None,
+            isolate_seconds=run.config.data.isolation_limit_seconds,
         )
     with torch.inference_mode():
         for raw in batches:
