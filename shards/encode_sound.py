@@ -41,7 +41,7 @@ class SoundFormat:
 
 
 SOUND_FORMATS: Final[Mapping[str, SoundFormat]] = {
-    # fixed predictors are decoded in two thirds of the time, for 3 % more bytes
+    # fixed predictors are decoded sooner, for some more bytes
     "flac": SoundFormat("flac", "flac", "flac", encoder_options={"lpc_type": "fixed"}),
     "pcm": SoundFormat("wav", "wav", "pcm_s16le"),
     "opus": SoundFormat("opus", "ogg", "libopus", bits_a_second=64_000),
