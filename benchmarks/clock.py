@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.backends import make_backend
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
+from pipelines.decoding.backends import make_backend
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
 from shards import DataSet
 from tests.clock.corpus import CORPUS, Variant, make_corpus
 from tests.clock.measure import (

@@ -19,11 +19,11 @@ import av.filter
 from rich.table import Table
 
 from shards import BuildOptions
-from shards.encode import VideoEncoder
-from shards.encoders import ENCODERS
-from shards.media import open_container, video_stream
+from shards.encoding.video import VideoEncoder
+from shards.encoding.video_codecs import ENCODERS
+from shards.media.container import open_container, video_stream
+from shards.media.picture import PictureFitter, coded_color
 from shards.options import CODECS
-from shards.picture import PictureFitter, coded_color
 
 
 @dataclass(frozen=True)

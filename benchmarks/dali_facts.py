@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.backends.matroska import matroska_file
 from pipelines.color import i420_to_rgb
+from pipelines.decoding.backends.matroska import matroska_file
 
 WIDTH, HEIGHT, FRAMES, GROUP = 224, 128, 300, 15
 Decode = Callable[[list[bytes], list[Sequence[int]]], list[NDArray[np.uint8]]]

@@ -27,12 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bare_libavcodec import BareDecoder
-from pipelines.backends import packets
-from pipelines.backends.packets import read_packets, runs_of
-from pipelines.faults import Account, Ledger
-from pipelines.recycle import Recycler
-from pipelines.segment import SegmentOptions, frames_on_screen
-from pipelines.segment_reader import SegmentReader
+from pipelines.decoding.backends import packets
+from pipelines.decoding.backends.packets import read_packets, runs_of
+from pipelines.decoding.segment import SegmentOptions, frames_on_screen
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.recycle import Recycler
+from pipelines.skips import Account, Ledger
 from shards import DataSet, IndexedSample
 
 Arrays = tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]

@@ -23,10 +23,10 @@ import torch
 
 from benchmarks.textured_shards import write_textured_shards
 from pipelines.color import rgb_from_pixels
-from pipelines.loader import Request, make_loader
-from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.loader import Request, make_loader
+from pipelines.loading.raw_batch import RawBatch
 from shards import DataSet
 
 __all__ = [

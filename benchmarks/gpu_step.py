@@ -21,13 +21,13 @@ from gdt import Batch, Plan
 from models import Encoder
 from models.methods.gdt import GDT
 from models.options import ModelOptions
-from pipelines.augment import VideoAugment, augment_pictures
 from pipelines.color import rgb_from_pixels
-from pipelines.device import DeviceOptions, DeviceTransform
-from pipelines.overlap import Overlap
-from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions
-from pipelines.stream import Stream, StreamOptions
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.device.augment import VideoAugment, augment_pictures
+from pipelines.device.overlap import Overlap
+from pipelines.device.transform import DeviceOptions, DeviceTransform
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.stream import Stream, StreamOptions
 from shards import DataSet
 
 __all__ = ["StepFigures", "augment_times", "matrix_rate", "step_figures"]
@@ -131,7 +131,7 @@ def augment_times(folder: Path, device: str, rows: int, steps: int) -> Iterator[
         return 1e3 * _seconds(lambda: transform(raw), steps, device)
 
     transform = DeviceTransform(PLAN, DeviceOptions(), seed=0)
-    with patch("pipelines.device._augmenter", lambda *_: augment_pictures):
+    with patch("pipelines.device.transform._augmenter", lambda *_: augment_pictures):
         yield "bytes to a training batch, torch functions", time_of(transform, raw)
     if device == "cuda":
         yield "bytes to a training batch, fused kernel", time_of(transform, raw)
@@ -148,7 +148,7 @@ def augment_times(folder: Path, device: str, rows: int, steps: int) -> Iterator[
 
 def _kernel_times(raw: RawBatch, steps: int, device: str) -> Iterator[tuple[str, float]]:
     """The kernel's two halves alone, beside what any writer of such clips takes at least."""
-    from pipelines.fused_clip import fused_clip
+    from pipelines.device.fused_clip import fused_clip
 
     assert raw.frames is not None
     frames, height, width = raw.frames, raw.height, raw.width

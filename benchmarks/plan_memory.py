@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from shards import BuildOptions
-from shards.build import build
-from shards.jobs import BuiltShard, Layout, ShardJob
-from shards.media import Probe
-from shards.planning import Found
-from shards.report import unit_line
-from shards.writer import ShardEntry
+from shards.building.build import build
+from shards.building.jobs import BuiltShard, Layout, ShardJob
+from shards.building.plan_file import Found
+from shards.building.report import unit_line
+from shards.format.writer import ShardEntry
+from shards.media.container import Probe
 
 
 class TellingEngine:

@@ -29,8 +29,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.made_up_shards import write_made_up_shards
-from pipelines.backends.packets import runs_of
-from pipelines.segment import SegmentOptions, frames_on_screen
+from pipelines.decoding.backends.packets import runs_of
+from pipelines.decoding.segment import SegmentOptions, frames_on_screen
 from shards import DataSet, IndexedSample, RemoteOptions
 
 LATENCIES_MS, THREADS = (0, 20), (1, 8)

@@ -34,9 +34,9 @@ from rich.table import Table
 
 from benchmarks.coded_quality import quality_table
 from shards import BuildOptions, DataSet
-from shards.encoders import encoder_of
-from shards.media import open_container, video_stream
-from shards.picture import PictureFitter
+from shards.encoding.video_codecs import encoder_of
+from shards.media.container import open_container, video_stream
+from shards.media.picture import PictureFitter
 
 NUM_FILES = 4
 CLIP_SECONDS = 5.0

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.order import Order
+from pipelines.sampling.order import Order
 
 SHARD = BUFFER = 1000
 SAMPLES_A_VIDEO = 10

@@ -40,9 +40,9 @@ from benchmarks.stream_ways import (
     ways,
 )
 from shards import BuildOptions, DataSet
-from shards.build import build
+from shards.building.build import build
 from shards.options import CODECS
-from tools.bench import bench_config, stage_times
+from tools.commands.bench import bench_config, stage_times
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "speed.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from gdt.named_plans import named_plan
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
-from pipelines.stream import Stream, StreamOptions
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.stream import Stream, StreamOptions
 from shards import DataSet
 
 __all__ = ["BATCH", "CLIP_SECONDS", "NUM_FRAMES", "RATE", "SIZE", "Way", "ways"]

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import BuildOptions, DataSet, Manifest
-from shards.encode import VideoEncoder
-from shards.encode_sound import encode_sound
-from shards.tracks import demux_tracks
-from shards.writer import ShardWriter
+from shards.encoding.audio import encode_sound
+from shards.encoding.video import VideoEncoder
+from shards.format.writer import ShardWriter
+from shards.media.demux import demux_tracks
 
 __all__ = ["write_textured_shards"]
 

@@ -1,6 +1,5 @@
 """Bytes on disk: samples, tar shards, their index; how they are built and verified. No torch."""
 
-from shards.dataset import DataSet
 from shards.errors import (
     BuildError,
     ChecksumError,
@@ -9,13 +8,14 @@ from shards.errors import (
     ShardError,
     SourceError,
 )
-from shards.image_folder import ImageFolder
-from shards.index import IndexedSample, Member, Packets, ShardIndex, Track
-from shards.manifest import Manifest, read_manifest
+from shards.format.index import IndexedSample, Member, Packets, ShardIndex, Track
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.sample import SampleInfo, check_key, key_from_source
 from shards.options import BuildOptions
-from shards.sample import SampleInfo, check_key, key_from_source
-from shards.samples import Samples, open_samples
-from shards.transfer import RemoteOptions
+from shards.reading.dataset import DataSet
+from shards.reading.image_folder import ImageFolder
+from shards.reading.samples import Samples, open_samples
+from shards.storage.transfer import RemoteOptions
 
 __all__ = [
     "BuildError",

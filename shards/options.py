@@ -46,10 +46,10 @@ class BuildOptions:
     `codec`: docs/encoding.md says what reads each. `crf` is on x264's scale, and means about the
     same PSNR for all codecs.
     `require` drops clips without a sound track ("audio"), also with one that is silent ("audible"),
-    and clips whose pictures hardly change ("motion"): see required.py.
+    and clips whose pictures hardly change ("motion"): see clip_filters.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
     "copy" encodes no picture again: it takes sources that have the codec, size and rate asked for,
-    in clips of whole GOPs that are at most clip_seconds long; see copying.py. There, and only
+    in clips of whole GOPs that are at most clip_seconds long; see stream_copy.py. There, and only
     there, `size` may be "source": each has its own.
     `audio` is "flac" or "pcm", which lose nothing, "aac", or "opus", which is at 48 kHz only. The
     stream is mono: of two `channels` it reads the mean.

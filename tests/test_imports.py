@@ -50,8 +50,8 @@ def test_a_room_imports_only_the_rooms_before_it(room: str, path: Path) -> None:
     [
         ("gdt", "from shards import DataSet", {"shards"}),
         ("shards", "def f():\n    import torch.nn", {"torch"}),
-        ("models", "import pipelines.stream as s", {"pipelines"}),
-        ("pipelines", "from tools.config import Config", {"tools"}),
+        ("models", "import pipelines.loading.stream as s", {"pipelines"}),
+        ("pipelines", "from tools.runs.config import Config", {"tools"}),
         ("models", "from gdt import Plan\nfrom . import heads", set()),
         ("tools", "from gdt import Plan\nimport shards, models", set()),
     ],

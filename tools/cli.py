@@ -11,20 +11,20 @@ from typing import Any, Final
 import typer
 import typer.core
 
-from tools import bench, evaluate, plan, pretrain, samples, shards
+from tools.commands import bench, evaluate, plan, pretrain, samples, shards
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
 #: nothing. Subclasses count.
 ERRORS_THAT_TEACH: Final[dict[str, int]] = {
-    "tools.config.ConfigError": 2,
-    "tools.knn_report.KnnError": 2,
-    "tools.run_folder.RunError": 1,
-    "tools.training.TrainingError": 1,
+    "tools.runs.config.ConfigError": 2,
+    "tools.evaluation.knn_report.KnnError": 2,
+    "tools.runs.run_folder.RunError": 1,
+    "tools.training.fit.TrainingError": 1,
     "shards.errors.ShardError": 1,
-    "pipelines.faults.SkipError": 1,
-    "pipelines.faults.MismatchError": 2,
-    "pipelines.faults.TooManySkipsError": 1,
-    "pipelines.stream.StateError": 1,
+    "pipelines.skips.SkipError": 1,
+    "pipelines.skips.MismatchError": 2,
+    "pipelines.skips.TooManySkipsError": 1,
+    "pipelines.loading.stream.StateError": 1,
 }
 
 # OpenMP's threads spin while they wait for each other, and cost several times the work itself where

@@ -12,7 +12,7 @@ from benchmarks.shuffle import (
     permuted,
     quality,
 )
-from pipelines.order import Order
+from pipelines.sampling.order import Order
 
 
 def test_the_statistics_of_no_shuffle_are_known() -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import BuildOptions, DataSet, Manifest
-from shards.build import build
-from shards.tracks import demux_tracks
-from shards.writer import ShardWriter
+from shards.building.build import build
+from shards.format.writer import ShardWriter
+from shards.media.demux import demux_tracks
 from tests.clock.corpus import CORPUS, SECONDS, Variant
 from tests.clock.readable_clock import HEIGHT, WIDTH, UnreadableClockError, read_picture, read_sound
 

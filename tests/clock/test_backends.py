@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.backends import BACKENDS, Backend, make_backend
-from pipelines.faults import MismatchError
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
+from pipelines.decoding.backends import BACKENDS, Backend, make_backend
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.skips import MismatchError
 from shards import DataSet, Manifest
-from shards.tracks import demux_tracks
-from shards.writer import ShardWriter
+from shards.format.writer import ShardWriter
+from shards.media.demux import demux_tracks
 from tests.clock.corpus import CORPUS, Variant
 from tests.clock.measure import starts_of
 

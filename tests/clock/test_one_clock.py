@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
 from shards import DataSet
 from tests.clock.corpus import CORPUS, SECONDS, Variant
 from tests.clock.measure import (

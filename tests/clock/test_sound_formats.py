@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.backends.av import PacketDecoder
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
+from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
 from shards import BuildError, BuildOptions, DataSet, Manifest
-from shards.encode_sound import SOUND_FORMATS, encode_sound
+from shards.encoding.audio import SOUND_FORMATS, encode_sound
+from shards.format.writer import ShardWriter
+from shards.media.demux import demux_tracks
 from shards.options import AUDIO_RATES
-from shards.tracks import demux_tracks
-from shards.writer import ShardWriter
 from tests.clock.readable_clock import read_sound, sound
 
 SECONDS = 3.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.backends import Read
-from pipelines.backends.av import PacketDecoder
+from pipelines.decoding.backends import Read
+from pipelines.decoding.backends.av import PacketDecoder
 from shards import IndexedSample, Track
 
 

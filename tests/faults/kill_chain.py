@@ -28,8 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards import BuildOptions, pool
-from shards.build import build
+from shards import BuildOptions
+from shards.building import worker_pool
+from shards.building.build import build
 
 OPTIONS = BuildOptions(
     clip_seconds=1.0, fps=10, size=(64, 48), clips_per_shard=2, seconds_per_unit=2.0, holdout=0.3,
@@ -124,7 +125,7 @@ def finished(out: Path) -> dict[str, int]:
 def main(videos: Path, folder: Path, num_kills: int, seed: int) -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: to see the workers end
     forking = multiprocessing.get_context("fork")
-    pool.multiprocessing.get_context = lambda _: forking  # type: ignore[attr-defined]
+    worker_pool.multiprocessing.get_context = lambda _: forking  # type: ignore[attr-defined]
     dice = random.Random(seed)
     began = time.monotonic()
     assert run_child(videos, folder / "whole", Moment("never", 0))

@@ -19,9 +19,9 @@ import pytest
 from typer.testing import CliRunner
 
 from shards import BuildError, BuildOptions, DataSet
-from shards.build import build
-from shards.transcode import Unit, UnitResult, transcode
-from shards.verify import verify
+from shards.building.build import build
+from shards.encoding.transcode import Unit, UnitResult, transcode
+from shards.maintenance.verify import verify
 from tests.films import decode_video, read_number
 from tools.cli import app
 
@@ -270,7 +270,7 @@ def test_a_source_that_crashes_or_hangs_its_decoder_costs_that_source(
 ) -> None:
     for name in ("a.mp4", "crash.mp4", "hang.mp4", "z.mp4"):
         film(f"videos/{name}", seconds=2)
-    monkeypatch.setattr("shards.engines.transcode", _crashing)
+    monkeypatch.setattr("shards.building.engines.transcode", _crashing)
     summary = build([tmp_path / "videos"], tmp_path / "out", OPTIONS, time_limit_seconds=10)
     assert (summary.sources, summary.made, summary.clips) == (4, 2, 4)
     assert summary.skipped_sources == {
@@ -304,7 +304,7 @@ def test_what_took_too_long_is_done_again_with_more_time(
             build([tmp_path / "videos"], out, options, time_limit_seconds=limit, progress=interrupt)
 
     with monkeypatch.context() as patch:
-        patch.setattr("shards.engines.transcode", _crashing)
+        patch.setattr("shards.building.engines.transcode", _crashing)
         again(4)
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("*.tar")}
     assert before.keys() == {"shard-000000.tar"}  # the third was about to be written

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shards import BuildOptions
-from shards.build import build
-from shards.verify import verify
+from shards.building.build import build
+from shards.maintenance.verify import verify
 
 FORMS = (("mp4", "aac"), ("matroska", "aac"), ("mpegts", "mp2"), ("flv", "aac"))
 VIDEO = {"preset": "veryfast", "g": "25", "bf": "2", "sc_threshold": "0"}

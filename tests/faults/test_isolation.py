@@ -15,14 +15,14 @@ import pytest
 
 from benchmarks.textured_shards import write_textured_shards
 from gdt.named_plans import named_plan
-from pipelines.faults import Ledger
-from pipelines.isolation import Workers
-from pipelines.loader import Delivery, Loader, Request, make_loader
-from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
-from pipelines.shared_memory import SharedMemory
-from pipelines.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.decoding.isolation import Workers
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.decoding.shared_memory import SharedMemory
+from pipelines.loading.loader import Delivery, Loader, Request, make_loader
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.skips import Ledger
 from shards import DataSet
 from tests.faults.failing_decoder import FailingDecoder, offset_of
 
@@ -129,7 +129,7 @@ def test_evaluation_can_be_isolated_as_well(
     dataset: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = FailingDecoder({offset_of(dataset.sample(7)): "segfault"})
-    monkeypatch.setattr("pipelines.segment_reader.make_backend", lambda *_: bad)
+    monkeypatch.setattr("pipelines.decoding.segment_reader.make_backend", lambda *_: bad)
     ledger = Ledger()
     batches = evaluation_batches(
         dataset, ("video", "audio"), OPTIONS, ledger=ledger, isolate_seconds=LIMIT_SECONDS
@@ -144,7 +144,7 @@ def test_auto_takes_a_decoder_that_can_be_isolated(
 ) -> None:
     """Also where there is a GPU."""
     chosen = ("nvdec", "there is a GPU")
-    monkeypatch.setattr("pipelines.segment_reader.choose_decoder", lambda _: chosen)
+    monkeypatch.setattr("pipelines.decoding.segment_reader.choose_decoder", lambda _: chosen)
     options = StreamOptions(batch_size=4, isolate=True)
     stream = Stream(dataset, named_plan("v_shift"), OPTIONS, options, seed=5)
     assert stream.decoder == ("av", "data.isolate needs frames on the CPU")
@@ -224,8 +224,8 @@ def open_files() -> list[str]:
 RUN = """
 import sys
 from gdt.named_plans import named_plan
-from pipelines.segment import SegmentOptions
-from pipelines.stream import Stream, StreamOptions
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.loading.stream import Stream, StreamOptions
 from shards import DataSet
 from tests.faults.failing_decoder import FailingDecoder, offset_of
 

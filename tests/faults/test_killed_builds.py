@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.verify import verify
+from shards.maintenance.verify import verify
 from tests.faults.kill_chain import finals
 
 NUM_KILLS = 25

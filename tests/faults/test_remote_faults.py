@@ -21,8 +21,8 @@ import pytest
 from benchmarks.made_up_shards import write_made_up_shards
 from benchmarks.range_server import Fault, RangeServer, Request
 from shards import ChecksumError, DataSet, IndexFormatError, RemoteError, RemoteOptions, ShardError
-from shards.cache import BoundedFolder
-from shards.manifest import MANIFEST_NAME
+from shards.format.manifest import MANIFEST_NAME
+from shards.storage.cache import BoundedFolder
 from tests.faults.endless_reader import media, read, read_for_ever
 
 Open = Callable[..., DataSet]

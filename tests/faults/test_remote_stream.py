@@ -8,11 +8,11 @@ import pytest
 from benchmarks.range_server import Fault, RangeServer, Request
 from benchmarks.textured_shards import write_textured_shards
 from gdt import Plan
-from pipelines.faults import Ledger
-from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
-from pipelines.stream import Stream, StreamOptions
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.stream import Stream, StreamOptions
+from pipelines.skips import Ledger
 from shards import DataSet, RemoteOptions
 
 PLAN = Plan.from_tables(

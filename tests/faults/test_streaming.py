@@ -14,12 +14,12 @@ import torch
 
 from gdt.plan import Plan
 from pipelines.color import i420_to_rgb
-from pipelines.device import DeviceOptions, DeviceTransform
-from pipelines.faults import Ledger, TooManySkipsError
-from pipelines.raw_batch import RawBatch
-from pipelines.segment import SegmentOptions
-from pipelines.segment_reader import SegmentReader
-from pipelines.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.device.transform import DeviceOptions, DeviceTransform
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.skips import Ledger, TooManySkipsError
 from shards import DataSet, IndexedSample, IndexFormatError, ShardError
 from tests.pipelines.conftest import Clip, constant_rate, members_of, noise, write_shards
 
@@ -182,7 +182,7 @@ def test_a_decoder_that_raises_is_a_skip_and_its_thread_goes_on(
         def create(codec: str, mode: str) -> Refusing:
             return Refusing(create(codec, mode))
 
-    monkeypatch.setattr("pipelines.backends.av.av.CodecContext", Codecs)
+    monkeypatch.setattr("pipelines.decoding.backends.av.av.CodecContext", Codecs)
     ledger = Ledger()
     got = delivered(dataset, ledger)
     assert ledger.causes == {"decode": 1}
@@ -231,7 +231,7 @@ def test_a_bug_in_a_transform_fails_and_names_the_samples(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("pipelines.device.mask_spectrogram", broken)
+    monkeypatch.setattr("pipelines.device.transform.mask_spectrogram", broken)
     with pytest.raises(ZeroDivisionError) as caught:
         transform(raw)
     (note,) = caught.value.__notes__

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shards import BuildError, BuildOptions
-from shards.build import build
+from shards.building.build import build
 from tests.faults.kill_chain import finals
 
 OPTIONS = BuildOptions(clip_seconds=1.0, fps=10, short_side=64)

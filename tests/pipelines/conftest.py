@@ -18,8 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shards import DataSet, Manifest
-from shards.tracks import demux_tracks
-from shards.writer import ShardWriter
+from shards.format.writer import ShardWriter
+from shards.media.demux import demux_tracks
 
 NUM_BITS, BLOCK = 10, 16
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shards.transfer import RemoteOptions
+from shards.storage.transfer import RemoteOptions
 
 _SERVER = """
 import sys

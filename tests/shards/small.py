@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.encode import VideoEncoder
-from shards.encode_sound import encode_sound
-from shards.manifest import Manifest
+from shards.encoding.audio import encode_sound
+from shards.encoding.video import VideoEncoder
+from shards.format.manifest import Manifest
+from shards.format.writer import ShardEntry, ShardWriter
+from shards.media.demux import demux_tracks
 from shards.options import BuildOptions
-from shards.tracks import demux_tracks
-from shards.writer import ShardEntry, ShardWriter
 from tests.films import picture
 
 OPTIONS = BuildOptions(clip_seconds=1.0, fps=10, short_side=64, gop_seconds=0.5)

@@ -45,8 +45,8 @@ checkpoint_every_steps = 2
 def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """14 clips of the synthetic corpus, of one second."""
     from shards import BuildOptions
-    from shards.build import build
-    from tools.synthetic import SyntheticOptions, build_corpus
+    from shards.building.build import build
+    from tools.sample_data.synthetic import SyntheticOptions, build_corpus
 
     folder = tmp_path_factory.mktemp("tiny")
     build_corpus(folder / "videos", SyntheticOptions(num_train=14, num_val=0, seconds=1, size=32))

@@ -68,18 +68,18 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tiny_config:
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("tools.config.load_config", broken)
+    monkeypatch.setattr("tools.runs.config.load_config", broken)
     result = CliRunner().invoke(app, ["pretrain", str(tiny_config)])
     assert isinstance(result.exception, ZeroDivisionError)
 
 
 def test_the_message_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, tiny_config: Path) -> None:
-    from tools.config import ConfigError
+    from tools.runs.config import ConfigError
 
     def refuse(*arguments: object) -> None:
         raise ConfigError("[plan] is [bold]not[/bold] markup, and a very long line " + "x" * 200)
 
-    monkeypatch.setattr("tools.config.load_config", refuse)
+    monkeypatch.setattr("tools.runs.config.load_config", refuse)
     result = CliRunner().invoke(app, ["pretrain", str(tiny_config)])
     assert "[plan] is [bold]not[/bold] markup, and a very long line " + "x" * 200 in result.stderr
     assert isinstance(app, typer.Typer)

@@ -1,0 +1,1 @@
+"""From a sample to one second of video and audio on one clock."""

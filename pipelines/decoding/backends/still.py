@@ -1,0 +1,97 @@
+"""Still pictures (JPEG, PNG, WebP): decoded upright into the planes that every picture has.
+
+The middle of the picture that has the wanted shape is scaled to the wanted size, in BT.709, limited
+range, by the filter chain that builds shards (shards/media/picture.py). JPEG and WebP are BT.601;
+JPEG and grey PNG use the full range; what is RGB needs no matrix.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.decoding.backends import MediaError, Read
+from pipelines.decoding.backends.packets import read_packets
+from shards import SourceError, Track
+from shards.media.container import MAX_PIXELS, describe
+from shards.media.padded_packet import padded_packet
+from shards.media.picture import PictureFitter
+from shards.media.still import StillHeader, still_header
+
+__all__ = ["StillDecoder"]
+
+_BT601, _FULL = 5, 2  # ITU-T H.273; FFmpeg's AVCOL_RANGE_JPEG
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What pictures are fitted to; see `picture.CodedSize`."""
+
+    width: int
+    height: int
+    fit: str = "crop"
+
+
+class StillDecoder:
+    """Decodes stills; each thread keeps the filter chain of the size it met last."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def picture(
+        self, read: Read, track: Track, height: int, width: int, out: NDArray[np.uint8]
+    ) -> None:
+        """Decode a track that is one still into `out`, uint8 [H·W·3/2], I420.
+
+        Raises:
+            MediaError: the checksum is wrong, or the file cannot be decoded.
+        """
+        (body,) = read_packets(read, track, 0, 1)
+        try:
+            header = still_header(body)
+            frame = _decoded(header, body)
+            frame = self._fitter(width, height).fit(frame, header.turn)
+        except SourceError as error:
+            raise MediaError("open", str(error).removeprefix(f"{error.stage}: ")) from error
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError("decode", f"{track.codec}: {describe(error)}") from error
+        place = 0
+        for plane in frame.planes:
+            rows, columns = plane.height, plane.width
+            pixels = np.ndarray((rows, columns), np.uint8, plane, 0, (plane.line_size, 1))
+            out[place : place + rows * columns].reshape(rows, columns)[:] = pixels
+            place += rows * columns
+
+    def _fitter(self, width: int, height: int) -> PictureFitter:
+        size = _Size(width, height)
+        if getattr(self._of_thread, "size", None) != size:
+            self._of_thread.size = size
+            self._of_thread.fitter = PictureFitter(size, None)
+        fitter: PictureFitter = self._of_thread.fitter
+        return fitter
+
+
+def _decoded(header: StillHeader, body: Any) -> Any:
+    """The frame, with what its codec leaves unsaid about its colours."""
+    context: Any = av.CodecContext.create(header.codec, "r")
+    context.thread_count = 1
+    context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "crccheck+explode"}
+    frames = [*context.decode(padded_packet(body)), *context.decode(None)]
+    if not frames or frames[0].is_corrupt:
+        raise MediaError("decode", f"{header.codec}: no whole picture came out")
+    frame = frames[0]
+    if (frame.width, frame.height) != (header.width, header.height):
+        raise MediaError(
+            "decode",
+            f"{header.codec}: the picture is {frame.width}×{frame.height}, its header says "
+            f"{header.width}×{header.height}",
+        )
+    form = frame.format
+    if not (form.is_rgb or form.has_palette):
+        frame.colorspace = _BT601
+        if header.codec != "webp":
+            frame.color_range = _FULL
+    return frame

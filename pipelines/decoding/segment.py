@@ -1,0 +1,143 @@
+"""One second of picture and sound, cut from a clip by one clock.
+
+Frame i of T is the frame on screen at the middle of its interval, start + (i + ½)·seconds / T,
+found by presentation time; sample j is the one at start + j / rate. Both start at the same `start`,
+and the range is half-open. So variable frame rates, B-frames and late sound need no special case.
+Which packets hold a segment is said here; segment_reader.py decodes them.
+
+Legend: K segments, T frames, H W luma size, S audio samples.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.decoding.backends.av import PREROLL_SECONDS
+from pipelines.decoding.backends.packets import runs_of
+from shards import Track
+
+__all__ = ["Segment", "SegmentOptions", "byte_ranges", "frames_on_screen"]
+
+_RESAMPLING_SECONDS = 0.02  # more than what a filter sees on either side of a stretch
+_TICK_TOLERANCE = 1e-6  # a time this close below a frame's own counts as the frame's
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What a segment holds.
+
+    Attributes:
+        seconds: its length.
+        num_frames: T.
+        sample_rate_hz: of its sound; clips of another rate are resampled.
+        frame_size: (width, height) to scale frames to, both even; by default the data set's own,
+            which must then be one size.
+        decoder: name of the backend, or "auto".
+        fallback: "count" decodes on the CPU what the decoder refuses, "refuse" fails.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    seconds: float = 1.0
+    num_frames: int = 30
+    sample_rate_hz: int = 24_000
+    frame_size: tuple[int, int] | None = None
+    decoder: str = "auto"
+    fallback: str = "count"
+
+    def __post_init__(self) -> None:
+        for key in ("seconds", "num_frames", "sample_rate_hz"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"SegmentOptions: {key} = {getattr(self, key)}, must be positive")
+        if self.frame_size is not None and any(x < 2 or x % 2 for x in self.frame_size):
+            raise ValueError(
+                f"SegmentOptions: frame_size = {list(self.frame_size)}, must be an even width and "
+                "height (chroma has half of each)"
+            )
+
+    @property
+    def num_samples(self) -> int:
+        """S."""
+        return round(self.seconds * self.sample_rate_hz)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A run of video and audio with one start.
+
+    Attributes:
+        video: uint8 [T, H·W·3/2], I420; None where no pictures were asked for.
+        audio: float32 [S] in [-1, 1], mono; None where no sound was asked for.
+        start_seconds, stop_seconds: on the clip's clock, stop excluded.
+        height, width: H and W.
+        color_matrix, color_range: what turns `video` into RGB, see color.py.
+        sample_rate_hz: of `audio`.
+    """
+
+    video: NDArray[np.uint8] | None
+    audio: NDArray[np.float32] | None
+    start_seconds: float
+    stop_seconds: float
+    height: int
+    width: int
+    color_matrix: str
+    color_range: str
+    sample_rate_hz: int
+
+    def __repr__(self) -> str:
+        video = "none" if self.video is None else f"{list(self.video.shape)}"
+        audio = "none" if self.audio is None else f"{list(self.audio.shape)}"
+        return (
+            f"Segment([{self.start_seconds:.3f}, {self.stop_seconds:.3f}) s, video {video} of "
+            f"{self.width}×{self.height}, audio {audio})"
+        )
+
+
+def frames_on_screen(
+    track: Track, starts: NDArray[np.float64], options: SegmentOptions
+) -> NDArray[np.int64]:
+    """Which packets hold the frames of the segments at `starts` [K]: packet numbers [K, T].
+
+    A frame is on screen from its presentation time until the next frame's.
+    """
+    pts, discard = track.packets.pts, track.packets.discard
+    shown = None  # presentation order → file order, where the two differ
+    if discard.any() or (pts[1:] < pts[:-1]).any():
+        shown = np.argsort(pts, kind="stable")
+        shown = shown[~discard[shown]]
+        pts = pts[shown]
+    middles = (np.arange(options.num_frames) + 0.5) * (options.seconds / options.num_frames)
+    ticks = (starts[:, None] + middles) / float(track.time_base)
+    place = np.searchsorted(pts, np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
+    place = np.maximum(place, 0)
+    return np.asarray(place if shown is None else shown[place])
+
+
+def byte_ranges(
+    track: Track, starts: NDArray[np.float64], options: SegmentOptions
+) -> list[tuple[int, int]]:
+    """What of a track's bytes the segments at `starts` [K] need: (offset, size) in the shard.
+
+    Nothing is known of packets in pieces; those are read when they are asked for.
+    """
+    if track.transport is not None:
+        return []
+    packets = track.packets
+    if track.kind == "video":
+        wanted = frames_on_screen(track, starts, options).ravel()
+        spans = [(run.first, run.stop) for run in runs_of(packets, wanted)]
+    else:
+        around = 1 / track.sample_rate_hz  # to which times are rounded
+        if track.sample_rate_hz != options.sample_rate_hz:
+            around = _RESAMPLING_SECONDS
+        ahead = PREROLL_SECONDS.get(track.codec, 0.0) + around
+        ends = starts[:, None] + (-ahead, options.seconds + around)
+        places = np.searchsorted(packets.pts, ends / float(track.time_base), "right")
+        spans = [(max(0, a - 1), b) for a, b in places.tolist()]
+    ranges = []
+    for first, stop in spans:
+        begin, last = int(packets.offset[first]), int(packets.offset[stop - 1])
+        ranges.append((begin, last + int(packets.size[stop - 1]) - begin))
+    return ranges

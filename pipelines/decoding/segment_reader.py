@@ -1,0 +1,326 @@
+"""Decodes the segments of a data set's clips: chooses the backend, reads, fills arrays.
+
+All segments of one clip are decoded in one visit. What is wrong with a sample is a skip that names
+it; what does not go with the options is an error that says what to set.
+
+Legend: K segments, T frames, H W luma size, S audio samples.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.decoding.backends import (
+    AUTO,
+    Backend,
+    Choosy,
+    MediaError,
+    Read,
+    choose_decoder,
+    make_backend,
+)
+from pipelines.decoding.backends.feed import Feed, feed_of
+from pipelines.decoding.picture_form import picture_form
+from pipelines.decoding.resample import read_sound
+from pipelines.decoding.segment import Segment, SegmentOptions, byte_ranges, frames_on_screen
+from pipelines.sampling.mixture import Mixture
+from pipelines.skips import MismatchError, SkipError
+from shards import IndexedSample, Samples, ShardError, Track
+
+__all__ = ["SegmentReader"]
+
+
+class SegmentReader:
+    """Cuts segments out of the clips of a data set. Safe to use from several threads.
+
+    Args:
+        dataset: indexed shards.
+        options: length, frames, rate.
+        video: whether pictures are wanted.
+        audio: whether sound is wanted.
+        isolated: processes of their own will decode; "auto" is then a decoder for that.
+
+    Attributes:
+        decoder: name of the backend that is used.
+        decoder_reason: why it is that one.
+
+    Raises:
+        ImportError: the decoder's library is missing.
+        ValueError: neither is wanted, or no picture is found to take their form from.
+    """
+
+    def __init__(
+        self,
+        dataset: Samples,
+        options: SegmentOptions,
+        *,
+        video: bool = True,
+        audio: bool = True,
+        isolated: bool = False,
+    ) -> None:
+        if not (video or audio):
+            raise ValueError("a segment without video and without audio holds nothing")
+        self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
+        if isolated and options.decoder == AUTO:
+            self.decoder, self.decoder_reason = "av", "data.isolate needs frames on the CPU"
+        else:
+            self.decoder, self.decoder_reason = choose_decoder(options.decoder)
+        self.width, self.height = options.frame_size or (0, 0)
+        self.color_matrix, self.color_range = "bt709", "limited"
+        if video:
+            parts = dataset.data_sets if isinstance(dataset, Mixture) else {}
+            converts = self.decoder == "av"
+            form = picture_form(dataset, parts, options.frame_size, converts=converts)
+            self.width, self.height = form.width, form.height
+            self.color_matrix, self.color_range = form.color_matrix, form.color_range
+        if video and form.is_still and self.decoder != "av":
+            if options.decoder != AUTO:
+                raise ValueError(
+                    f"decoder = {options.decoder!r} decodes films, and {dataset.path} holds still "
+                    "pictures: use 'av' or 'auto'"
+                )
+            self.decoder, self.decoder_reason = "av", "it is the one that decodes still pictures"
+        self.backend: Backend = self._backend()
+        if video and options.decoder == AUTO and (cause := self._refusal()):
+            self.decoder, self.decoder_reason = "av", f"there is a GPU, but not for this: {cause}"
+            self.backend = self._backend()
+
+    def _backend(self) -> Backend:
+        colors = (self.color_matrix, self.color_range)
+        return make_backend(self.decoder, self.options.fallback, colors)
+
+    def _refusal(self) -> str | None:
+        """Why the backend would leave all pictures to another one, as the first ones tell it."""
+        if not isinstance(self.backend, Choosy):
+            return None
+        sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
+        with suppress(MediaError, ShardError):
+            read = partial(self.dataset.read, sample)
+            return self.backend.refusal(read, _track(sample, "video"), self.height, self.width)
+        return None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame, H·W·3/2."""
+        return self.height * self.width * 3 // 2
+
+    def span(self, sample: IndexedSample) -> tuple[float, float]:
+        """[start, stop) seconds that every wanted track of the sample covers.
+
+        Raises:
+            SkipError: a track is missing, or the span is shorter than a segment.
+        """
+        tracks = [_track(sample, kind) for kind in ("video", "audio") if getattr(self, kind)]
+        tracks = [track for track in tracks if not track.is_still]
+        if not tracks:
+            return 0.0, self.options.seconds
+        start = max(track.start_seconds for track in tracks)
+        stop = min(track.stop_seconds for track in tracks)
+        # Half an audio sample short is not short: clocks of the two tracks round differently.
+        if stop - start < self.options.seconds - 0.5 / self.options.sample_rate_hz:
+            ranges = " and ".join(
+                f"{track.kind} [{track.start_seconds:.3f}, {track.stop_seconds:.3f}) s"
+                for track in tracks
+            )
+            raise _skip(
+                sample,
+                "cover",
+                f"{ranges} have {max(0.0, stop - start):.3f} s in common, and a segment needs "
+                f"{self.options.seconds:.3f} s",
+            )
+        return start, stop
+
+    def starts(self, sample: IndexedSample, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Start times [K] for `places` in [0, 1] of all the starts that the sample allows."""
+        start, stop = self.span(sample)
+        return np.asarray(start + places * max(0.0, stop - start - self.options.seconds))
+
+    def fill(
+        self,
+        sample: IndexedSample,
+        starts: NDArray[np.float64],
+        frames: Any,
+        audio: NDArray[np.float32] | None,
+    ) -> None:
+        """Decode the segments at `starts` [K] into frames [K, T, H·W·3/2] and audio [K, S].
+
+        Frames are an array of bytes, or a tensor where the backend's device is not the CPU; what is
+        None is not decoded.
+
+        Raises:
+            SkipError: this sample cannot be had; names shard, key, stage and cause.
+            MismatchError: its pictures have another size than the first, and no frame_size is set.
+        """
+        with _naming(sample):
+            kinds = [k for k, out in (("video", frames), ("audio", audio)) if out is not None]
+            read = self._reader(sample, starts, kinds)
+            if frames is not None:
+                track = _track(sample, "video")
+                self._check_size(sample, track)
+                wanted = frames_on_screen(track, starts, self.options)
+                out = frames.reshape(-1, self.frame_bytes)
+                self.backend.frames(read, track, wanted.ravel(), self.height, self.width, out)
+            if audio is not None:
+                track = _track(sample, "audio")
+                for start, out_of_segment in zip(starts.tolist(), audio, strict=True):
+                    read_sound(
+                        self.backend,
+                        read,
+                        track,
+                        start,
+                        self.options.sample_rate_hz,
+                        out_of_segment,
+                    )
+
+    def fill_sample(
+        self,
+        index: int,
+        places: NDArray[np.float64],
+        frames: Any,
+        audio: NDArray[np.float32] | None,
+    ) -> tuple[str, NDArray[np.float64]]:
+        """`starts` and `fill` of sample `index`, for `places` [K]: its key and the starts [K].
+
+        Raises:
+            SkipError: this sample cannot be had.
+            Exception: anything else, with a note that names the sample.
+        """
+        with self.visit(index, places) as (sample, starts):
+            self.fill(sample, starts, frames, audio)
+        return sample.key, starts
+
+    @contextmanager
+    def visit(
+        self, index: int, places: NDArray[np.float64]
+    ) -> Iterator[tuple[IndexedSample, NDArray[np.float64]]]:
+        """Sample `index` and its `starts`; an error within gets a note that names the sample.
+
+        Raises:
+            SkipError: this sample cannot be had.
+        """
+        key, shard = "?", "?"
+        try:
+            sample = self.dataset.sample(index)
+            key, shard = sample.key, sample.shard
+            yield sample, self.starts(sample, places)
+        except SkipError:
+            raise
+        except Exception as error:
+            error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
+            raise
+
+    def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
+        """The pictures of the segments at `starts` [K], still coded, for a decoder of batches.
+
+        Raises:
+            SkipError: this sample cannot be had.
+        """
+        with _naming(sample):
+            track = _track(sample, "video")
+            self._check_size(sample, track)
+            wanted = frames_on_screen(track, starts, self.options)
+            read = self._reader(sample, starts, ["video"])
+            return feed_of(read, track, wanted.ravel())
+
+    def segments(self, index: int, starts: Sequence[float]) -> list[Segment]:
+        """The segments of sample `index` that start at `starts` seconds.
+
+        Raises:
+            SkipError: this sample cannot be had.
+        """
+        sample, options = self.dataset.sample(index), self.options
+        first, stop = self.span(sample)
+        outside = [s for s in starts if not first <= s <= max(first, stop - options.seconds) + 1e-9]
+        if outside:
+            raise _skip(
+                sample,
+                "cover",
+                f"a segment of {options.seconds:.3f} s from {outside[0]:.3f} s lies outside "
+                f"[{first:.3f}, {stop:.3f}) s",
+            )
+        shape = (len(starts), options.num_frames, self.frame_bytes)
+        frames = np.empty(shape, np.uint8) if self.video else None
+        decoded: Any = frames
+        if frames is not None and self.backend.device != "cpu":
+            decoded = torch.empty(shape, dtype=torch.uint8, device=self.backend.device)
+        audio = np.empty((len(starts), options.num_samples), np.float32) if self.audio else None
+        self.fill(sample, np.array(starts, dtype=np.float64), decoded, audio)
+        if isinstance(decoded, torch.Tensor):
+            frames = decoded.cpu().numpy()
+        return [
+            Segment(
+                video=None if frames is None else frames[k],
+                audio=None if audio is None else audio[k],
+                start_seconds=float(start),
+                stop_seconds=float(start) + options.seconds,
+                height=self.height,
+                width=self.width,
+                color_matrix=self.color_matrix,
+                color_range=self.color_range,
+                sample_rate_hz=options.sample_rate_hz,
+            )
+            for k, start in enumerate(starts)
+        ]
+
+    def _reader(
+        self, sample: IndexedSample, starts: NDArray[np.float64], kinds: Collection[str]
+    ) -> Read:
+        """Reads the sample's bytes; from afar, those the segments need are asked for together."""
+        if not self.dataset.is_remote:
+            return partial(self.dataset.read, sample)
+        tracks = [_track(sample, kind) for kind in ("video", "audio") if kind in kinds]
+        ranges = [r for track in tracks for r in byte_ranges(track, starts, self.options)]
+        return self.dataset.reader(sample, ranges)
+
+    def _check_size(self, sample: IndexedSample, track: Track) -> None:
+        differs = (track.width, track.height) != (self.width, self.height)
+        if self.options.frame_size is None and differs and not track.is_still:
+            raise MismatchError(
+                f"{sample.shard}: sample {sample.key!r} is {track.width}×{track.height}, and the "
+                f"first of the data set is {self.width}×{self.height}: set segment.frame_size, "
+                "or build the shards with one size"
+            )
+        converts = self.decoder == "av" and not track.is_still
+        theirs, ours = (
+            (track.color_matrix, track.color_range),
+            (self.color_matrix, self.color_range),
+        )
+        if theirs != ours and not converts:
+            raise _skip(
+                sample,
+                "index",
+                f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
+                f"{self.color_matrix} {self.color_range}: decoder 'av' converts films, and "
+                "`gdt shards build` brings all to one",
+            )
+
+
+@contextmanager
+def _naming(sample: IndexedSample) -> Iterator[None]:
+    """Turns faults of a sample's bytes into skips that name the sample."""
+    try:
+        yield
+    except MediaError as error:
+        raise _skip(sample, error.stage, error.cause) from error
+    except ShardError as error:
+        raise _skip(sample, "read", str(error)) from error
+
+
+def _track(sample: IndexedSample, kind: str) -> Track:
+    track: Track | None = getattr(sample, kind)
+    if track is None and sample.fault:
+        raise _skip(sample, "open", sample.fault)
+    if track is None:
+        has = ", ".join(f".{extension}" for extension in sample.members)
+        raise _skip(sample, "cover", f"it has no {kind} track (members: {has})")
+    return track
+
+
+def _skip(sample: IndexedSample, stage: str, cause: str) -> SkipError:
+    return SkipError(shard=sample.shard, key=sample.key, stage=stage, cause=cause)

@@ -1,0 +1,1 @@
+"""From raw batch to training batch, on the device: crop, augment, log-mel, codes."""

@@ -1,0 +1,262 @@
+"""Raw batch to training batch, on whatever device its pixels are: augment, log-mel, codes.
+
+    RawBatch: rows of (sample, time shift)
+      × time_reversal × augmentation → rows of one modality, each with its own draws
+      → Batch{modality: values + codes}
+
+Random numbers are hashed on the CPU for all rows at once and reach the device as a handful of small
+matrices; so a CPU and a GPU make the same crop, and so does a resumed run.
+
+Reversed means played backwards: frames last to first, and the spectrogram mirrored in time, as the
+reference GDT code does it (reversing the waveform would also turn every attack inside a window).
+Augmentation is drawn anew for each row, reversed or not (as in the reference code for video).
+
+Legend: R raw rows, N = R · reversals · augmentations rows of a modality, M factors.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from subprocess import SubprocessError
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gdt.batch import Batch, Modality
+from gdt.plan import Plan
+from pipelines.color import rgb_from_pixels
+from pipelines.device.augment import (
+    AudioAugment,
+    ImageAugment,
+    VideoAugment,
+    augment_pictures,
+    gain_of,
+    mask_spectrogram,
+)
+from pipelines.device.crop import Uniform
+from pipelines.device.log_mel import LogMel, LogMelSpectrogram
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.recycle import Recycler
+from pipelines.sampling.draws import uniform
+
+__all__ = ["DeviceOptions", "DeviceTransform"]
+
+_KEYS_NAMED = 64  # in a message
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """The tables [video_augment], [audio_augment], [image_augment] and [log_mel] of a config."""
+
+    video_augment: VideoAugment = field(default_factory=VideoAugment)
+    audio_augment: AudioAugment = field(default_factory=AudioAugment)
+    image_augment: ImageAugment = field(default_factory=ImageAugment)
+    log_mel: LogMel = field(default_factory=LogMel)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One (time_reversal, augmentation) of every raw row, and its random numbers."""
+
+    seed: int
+    epoch: NDArray[np.int64]  # [R]
+    sample: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    reversal: int
+    augmentation: int
+
+    def draw(self, modality: str) -> Uniform:
+        """Uniform numbers by name: float64 [R], or [R, count] of a name with a count."""
+
+        @cache
+        def uniforms(name: str, count: int = 0) -> NDArray[np.float64]:
+            counters = np.arange(max(1, count))
+            codes = (self.shift[:, None], self.reversal, self.augmentation, counters)
+            stream = f"{modality}.{name}"
+            rows = self.epoch[:, None], self.sample[:, None]
+            table = uniform(self.seed, *rows, stream, *codes)
+            return table if count else table[:, 0]
+
+        return uniforms
+
+
+class DeviceTransform:
+    """Turns raw batches into batches of a plan.
+
+    Args:
+        plan: which modalities, reversals and augmentations there are.
+        options: how to augment, and the spectrogram.
+        seed: of the run.
+        training: False takes the middle crop and leaves out every random step; reversal and
+            augmentation then have the single code 0.
+        dtype: of pictures; what an encoder under autocast would round them to first of all.
+        channels_last: leave the channels of a pixel side by side in memory, as convolutions on
+            tensor cores want them; shapes are the same.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: DeviceOptions,
+        seed: int = 0,
+        *,
+        training: bool = True,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ) -> None:
+        self.plan, self.options, self.seed, self.training = plan, options, seed, training
+        self.dtype, self.channels_last = dtype, channels_last
+        self.num_reversals = plan.draws("time_reversal") if training else 1
+        self.num_augmentations = plan.draws("augmentation") if training else 1
+        if self.num_reversals > 2:
+            raise ValueError(
+                f"[plan.time_reversal]: draws = {self.num_reversals}; a segment plays forwards "
+                "or backwards, so at most 2"
+            )
+        self.log_mel = LogMelSpectrogram(options.log_mel)
+        self._memory = Recycler(limit=2 * len(plan.modalities))
+
+    @torch.no_grad()
+    def __call__(self, raw: RawBatch) -> Batch:
+        """One batch, its values on the device of `raw`.
+
+        Raises:
+            ValueError: the raw batch lacks what a modality of the plan needs, or its sample rate
+                is not the spectrogram's.
+            Exception: whatever a step raised, with the batch's samples named in a note.
+        """
+        try:
+            return self._batch(raw)
+        except Exception as error:
+            keys = list(dict.fromkeys(raw.keys))
+            more = f" and {len(keys) - _KEYS_NAMED} more" if len(keys) > _KEYS_NAMED else ""
+            error.add_note(
+                f"This happened in epoch {raw.epoch} step {raw.step}, to one of the samples "
+                f"{', '.join(map(repr, keys[:_KEYS_NAMED]))}{more}."
+            )
+            raise
+
+    def _batch(self, raw: RawBatch) -> Batch:
+        epoch = np.full(len(raw), raw.epoch) if raw.data_epoch is None else raw.data_epoch.numpy()
+        versions = [
+            _Version(self.seed, epoch, raw.sample.numpy(), raw.shift.numpy(), reversal, g)
+            for reversal in range(self.num_reversals)
+            for g in range(self.num_augmentations)
+        ]
+        modalities = {}
+        for code, name in enumerate(self.plan.modalities):
+            values = self._audio(raw, versions) if name == "audio" else None
+            if values is None:
+                values = self._pictures(raw, versions, name)
+            codes = self._codes(raw, versions, code).to(values.device, non_blocking=True)
+            modalities[name] = Modality(values, codes)
+        return Batch(modalities, raw.epoch, raw.step)
+
+    def _codes(self, raw: RawBatch, versions: list[_Version], modality: int) -> Tensor:
+        columns = {
+            "sample": raw.sample[:, None],
+            "time_shift": raw.shift[:, None],
+            "modality": torch.tensor([modality]),
+            "time_reversal": torch.tensor([version.reversal for version in versions]),
+            "augmentation": torch.tensor([version.augmentation for version in versions]),
+        }
+        shape = (len(raw), len(versions))
+        return torch.stack([columns[name].expand(shape) for name in self.plan.names], -1).flatten(
+            0, 1
+        )
+
+    def _pictures(self, raw: RawBatch, versions: list[_Version], name: str) -> Tensor:
+        """Video [N, 3, T, S, S], or image [N, 3, S, S], of the transform's dtype and layout."""
+        if raw.frames is None:
+            raise ValueError(f"the plan has the modality {name!r}, but the batch has no frames")
+        is_image = name == "image"
+        if is_image and raw.frames.shape[1] != 1:
+            raise ValueError(
+                f"images are single frames, got {raw.frames.shape[1]}: set segment.num_frames = 1"
+            )
+        options = self.options.image_augment if is_image else self.options.video_augment
+        rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
+        augment = _augmenter(raw.frames.device, options, self.training)
+        out = self._empty(raw.frames, len(versions), options.size)
+        for number, version in enumerate(versions):
+            augment(
+                raw.frames,
+                raw.height,
+                raw.width,
+                rgb,
+                options,
+                version.draw(name) if self.training else None,
+                out[:, number],
+                is_reversed=version.reversal == 1,
+            )
+        pictures = out.flatten(0, 1)
+        return pictures[:, :, 0] if is_image else pictures
+
+    def _empty(self, frames: Tensor, num_versions: int, size: int) -> Tensor:
+        """Unwritten pictures [R, versions, 3, T, S, S] beside `frames` [R, T, …]."""
+        num_rows, num_frames = frames.shape[:2]
+        shape = (num_rows, num_versions, 3, num_frames, size, size)
+        if self.channels_last:
+            shape = (num_rows, num_versions, num_frames, size, size, 3)
+        if frames.device.type == "cpu" and self.dtype == torch.float32:
+            out = torch.from_numpy(self._memory.empty(shape, np.float32))
+        else:
+            out = torch.empty(shape, dtype=self.dtype, device=frames.device)
+        return out.movedim(-1, 2) if self.channels_last else out
+
+    def _audio(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
+        """Log-mel float32 [N, 1, F, L]; mel power is taken once for all versions of a row."""
+        if raw.audio is None:
+            raise ValueError("the plan has the modality 'audio', but the batch has no audio")
+        if raw.sample_rate_hz != self.options.log_mel.sample_rate_hz:
+            raise ValueError(
+                f"the batch's audio has {raw.sample_rate_hz} Hz and log_mel.sample_rate_hz is "
+                f"{self.options.log_mel.sample_rate_hz}: set both alike"
+            )
+        self.log_mel.to(raw.audio.device)
+        power = self.log_mel.power(raw.audio)  # [R, F, L]
+        rows = []
+        for version in versions:
+            louder = power
+            if self.training:
+                gain = gain_of(self.options.audio_augment, version.draw("audio"))
+                louder = power * torch.from_numpy(gain**2).to(power)[:, None, None]
+            log_mel = self.log_mel.log(louder)[:, None]
+            if version.reversal:
+                log_mel = log_mel.flip(-1)
+            if self.training:
+                draw = version.draw("audio")
+                log_mel = mask_spectrogram(log_mel, self.options.audio_augment, draw)
+            rows.append(log_mel)
+        return torch.stack(rows, dim=1).flatten(0, 1)
+
+
+def _augmenter(device: torch.device, options: VideoAugment, training: bool) -> Callable[..., None]:
+    """On a GPU the fused kernel, unless there is a blur to make; else augment.py."""
+    if device.type == "cuda" and not (training and options.blur > 0):
+        return _fused_kernel() or augment_pictures
+    return augment_pictures
+
+
+@cache
+def _fused_kernel() -> Callable[..., None] | None:
+    """None, and a warning, where Triton lacks what it starts kernels with: a C compiler, say."""
+    try:
+        driver: Any = import_module("triton.runtime").driver
+        driver.active.utils  # noqa: B018 - compiled when it is first asked for
+        from pipelines.device.fused_clip import fused_clip
+    except (ImportError, RuntimeError, OSError, AssertionError, SubprocessError) as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        warnings.warn(
+            f"pictures are augmented by torch's functions and not by the fused kernel, since "
+            f"Triton does not run here ({cause[0]}); it needs a C compiler and Python's headers "
+            "(Debian: gcc, python3-dev)",
+            stacklevel=2,
+        )
+        return None
+    return fused_clip

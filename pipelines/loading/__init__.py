@@ -1,0 +1,1 @@
+"""The stream of raw batches: decoded ahead, in order, resumable."""

@@ -1,0 +1,241 @@
+"""Decodes ahead of the consumer on threads, and hands batches over in the order asked for.
+
+Threads decode themselves, or hand their samples to worker processes (isolation.py). Each sample is
+one task that writes into its own rows of the batch's arrays, so putting a batch together copies
+nothing. A skipped sample leaves its place empty: the batch is smaller, nothing else moves. Any
+other error stops the consumer, with a note that names the sample.
+
+Legend: n samples of a batch, K segments of a sample, T frames, S audio samples.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.decoding.backends.gpu import use_device
+from pipelines.decoding.isolation import Workers
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.recycle import Recycler, allocate_pages
+from pipelines.skips import SkipError
+
+__all__ = ["BatchLoader", "Delivery", "Loader", "Request", "make_loader"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One batch that is wanted.
+
+    Attributes:
+        epoch, step: where it stands in the run.
+        samples: int64 [n], indices in the data set.
+        places: float64 [n, K] in [0, 1]: where in what the clip allows each segment starts.
+        data_epochs: int64 [n], see `Visits`; None where all are in the run's epoch.
+    """
+
+    epoch: int
+    step: int
+    samples: NDArray[np.int64]
+    places: NDArray[np.float64]
+    data_epochs: NDArray[np.int64] | None = None
+
+    def rows_of(self, column: NDArray[np.int64], kept: list[int]) -> torch.Tensor:
+        """A column of the kept samples, int64 [R]: once for each of their segments."""
+        return torch.from_numpy(column[kept].repeat(self.places.shape[1]))
+
+    def row_epochs(self, kept: list[int]) -> torch.Tensor | None:
+        """`RawBatch.data_epoch` of the kept samples."""
+        return None if self.data_epochs is None else self.rows_of(self.data_epochs, kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One batch as it came, and for each of its n samples None, or why it was skipped."""
+
+    batch: RawBatch
+    outcomes: tuple[SkipError | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Underway:
+    request: Request
+    frames: Any  # uint8 [n, K, T, H·W·3/2], array or tensor on the backend's device; or None
+    audio: NDArray[np.float32] | None  # [n, K, S]
+    tasks: list["Future[tuple[str, NDArray[np.float64]]]"]
+
+
+class BatchLoader(Protocol):
+    """What a stream takes its batches from."""
+
+    def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
+        """The batches of `requests`, in their order, decoded ahead."""
+
+    def close(self) -> None:
+        """Stop decoding."""
+
+
+def make_loader(
+    reader: SegmentReader, threads: int, ahead: int, isolate_seconds: float | None = None
+) -> BatchLoader:
+    """The loader of the reader's decoder: one that decodes sample by sample, or whole batches.
+
+    Args:
+        reader: cuts the segments.
+        threads: how many decode at a time.
+        ahead: batches decoded in advance.
+        isolate_seconds: decode in worker processes, and give a sample no longer than this.
+
+    Raises:
+        ValueError: the decoder cannot be isolated.
+    """
+    if reader.decoder == "dali" and reader.video:
+        from pipelines.loading.dali_loader import DaliLoader
+
+        if isolate_seconds is not None:
+            raise ValueError(
+                "data.isolate: decoder = 'dali' decodes whole batches in this process: set "
+                "segment.decoder = 'av', or isolate = false"
+            )
+        return DaliLoader(reader, threads, ahead)
+    workers = None if isolate_seconds is None else Workers(reader, threads, isolate_seconds)
+    return Loader(reader, threads, ahead, workers)
+
+
+class Loader:
+    """Threads that decode, `ahead` batches beyond the one the consumer holds.
+
+    Args:
+        reader: cuts the segments.
+        threads: how many decode at a time.
+        ahead: batches decoded in advance; memory is (ahead + 1) batches of raw frames.
+        workers: processes that decode what the threads hand them, as many; by default the threads
+            decode.
+    """
+
+    def __init__(
+        self, reader: SegmentReader, threads: int, ahead: int, workers: Workers | None = None
+    ) -> None:
+        self._reader, self._ahead = reader, ahead
+        self._workers = workers
+        self._decode = reader.fill_sample if workers is None else workers.decode
+        device = reader.backend.device
+        self._pool = ThreadPoolExecutor(threads, "decode", use_device, (device,))
+        allocate = allocate_pages if workers is None else workers.allocate
+        self._memory = Recycler(2 * (ahead + 2), allocate)
+        # Memory that a GPU decoder writes into is of a stream of its own, so that what the
+        # consumer's stream has yet to do with earlier batches need not be waited for.
+        self._stream = None if device == "cpu" else torch.cuda.Stream(device)
+        self._closed = False
+
+    def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
+        """The batches of `requests`, in their order.
+
+        Raises:
+            Exception: whatever a task raised other than SkipError, with the sample named in a note.
+            CancelledError: another thread closed the loader meanwhile.
+        """
+        underway: deque[_Underway] = deque()
+        try:
+            for request in requests:
+                underway.append(self._start(request))
+                if len(underway) > self._ahead:
+                    yield self._finish(underway.popleft())
+            while underway:
+                yield self._finish(underway.popleft())
+        finally:
+            for batch in underway:
+                for task in batch.tasks:
+                    task.cancel()
+
+    def close(self) -> None:
+        """Let the threads go; tasks that have not begun are dropped."""
+        self._closed = True
+        if self._workers is not None:
+            self._workers.kill()  # a thread may be waiting for one that hangs
+        # nothing is cancelled: who waits for many tasks is not told of one that never begins
+        self._pool.shutdown(wait=True)
+        if self._workers is not None:
+            self._workers.close()
+
+    def _start(self, request: Request) -> _Underway:
+        reader, options = self._reader, self._reader.options
+        shape = request.places.shape
+        frames = audio = None
+        if reader.video:
+            frames = self._empty((*shape, options.num_frames, reader.frame_bytes))
+        if reader.audio:
+            audio = self._memory.empty((*shape, options.num_samples), np.float32)
+        tasks = [
+            self._pool.submit(
+                self._decode_unless_closed,
+                index,
+                request.places[i],
+                None if frames is None else frames[i],
+                None if audio is None else audio[i],
+            )
+            for i, index in enumerate(request.samples.tolist())
+        ]
+        return _Underway(request, frames, audio, tasks)
+
+    def _decode_unless_closed(self, *task: Any) -> tuple[str, NDArray[np.float64]]:
+        if self._closed:
+            raise CancelledError("the loader was closed")
+        return self._decode(*task)
+
+    def _empty(self, shape: tuple[int, ...]) -> Any:
+        if self._stream is None:
+            return self._memory.empty(shape, np.uint8)
+        with torch.cuda.stream(self._stream):
+            return torch.empty(shape, dtype=torch.uint8, device=self._reader.backend.device)
+
+    def _finish(self, underway: _Underway) -> Delivery:
+        results: list[tuple[str, NDArray[np.float64]] | SkipError] = []
+        wait(underway.tasks)  # to wake once a batch, not once a sample, leaves Python to the tasks
+        for task in underway.tasks:
+            try:
+                results.append(task.result())
+            except SkipError as error:
+                results.append(error)
+        return self._collate(underway, results)
+
+    def _collate(
+        self, underway: _Underway, results: list[tuple[str, NDArray[np.float64]] | SkipError]
+    ) -> Delivery:
+        request, reader = underway.request, self._reader
+        outcomes = tuple(result if isinstance(result, SkipError) else None for result in results)
+        kept = [i for i, outcome in enumerate(outcomes) if outcome is None]
+        delivered = [result for result in results if not isinstance(result, SkipError)]
+        num_shifts = request.places.shape[1]
+
+        def rows(array: Any) -> torch.Tensor | None:
+            if array is None:
+                return None
+            if isinstance(array, torch.Tensor):
+                array.record_stream(torch.cuda.current_stream())
+            whole = array if len(kept) == len(array) else array[kept]
+            return torch.as_tensor(whole.reshape(len(kept) * num_shifts, *array.shape[2:]))
+
+        starts = np.array([starts_of_sample for _, starts_of_sample in delivered], np.float64)
+        batch = RawBatch(
+            frames=rows(underway.frames),
+            audio=rows(underway.audio),
+            sample=request.rows_of(request.samples, kept),
+            shift=torch.arange(num_shifts).repeat(len(kept)),
+            start_seconds=torch.from_numpy(starts.reshape(-1)),
+            keys=tuple(key for key, _ in delivered for _ in range(num_shifts)),
+            height=reader.height,
+            width=reader.width,
+            color_matrix=reader.color_matrix,
+            color_range=reader.color_range,
+            sample_rate_hz=reader.options.sample_rate_hz,
+            epoch=request.epoch,
+            step=request.step,
+            data_epoch=request.row_epochs(kept),
+        )
+        return Delivery(batch, outcomes)

@@ -1,0 +1,383 @@
+"""The stream: a data set under a plan as an endless, resumable row of raw batches.
+
+    Order(seed)            (epoch, n) → sample                     int64 [n]
+    uniform(…, "time_shift", k)  → place in the clip               float64 [n, K]
+    Loader                 → RawBatch, decoded on threads          R = n · K rows
+
+The position is (epoch, step), and everything else follows from it: the global batch of a step is
+places [step · B, (step + 1) · B) of the epoch's order, and a rank takes its contiguous share. So
+state is two numbers and what must not have changed; a resumed run is bit for bit the unbroken one,
+and the same global batches come out for any number of ranks and threads.
+
+Time shifts are drawn independently and uniformly over what the clip allows: two shifts of one clip
+may overlap, as they may in the paper (section 4).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gdt.plan import Plan
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.loader import BatchLoader, Delivery, Request, make_loader
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.sampling.draws import uniform
+from pipelines.sampling.mixture import MixedOrder, Mixture
+from pipelines.sampling.order import Order
+from pipelines.skips import Account, Ledger, TooManySkipsError
+from shards import Samples
+
+__all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "evaluation_batches"]
+
+_STATE_VERSION = 1
+
+
+class StateError(ValueError):
+    """A saved position belongs to another stream."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a data set is read.
+
+    Attributes:
+        batch_size: samples of a global batch, all ranks together.
+        threads: that decode, in each rank.
+        prefetch: batches decoded ahead.
+        isolate: decode in `threads` processes, so that a decoder that crashes or hangs costs one
+            sample and not the run.
+        isolate_seconds: with `isolate`, a sample that takes longer, reading included, is skipped.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    batch_size: int = 16
+    threads: int = 2
+    prefetch: int = 2
+    isolate: bool = False
+    isolate_seconds: float = 30.0
+
+    @property
+    def isolation_limit_seconds(self) -> float | None:
+        """What `make_loader` takes: None where threads decode."""
+        return self.isolate_seconds if self.isolate else None
+
+    def __post_init__(self) -> None:
+        for key, least in (("batch_size", 1), ("threads", 1), ("prefetch", 0)):
+            if getattr(self, key) < least:
+                raise ValueError(
+                    f"StreamOptions: {key} = {getattr(self, key)}, must be at least {least}"
+                )
+        if not self.isolate_seconds > 0:
+            raise ValueError(
+                f"StreamOptions: isolate_seconds = {self.isolate_seconds}, must be positive"
+            )
+
+
+class Stream:
+    """Iterating gives the rest of the current epoch; iterating again, the next one.
+
+    The threads work across the epoch's end. An iterator that is dropped loses nothing: the position
+    is the one after the last batch handed out. A last batch that would not be full is left out.
+
+    Args:
+        dataset: indexed shards, or a mixture of them.
+        plan: its modalities say what is decoded, its `time_shift` how many segments of a clip.
+        segment_options: what a segment holds.
+        stream_options: batch size, threads.
+        seed: of the run.
+        rank: of this process.
+        num_ranks: of all processes.
+        ledger: where skips go; by default they are counted only.
+
+    Raises:
+        ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, or
+            options that the decoder or the pictures do not go with.
+        ImportError: the decoder's library is missing.
+    """
+
+    def __init__(
+        self,
+        dataset: Samples,
+        plan: Plan,
+        segment_options: SegmentOptions,
+        stream_options: StreamOptions,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        ledger: Ledger | None = None,
+    ) -> None:
+        batch_size = stream_options.batch_size
+        if not 0 <= rank < num_ranks:
+            raise ValueError(f"rank {rank} of {num_ranks} ranks: a rank lies in [0, {num_ranks})")
+        if batch_size < num_ranks:
+            raise ValueError(
+                f"data.batch_size = {batch_size} is shared by {num_ranks} ranks, and each needs "
+                "at least one sample: make it greater"
+            )
+        if len(dataset) < batch_size:
+            raise ValueError(
+                f"{dataset.path} has {len(dataset)} samples and data.batch_size is {batch_size}: "
+                "an epoch would have no batch; make it smaller or build more shards"
+            )
+        self.dataset, self.plan, self.seed = dataset, plan, seed
+        self.options, self.segment_options = stream_options, segment_options
+        self.rank, self.num_ranks = rank, num_ranks
+        self.ledger = ledger or Ledger()
+        self.order: Order | MixedOrder = Order(seed, len(dataset))
+        if isinstance(dataset, Mixture):
+            self.order = dataset.order(seed, batch_size)
+        self._reader = reader_for(
+            dataset, plan.modalities, segment_options, isolated=stream_options.isolate
+        )
+        self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
+        self.finished_epoch: Account | None = None
+        self._loader: BatchLoader | None = None
+        self._deliveries: Iterator[Delivery] | None = None
+        self._make_loader().close()  # what it refuses is refused now, not at the first batch
+        self.seek(0, 0)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self.dataset) // self.options.batch_size
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream({self.dataset.path}, {len(self)} steps of {self.options.batch_size} samples, "
+            f"at epoch {self.epoch} step {self.step}, rank {self.rank} of {self.num_ranks})"
+        )
+
+    @property
+    def picture_size(self) -> tuple[int, int] | None:
+        """Width and height of the frames; None where none are asked for."""
+        reader = self._reader
+        return (reader.width, reader.height) if reader.video else None
+
+    @property
+    def decoder(self) -> tuple[str, str]:
+        """Which decoder is used, and why it is that one."""
+        return self._reader.decoder, self._reader.decoder_reason
+
+    @property
+    def fallbacks(self) -> Mapping[str, int]:
+        """How many samples another decoder decoded in its place, by cause."""
+        return self._reader.backend.fallbacks
+
+    @property
+    def left_out(self) -> int:
+        """Samples of an epoch that do not fill a last batch; other ones in every epoch."""
+        if isinstance(self.dataset, Mixture):
+            return 0  # whose epochs are whole batches
+        return len(self.dataset) - len(self) * self.options.batch_size
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        """The batches from the current position to the end of its epoch.
+
+        A batch of which nothing is left is passed over; with several ranks it stops the run.
+
+        Raises:
+            TooManySkipsError: see `Ledger`; or nothing is left of this rank's share of a batch.
+        """
+        epoch = self.epoch
+        while self.epoch == epoch:
+            batch = self._next()
+            if len(batch):
+                yield batch
+
+    def seek(self, epoch: int, step: int) -> None:
+        """Go to a step; what was decoded ahead is dropped. Takes the same time for every step.
+
+        Raises:
+            ValueError: there is no such step.
+        """
+        if epoch < 0 or not 0 <= step <= len(self):
+            raise ValueError(f"epoch {epoch} step {step}: an epoch has steps 0 to {len(self) - 1}")
+        if step == len(self):
+            epoch, step = epoch + 1, 0
+        self.close()
+        self.epoch, self.step = epoch, step
+        self.account = Account()
+        self._account_from = step
+
+    def state_dict(self) -> dict[str, int | str]:
+        """The position after the last batch handed out, and what it is a position in."""
+        return {
+            "version": _STATE_VERSION,
+            **self._identity(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position; the number of ranks and threads may be another.
+
+        Raises:
+            StateError: a version, data set, plan, seed or batch size other than this stream's.
+        """
+        for field, mine in {"version": _STATE_VERSION, **self._identity()}.items():
+            if state.get(field) != mine:
+                raise StateError(
+                    f"the saved stream has {field} {state.get(field)!r} and this one {mine!r}: a "
+                    "run goes on only with what it was started with; start a new run instead"
+                )
+        self.seek(int(state["epoch"]), int(state["step"]))
+
+    def close(self) -> None:
+        """Stop the threads. The position stays; iterating again starts them anew."""
+        if self._loader is not None:
+            self._loader.close()
+        self._loader = self._deliveries = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loader": None, "_deliveries": None}
+
+    def _identity(self) -> dict[str, int | str]:
+        weights: dict[str, int | str] = {}
+        if isinstance(self.dataset, Mixture):
+            shown = (f"{name}={weight}" for name, weight in self.dataset.weights.items())
+            weights = {"weights": ", ".join(shown)}
+        return {
+            "dataset": self.dataset.fingerprint,
+            **weights,
+            "plan": self.plan.fingerprint(),
+            "seed": self.seed,
+            "batch_size": self.options.batch_size,
+        }
+
+    def _requests(self, epoch: int, step: int) -> Iterator[Request]:
+        """What this rank asks for, from a position to the end of time."""
+        draws = np.arange(self.plan.draws("time_shift"))
+        while True:
+            places = step * self.options.batch_size + np.arange(*self._share)
+            visits = self.order.visits(epoch, places)
+            rows = visits.epochs[:, None], visits.samples[:, None]
+            shifts = uniform(self.seed, *rows, "time_shift", draws)
+            yield Request(epoch, step, visits.samples, shifts, visits.epochs)
+            step += 1
+            if step == len(self):
+                epoch, step = epoch + 1, 0
+
+    def _make_loader(self) -> BatchLoader:
+        options = self.options
+        return make_loader(
+            self._reader, options.threads, options.prefetch, options.isolation_limit_seconds
+        )
+
+    def _next(self) -> RawBatch:
+        if self._deliveries is None:
+            self._loader = self._make_loader()
+            self._deliveries = self._loader.deliveries(self._requests(self.epoch, self.step))
+        try:
+            delivery = next(self._deliveries)
+            self._judge(delivery)
+        except BaseException:
+            self.close()
+            raise
+        self.step += 1
+        if self.step == len(self):
+            self._end_epoch()
+        return delivery.batch
+
+    def _judge(self, delivery: Delivery) -> None:
+        for outcome in delivery.outcomes:
+            if outcome is None:
+                self.ledger.deliver(self.account)
+            else:
+                self.ledger.skip(self.account, outcome, epoch=self.epoch, step=self.step)
+        if not len(delivery.batch) and self.num_ranks > 1:
+            raise TooManySkipsError(
+                f"every sample that rank {self.rank} has in epoch {self.epoch} step {self.step} "
+                f"was skipped ({len(delivery.outcomes)}, the last one as {delivery.outcomes[-1]}), "
+                "and the other ranks cannot take this step without it: make data.batch_size "
+                "greater, or train on fewer ranks"
+            ) from delivery.outcomes[-1]
+
+    def _end_epoch(self) -> None:
+        asked = (len(self) - self._account_from) * (self._share[1] - self._share[0])
+        if self.account.total != asked:
+            raise AssertionError(
+                f"epoch {self.epoch}: {self.account.delivered} delivered + {self.account.skipped} "
+                f"skipped samples are not the {asked} asked for; this is a bug of the stream"
+            )
+        self.finished_epoch = self.account
+        self.epoch, self.step = self.epoch + 1, 0
+        self.account, self._account_from = Account(), 0
+
+
+def reader_for(
+    dataset: Samples, modalities: Sequence[str], options: SegmentOptions, *, isolated: bool = False
+) -> SegmentReader:
+    """A reader of what the modalities are made of: frames for video and image, sound for audio."""
+    video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
+    return SegmentReader(dataset, options, video=video, audio=audio, isolated=isolated)
+
+
+def evaluation_batches(
+    dataset: Samples,
+    modalities: Sequence[str],
+    segment_options: SegmentOptions,
+    segments_per_clip: int = 1,
+    batch_size: int = 16,
+    threads: int = 2,
+    ledger: Ledger | None = None,
+    isolate_seconds: float | None = None,
+) -> Iterator[RawBatch]:
+    """Every sample once, in the order of the data set, each with evenly spaced segments.
+
+    Segment s of n starts at (s + ½) / n of what the clip allows: one segment is the middle one.
+
+    Args:
+        dataset: indexed shards.
+        modalities: of a plan: what is decoded.
+        segment_options: what a segment holds.
+        segments_per_clip: n; the number of a row's segment is its `shift`.
+        batch_size: samples of a batch; the last one may be smaller.
+        threads: that decode.
+        ledger: where skips go; by default they are counted only.
+        isolate_seconds: see `make_loader`.
+
+    Returns:
+        Raw batches of epoch 0; a skipped sample is missing.
+
+    Raises:
+        ValueError: no segment, no batch, or options that the decoder or the pictures do not go
+            with; before the first batch is asked for.
+        ImportError: the decoder's library is missing; likewise.
+        TooManySkipsError: see `Ledger`.
+    """
+    if segments_per_clip < 1 or batch_size < 1:
+        raise ValueError(
+            f"segments_per_clip = {segments_per_clip} and batch_size = {batch_size} must be "
+            "at least 1"
+        )
+    even = (np.arange(segments_per_clip) + 0.5) / segments_per_clip
+    requests = (
+        Request(0, step, samples, np.tile(even, (len(samples), 1)))
+        for step, first in enumerate(range(0, len(dataset), batch_size))
+        for samples in [np.arange(first, min(first + batch_size, len(dataset)))]
+    )
+    isolated = isolate_seconds is not None
+    reader = reader_for(dataset, modalities, segment_options, isolated=isolated)
+    loader = make_loader(reader, threads, 2, isolate_seconds)
+    return _evaluation_batches(loader, requests, ledger or Ledger(), len(dataset))
+
+
+def _evaluation_batches(
+    loader: BatchLoader, requests: Iterator[Request], ledger: Ledger, num_samples: int
+) -> Iterator[RawBatch]:
+    account = Account()
+    try:
+        for delivery in loader.deliveries(requests):
+            for outcome in delivery.outcomes:
+                if outcome is None:
+                    ledger.deliver(account)
+                else:
+                    ledger.skip(account, outcome, epoch=0, step=delivery.batch.step)
+            if len(delivery.batch):
+                yield delivery.batch
+    finally:
+        loader.close()
+    assert account.total == num_samples

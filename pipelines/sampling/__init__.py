@@ -1,0 +1,1 @@
+"""Which sample comes when, and every random draw: pure functions of integers."""

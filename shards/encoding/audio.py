@@ -1,0 +1,89 @@
+"""Write one clip's sound as a member: FLAC, PCM, Opus or AAC, each in the file its users expect.
+
+FLAC and PCM keep the samples bit for bit. Opus and AAC begin with samples that are not the clip's
+(pre-skip, priming); the file says how many, and the index places the sound after them. The same
+samples give the same bytes, and nothing in a file depends on the clock or the host.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.codec.context import Flags
+
+from shards.encoding.video import Memory, open_muxer
+
+LAYOUTS: Final = {1: "mono", 2: "stereo"}
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """One way to store sound.
+
+    Attributes:
+        extension: of the member.
+        container, encoder: FFmpeg's names.
+        sample_format: what the encoder takes.
+        bits_a_second: for each channel; None where nothing is lost.
+        container_options, encoder_options: as FFmpeg takes them.
+    """
+
+    extension: str
+    container: str
+    encoder: str
+    sample_format: str = "s16"
+    bits_a_second: int | None = None
+    container_options: Mapping[str, str] = field(default_factory=dict)
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
+
+
+SOUND_FORMATS: Final[Mapping[str, SoundFormat]] = {
+    # fixed predictors are decoded sooner, for some more bytes
+    "flac": SoundFormat("flac", "flac", "flac", encoder_options={"lpc_type": "fixed"}),
+    "pcm": SoundFormat("wav", "wav", "pcm_s16le"),
+    "opus": SoundFormat("opus", "ogg", "libopus", bits_a_second=64_000),
+    "aac": SoundFormat(
+        "m4a",
+        "ipod",
+        "aac",
+        sample_format="fltp",
+        bits_a_second=80_000,
+        container_options={"movflags": "+faststart"},
+        encoder_options={"aac_pns": "0"},  # no noise that a decoder makes up as it likes
+    ),
+}
+
+
+def encode_sound(samples: npt.NDArray[np.int16], sample_rate_hz: int, name: str = "flac") -> bytes:
+    """The member's bytes.
+
+    Args:
+        samples: [C, S], mono or stereo.
+        sample_rate_hz: of the samples.
+        name: of `SOUND_FORMATS`.
+    """
+    sound_format = SOUND_FORMATS[name]
+    file, layout = Memory(), LAYOUTS[len(samples)]
+    with open_muxer(file, sound_format.container, sound_format.container_options) as container:
+        stream: Any = container.add_stream(
+            sound_format.encoder,
+            rate=sample_rate_hz,
+            layout=layout,
+            format=sound_format.sample_format,
+            options=dict(sound_format.encoder_options),
+        )
+        codec = stream.codec_context
+        codec.thread_count = 1
+        codec.flags |= Flags.bitexact
+        if sound_format.bits_a_second is not None:
+            codec.bit_rate = sound_format.bits_a_second * len(samples)
+        interleaved = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=layout)
+        frame.sample_rate = sample_rate_hz
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()

@@ -1,0 +1,125 @@
+"""The pictures of clips: what is on screen in the middle of each output frame, fitted and encoded.
+
+Output frame n of a clip shows what is on screen at the middle of its interval, (n + ½) / fps after
+the clip's start. So any source comes out at a constant rate, whatever times its pictures have.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+from typing import Any, NamedTuple
+
+from shards.encoding.clip_filters import MotionMeter
+from shards.encoding.video import VideoEncoder
+from shards.media.deinterlace import Deinterlacer, Picture
+from shards.media.picture import PictureFitter, coded_color
+from shards.media.source_reader import SourceReader
+from shards.options import BuildOptions
+
+
+class Span(NamedTuple):
+    """A clip's range in seconds of the source's clock, stop excluded: whole frames long."""
+
+    start: Fraction
+    stop: Fraction
+
+
+class ClipVideo(NamedTuple):
+    """The pictures of one clip, as an mp4.
+
+    is_static: whether they hardly change; false where nobody asks. is_damaged: whether a decoder
+    that is given nothing else meets an error. was_interlaced: whether the source has two fields for
+    one of them; they are deinterlaced unless they were copied.
+    """
+
+    data: bytes
+    num_frames: int
+    is_static: bool
+    is_damaged: bool = False
+    was_interlaced: bool = False
+
+
+class ClipEncoder:
+    """Turns decoded pictures into clips of a constant frame rate; `clips` are the finished ones.
+
+    Args:
+        spans: the clips' ranges, in order.
+        options: their size, rate and codec.
+        reader: where the pictures come from; knows the shape of their pixels.
+    """
+
+    def __init__(self, spans: Sequence[Span], options: BuildOptions, reader: SourceReader) -> None:
+        self.clips: list[ClipVideo] = []
+        self._options, self._reader = options, reader
+        self._rate = options.frame_rate
+        self._spans = spans
+        self._clip, self._frame = 0, 0  # the output frame that comes next
+        self._fitter: PictureFitter | None = None
+        self._encoder: VideoEncoder | None = None
+        self._motion: MotionMeter | None = None
+        self._deinterlacer = Deinterlacer()
+        self._shown: Picture | None = None  # the last one, on screen until the next one's time
+        self._fitted: Any = None  # the same at the coded size, once it was needed
+        self._was_interlaced = False  # any of the clip so far
+
+    def show(self, frame: Any, time: Fraction) -> None:
+        """Take the picture that comes on screen at `time`; one from before the last is dropped."""
+        for picture in self._deinterlacer.push(frame, time):
+            self._show(picture)
+
+    def finish(self) -> None:
+        """Let the last picture stay for its own duration."""
+        for picture in self._deinterlacer.finish():
+            self._show(picture)
+        if self._shown is not None:
+            frame, time, _ = self._shown
+            duration = (frame.duration or 0) * frame.time_base
+            self._encode_until(time + (duration or self._reader.frame_seconds))
+
+    def _show(self, picture: Picture) -> None:
+        if self._shown is not None:
+            if picture.time <= self._shown.time:
+                return
+            self._encode_until(picture.time)
+        self._shown, self._fitted = picture, None
+
+    def _encode_until(self, time: Fraction) -> None:
+        """Encode the picture on screen for every output frame whose middle comes before `time`."""
+        while self._clip < len(self._spans):
+            start, stop = self._spans[self._clip]
+            due = ceil((time - start) * self._rate - Fraction(1, 2))
+            if self._frame >= due:
+                return
+            num_frames = int((stop - start) * self._rate)
+            while self._frame < min(due, num_frames):
+                self._encode(num_frames)
+            if self._frame < num_frames:
+                return
+            self._finish_clip()
+
+    def _encode(self, num_frames: int) -> None:
+        assert self._shown is not None
+        if self._encoder is None:
+            self._encoder = VideoEncoder(self._options)
+            if "motion" in self._options.require:
+                self._motion = MotionMeter(num_frames, self._rate)
+        if self._fitter is None:
+            aspect = self._reader.sample_aspect_ratio
+            color = coded_color(self._options.codec)
+            self._fitter = PictureFitter(self._options, aspect, color)
+        if self._fitted is None:
+            self._fitted = self._fitter.fit(self._shown.frame)
+        self._was_interlaced |= self._shown.was_interlaced
+        self._encoder.push(self._fitted)
+        if self._motion is not None:
+            self._motion.see(self._fitted)
+        self._frame += 1
+
+    def _finish_clip(self) -> None:
+        assert self._encoder is not None
+        static = self._motion is not None and self._motion.is_static
+        video = self._encoder.finish()
+        fields = self._was_interlaced
+        self.clips.append(ClipVideo(video, self._frame, static, was_interlaced=fields))
+        self._encoder, self._was_interlaced = None, False
+        self._clip, self._frame = self._clip + 1, 0

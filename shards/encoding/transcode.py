@@ -1,0 +1,249 @@
+"""The heart of a build: one unit (a run of clips of one source) → samples and what was skipped.
+
+`transcode(unit, options)` is a pure function of the source's bytes and its arguments. It decodes
+picture and sound side by side, in one pass, and lays both on one clock: seconds since the source's
+first picture. Pictures are timed and encoded (reencode.py), or copied (stream_copy.py); sound is placed
+by its own timestamps.
+"""
+
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from shards.encoding.audio import SOUND_FORMATS, encode_sound
+from shards.encoding.audio_timeline import SoundTimeline
+from shards.encoding.clip_filters import is_silent
+from shards.encoding.reencode import ClipEncoder, ClipVideo, Span
+from shards.encoding.stream_copy import ClipCopier
+from shards.errors import SourceError
+from shards.format.sample import SampleInfo, key_from_source
+from shards.media.container import describe
+from shards.media.demux import TrackTable, demux_tracks
+from shards.media.picture import coded_color
+from shards.media.source_reader import SourceReader
+from shards.options import BuildOptions
+from shards.storage.opening import Identity, Location, OpenSource, open_source
+from shards.storage.transfer import RemoteOptions, is_url
+
+MIN_AUDIO_COVERAGE = 0.5  # a clip whose sound covers less than this has none
+MADE_BY = "gdt shards build 1"
+
+ENDS_EARLY = "the picture ends before the declared length"
+DAMAGED = "the decoder met damage"
+NO_SOUND = "no sound in the clip"
+NO_AUDIO = "no audio stream"
+SILENT = "the sound is silent"
+STATIC = "the pictures hardly change"
+INTERLACED = "the pictures are interlaced"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A run of clips of one source, in order; the first of them is number `first_clip`.
+
+    size, version, origin and frame_rate are the source's as it was planned. `row` is what the
+    source list said of it (label, caption, metadata), `range_text` the range of it that clips are
+    numbered in.
+    """
+
+    number: int
+    name: str
+    location: Location
+    size: int
+    version: str
+    origin: Fraction
+    frame_rate: Fraction
+    picture_size: tuple[int, int]
+    part: str
+    first_clip: int
+    clips: tuple[Span, ...]
+    has_audio: bool
+    row: dict[str, Any] = field(default_factory=dict)
+    range_text: str = ""
+
+    @property
+    def num_clips(self) -> int:
+        """How many clips there are."""
+        return len(self.clips)
+
+
+@dataclass(frozen=True)
+class BuiltSample:
+    """One finished clip: members by extension, and their packet tables."""
+
+    key: str
+    members: dict[str, bytes]
+    tracks: tuple[TrackTable, ...]
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """The samples of a unit in order, its other clips counted by cause, and notes on them.
+
+    deinterlaced: how many of the samples are of pictures that were interlaced.
+    """
+
+    samples: tuple[BuiltSample, ...]
+    skipped: dict[str, int]
+    details: tuple[str, ...] = ()
+    deinterlaced: int = 0
+
+
+def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = None) -> UnitResult:
+    """Make the clips of a unit; `remote` says how a URL is read.
+
+    Raises:
+        SourceError: the source cannot be read at all, or changed since it was planned.
+    """
+    options = options.for_source(unit.frame_rate, unit.picture_size)
+    with open_source(unit.location, remote) as source:
+        _check_unchanged(source, unit, "since the build was planned")
+        sha256 = _source_sha256(source, unit)
+        start, stop = unit.clips[0].start, unit.clips[-1].stop
+        reader = SourceReader(
+            source.file,
+            unit.origin,
+            start,
+            stop,
+            with_audio=unit.has_audio,
+            coded_pictures=options.copies,
+        )
+        pictures: ClipEncoder | ClipCopier
+        if options.copies:
+            pictures = ClipCopier(unit.clips, options)
+        else:
+            pictures = ClipEncoder(unit.clips, options, reader)
+        samples = _sample_ranges(unit, options)
+        sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz, options.channels)
+        try:
+            for item in reader.frames():
+                if item.is_video:
+                    pictures.show(item.frame, item.time)
+                else:
+                    sound.push(item.frame, item.time)
+        except av.FFmpegError as error:
+            raise SourceError("decode", "a frame cannot be converted", describe(error)) from error
+        pictures.finish()
+        sound.finish()
+        _check_unchanged(source, unit, "while it was read")
+    return _collect(unit, options, reader, pictures.clips, sound, samples, sha256)
+
+
+def _sample_ranges(unit: Unit, options: BuildOptions) -> list[tuple[int, int]]:
+    """Where each clip's samples begin and end in the unit's sound."""
+    zero, rate = unit.clips[0].start, options.sample_rate_hz
+    return [(round((a - zero) * rate), round((b - zero) * rate)) for a, b in unit.clips]
+
+
+def _collect(
+    unit: Unit,
+    options: BuildOptions,
+    reader: SourceReader,
+    clips: list[ClipVideo],
+    sound: SoundTimeline,
+    sample_ranges: list[tuple[int, int]],
+    sha256: str | None,
+) -> UnitResult:
+    """Account for every clip: a sample, or a cause."""
+    skipped: Counter[str] = Counter()
+    samples = []
+    deinterlaced = 0
+    damaged = _damaged_clips(unit, reader)
+    for n, (first, stop) in enumerate(sample_ranges):
+        heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
+        wave = sound.samples[:, first:stop] if heard else None
+        if n >= len(clips):
+            skipped[ENDS_EARLY] += 1
+        elif n in damaged or clips[n].is_damaged:
+            skipped[DAMAGED] += 1
+        elif wave is None and options.requires_audio:
+            skipped[NO_SOUND if reader.has_audio else NO_AUDIO] += 1
+        elif wave is not None and "audible" in options.require and is_silent(wave):
+            skipped[SILENT] += 1
+        elif clips[n].is_static:
+            skipped[STATIC] += 1
+        elif options.copies and clips[n].was_interlaced:
+            skipped[INTERLACED] += 1
+        else:
+            deinterlaced += clips[n].was_interlaced
+            samples.append(_sample(unit, options, n, clips[n], wave, sha256))
+    return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes), deinterlaced)
+
+
+def _damaged_clips(unit: Unit, reader: SourceReader) -> set[int]:
+    return {
+        n
+        for start, stop in reader.damage
+        for n, clip in enumerate(unit.clips)
+        if clip.start < stop and clip.stop > start
+    }
+
+
+def _sample(
+    unit: Unit,
+    options: BuildOptions,
+    n: int,
+    video: ClipVideo,
+    wave: npt.NDArray[np.int16] | None,
+    sha256: str | None,
+) -> BuiltSample:
+    key = key_from_source(unit.name, unit.first_clip + n, unit.range_text)
+    start, stop = unit.clips[n]
+    info = SampleInfo(
+        key=key,
+        source=unit.name,
+        source_sha256=sha256,
+        source_version=unit.version if is_url(unit.location.path) else None,
+        start_seconds=round(float(start), 9),
+        stop_seconds=round(float(stop), 9),
+        width=options.width,
+        height=options.height,
+        num_frames=video.num_frames,
+        frame_rate=round(float(options.frame_rate), 9),
+        color_matrix=coded_color(options.codec).matrix,
+        color_range=coded_color(options.codec).range,
+        sample_rate_hz=options.sample_rate_hz if wave is not None else None,
+        num_samples=wave.shape[1] if wave is not None else None,
+        num_channels=len(wave) if wave is not None else None,
+        deinterlaced=video.was_interlaced or None,
+        made_by=f"{MADE_BY}, pictures copied" if options.copies else MADE_BY,
+        **unit.row,
+    )
+    members = {"mp4": video.data}
+    if wave is not None:
+        extension = SOUND_FORMATS[options.audio].extension
+        members[extension] = encode_sound(wave, options.sample_rate_hz, options.audio)
+    tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
+    members["json"] = info.to_json()
+    return BuiltSample(key, members, tuple(tracks))
+
+
+def _check_unchanged(source: OpenSource, unit: Unit, when: str) -> None:
+    now = source.identity()
+    if now != Identity(unit.size, unit.version):
+        detail = f"{unit.size} bytes then, {now.size} now"
+        raise SourceError("open", f"the source changed {when}", detail)
+
+
+_last_sha256: tuple[tuple[Location, int, str], str | None] | None = None
+
+
+def _source_sha256(source: OpenSource, unit: Unit) -> str | None:
+    """The source's digest; units of one film follow each other, so the last one is remembered."""
+    global _last_sha256
+    identity = (unit.location, unit.size, unit.version)
+    if _last_sha256 is None or _last_sha256[0] != identity:
+        _last_sha256 = (identity, source.sha256())
+    return _last_sha256[1]
+
+
+def machine() -> str:
+    """The libraries that decide the bytes, for the manifest."""
+    versions = ".".join(str(v) for v in av.library_versions["libavcodec"])
+    return f"PyAV {av.__version__}, libavcodec {versions}, {platform.machine()}"

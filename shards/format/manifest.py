@@ -1,0 +1,145 @@
+"""`manifest.json`: what a data set consists of, written last; a folder without one is none."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shards.errors import IndexFormatError
+from shards.format.writer import ShardEntry, write_atomically
+
+MANIFEST_NAME = "manifest.json"
+FORMAT, VERSION = "gdt-data-set", 2
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The shards of a data set in order, and how they were made.
+
+    `build` is for people (options, counts); `fingerprint` covers the shards, nothing else.
+    """
+
+    shards: tuple[ShardEntry, ...]
+    build: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all shards."""
+        return sum(s.num_samples for s in self.shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest over the shards' names, sizes and checksums, in order."""
+        return _digest([list(asdict(s).values()) for s in self.shards])
+
+    def write(self, folder: Path) -> None:
+        """Write it into a data set's folder, atomically."""
+        write_atomically(folder / MANIFEST_NAME, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.fingerprint,
+            "num_samples": self.num_samples,
+            "shards": [asdict(s) for s in self.shards],
+            "build": self.build,
+        }
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+        return text.encode() + b"\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a data set's manifest.
+
+    Raises:
+        IndexFormatError: there is none, or it is damaged or of another version.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise IndexFormatError(_no_manifest(folder)) from error
+    except OSError as error:
+        raise IndexFormatError(
+            f"{folder} cannot be read as a folder of shards: {error.strerror}."
+        ) from error
+    return parse_manifest(data, str(path))
+
+
+def parse_manifest(data: bytes, path: str) -> Manifest:
+    """A manifest out of the bytes of its file; `path` is for messages.
+
+    Raises:
+        IndexFormatError: it is damaged or of another version.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IndexFormatError(
+            f"{path} is no manifest ({error}); build the data set again."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise IndexFormatError(f"{path} is no manifest of shards; build the data set again.")
+    if content.get("version") not in (1, VERSION):
+        raise IndexFormatError(
+            f"{path} has version {content.get('version')!r}; this program reads 1 and {VERSION}. "
+            "Build the data set again with this version."
+        )
+    try:
+        shards = tuple(_entry(e) for e in content["shards"])
+        manifest = Manifest(shards, dict(content["build"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise IndexFormatError(
+            f"{path} is damaged ({error!r}); build the data set again."
+        ) from error
+    fingerprint = manifest.fingerprint if content["version"] == VERSION else _digest_1(shards)
+    if fingerprint != content.get("fingerprint"):
+        raise IndexFormatError(
+            f"{path} does not agree with its own fingerprint: it was edited or damaged; "
+            "build the data set again."
+        )
+    return manifest
+
+
+def _entry(plain: dict[str, Any]) -> ShardEntry:
+    entry = ShardEntry(**plain)
+    if not _lies_within(entry.name):
+        raise ValueError(f"shard name {entry.name!r}")
+    counts = (entry.size, entry.num_samples, entry.index_size)
+    if not all(type(c) is int and c >= 0 for c in counts):
+        raise ValueError(f"counts of shard {entry.name!r}")
+    return entry
+
+
+def _lies_within(name: str) -> bool:
+    """Whether this is a plain path within the data set's folder, as `merge` writes them."""
+    steps = name.split("/")
+    plain = not any(c == "\\" or ord(c) < 32 for c in name)
+    return plain and not any(step in ("", ".", "..") for step in steps)
+
+
+def _digest(listed: list[list[Any]]) -> str:
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
+
+
+def _digest_1(shards: tuple[ShardEntry, ...]) -> str:
+    """The fingerprint in manifests of version 1, which did not cover sizes."""
+    return _digest([[s.name, s.sha256, s.num_samples, s.index_sha256] for s in shards])
+
+
+def _no_manifest(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"{folder} is no folder of shards: it does not exist. Check the path."
+    inside = sorted(p.parent.name for p in folder.glob(f"*/{MANIFEST_NAME}"))
+    if inside:
+        return (
+            f"{folder} holds the data sets {', '.join(inside)}; "
+            f"name one, e.g. {folder / inside[0]}."
+        )
+    return (
+        f"{folder} has no {MANIFEST_NAME}: it is no data set, or its build has not finished. "
+        "Make one with `gdt shards build`, or run an interrupted build again."
+    )

@@ -1,0 +1,1 @@
+"""The care of data sets: verify, repair, merge, describe, and index what others made."""

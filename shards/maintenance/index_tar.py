@@ -1,0 +1,170 @@
+"""Read one WebDataset tar that others made: its samples, their members' places, their packets.
+
+A sample (see webdataset_tar.py) is indexed if its members hold a film, sound or a still picture that
+can be read; of several, the first of each kind counts, and a film before a still.
+"""
+
+import hashlib
+import os
+import unicodedata
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from shards.errors import ShardError, SourceError
+from shards.format.webdataset_tar import CUT_SHORT, Entry, tar_samples
+from shards.format.writer import IndexColumns
+from shards.media.container import SNIFF_BYTES, sniff
+from shards.media.demux import TrackTable, demux_tracks
+from shards.media.still import sniff_still, still_track
+
+MAX_MEMBER_BYTES = 1 << 31  # a member with media is read whole
+MAX_KEY_BYTES = 512
+MAX_EXTENSIONS = 1000
+
+
+@dataclass(frozen=True)
+class IndexedTar:
+    """What came of one tar: its index file's bytes, and the samples that were left out of it."""
+
+    size: int
+    sha256: str
+    num_samples: int
+    index: bytes
+    skipped: dict[str, int]
+    details: tuple[str, ...]
+    key_hashes: bytes  # 8 for each sample
+
+
+def index_tar(path: Path) -> IndexedTar:
+    """Index one tar.
+
+    Raises:
+        SourceError: it is no plain tar, or cannot be read.
+    """
+    try:
+        return _read_tar(path)
+    except OSError as error:
+        raise SourceError("open", "cannot be read", error.strerror or str(error)) from error
+
+
+def _read_tar(path: Path) -> IndexedTar:
+    columns = IndexColumns()
+    skipped: Counter[str] = Counter()
+    details: list[str] = []
+    hashes = bytearray()
+    keys: set[str] = set()
+    extensions: set[str] = set()
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+
+        def note(cause: str, detail: str) -> None:
+            skipped[cause] += 1
+            details.append(f"{cause}: {detail}")
+
+        for key, entries in tar_samples(file, note):
+            try:
+                if key in keys:
+                    raise SourceError("list", "the key was there before")
+                keys.add(key)
+                members, tracks = _sample(file, key, entries)
+                if len(extensions | members.keys()) > MAX_EXTENSIONS:
+                    raise SourceError("list", f"more than {MAX_EXTENSIONS} kinds of members")
+            except SourceError as error:
+                skipped[error.cause] += 1
+                details.append(f"{key[:80]!r}: {error}")
+                continue
+            extensions |= members.keys()
+            columns.add(key, members, tracks)
+            hashes += hashlib.blake2b(key.encode(), digest_size=8).digest()
+        sha256 = hashlib.sha256()
+        file.seek(0)
+        while chunk := file.read(1 << 20):
+            sha256.update(chunk)
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise SourceError("open", "the tar changed while it was read")
+    return IndexedTar(
+        size=after.st_size,
+        sha256=sha256.hexdigest(),
+        num_samples=len(columns),
+        index=columns.to_bytes(path.name, after.st_size) if len(columns) else b"",
+        skipped=dict(skipped),
+        details=tuple(details[:20]),
+        key_hashes=bytes(hashes),
+    )
+
+
+def _sample(
+    file: BinaryIO, key: str, entries: list[Entry]
+) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable]]:
+    """Places of a sample's members (offset, size, crc32) and its tracks, the first of each kind."""
+    _check_foreign_key(key)
+    members: dict[str, tuple[int, int, int]] = {}
+    tracks: dict[str, TrackTable] = {}
+    fault: SourceError | None = None
+    for entry in entries:
+        extension = entry.extension
+        if extension in members:
+            raise SourceError("list", "two members of one name", extension)
+        if entry.is_sparse:
+            raise SourceError("list", "a sparse member", extension)
+        members[extension] = (entry.offset, entry.size, _crc32(file, entry))
+        try:
+            for track in _tracks(file, entry):
+                kind, known = track.header.kind, tracks.get(track.header.kind)
+                if known is None or (known.is_still and not track.is_still):
+                    tracks[kind] = track  # a thumbnail beside a film is not what is meant
+        except SourceError as error:
+            fault = fault or error
+    if not tracks:
+        raise fault or SourceError("probe", "no picture and no sound")
+    return members, list(tracks.values())
+
+
+def _check_foreign_key(key: str) -> None:
+    if any(unicodedata.category(c).startswith("C") for c in key):  # also bytes that are no text
+        raise SourceError("list", "a key with control characters, or that is no text")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise SourceError("list", f"a key of more than {MAX_KEY_BYTES} bytes")
+
+
+def _crc32(file: BinaryIO, entry: Entry) -> int:
+    crc32, place, stop = 0, entry.offset, entry.offset + entry.size
+    while place < stop:
+        chunk = os.pread(file.fileno(), min(1 << 20, stop - place), place)
+        if not chunk:
+            raise SourceError("open", CUT_SHORT)
+        crc32 = zlib.crc32(chunk, crc32)
+        place += len(chunk)
+    return crc32
+
+
+def _is_film_or_sound(head: bytes) -> bool:
+    try:
+        sniff(head)
+    except SourceError:
+        return False
+    return True
+
+
+def _tracks(file: BinaryIO, entry: Entry) -> list[TrackTable]:
+    """The tracks of a member; none where its first bytes are no media's."""
+    head = os.pread(file.fileno(), min(SNIFF_BYTES, entry.size), entry.offset)
+    is_still = sniff_still(head) is not None
+    if not is_still and not _is_film_or_sound(head):
+        return []
+    if entry.size > MAX_MEMBER_BYTES:
+        cause = f"a member of more than {MAX_MEMBER_BYTES} bytes"
+        raise SourceError("open", cause, entry.extension)
+    data = os.pread(file.fileno(), entry.size, entry.offset)
+    if is_still:
+        return [still_track(data, entry.extension)]
+    try:
+        return demux_tracks(data, entry.extension)
+    except SourceError:
+        raise
+    except ShardError as error:
+        raise SourceError("index", "its packets cannot be indexed", str(error)) from error

@@ -1,0 +1,87 @@
+"""Find where one scene cuts to the next: by FFmpeg's scene score, on small pictures.
+
+The score is that of FFmpeg's filters `scdet` and `select`: by how much a picture differs from the
+one before, in mean absolute luma, and no more than that difference itself grew from one picture to
+the next. So motion and fades, which differ as much from picture to picture, are no cuts.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from shards.errors import SourceError
+from shards.media.container import describe
+from shards.media.picture import UPRIGHT, PictureFitter, luma_of
+from shards.media.source_reader import SourceReader
+
+PIXELS = 64 * 36
+CUT_SCORE = 10.0  # percent of full scale: the default of `scdet`
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A few thousand pixels in the shape of a source's own."""
+
+    width: int
+    height: int
+    fit: str = "crop"
+
+    @classmethod
+    def of(cls, frame: Any) -> "_Small":
+        scale = math.sqrt(PIXELS / (frame.width * frame.height))
+        width, height = (max(2, 2 * round(s * scale / 2)) for s in (frame.width, frame.height))
+        return cls(width, height)
+
+
+class SceneScore:
+    """Scores pictures in the order they are shown, 0 to 100: is this the first of a scene?"""
+
+    def __init__(self) -> None:
+        self._last: npt.NDArray[np.int16] | None = None
+        self._difference = 0.0
+
+    def __call__(self, luma: npt.NDArray[np.uint8]) -> float:
+        """The score of the next picture [H, W]; 0 for the first."""
+        picture = luma.astype(np.int16)
+        if self._last is None:
+            self._last = picture
+            return 0.0
+        difference = float(np.abs(picture - self._last).mean()) * 100 / 256
+        growth = abs(difference - self._difference)
+        self._last, self._difference = picture, difference
+        return min(difference, growth)
+
+
+def scene_cuts(
+    file: BinaryIO, origin: Fraction, start: Fraction, stop: Fraction
+) -> tuple[Fraction, ...]:
+    """When, in [start, stop) seconds of the source's clock, a scene begins that is not its first.
+
+    Decodes that stretch once, at about 2 ms a picture of 720p.
+
+    Raises:
+        SourceError: the source cannot be opened, or a picture cannot be scaled.
+    """
+    score = SceneScore()
+    shrink: PictureFitter | None = None
+    cuts: list[Fraction] = []
+    last: Fraction | None = None
+    try:
+        for item in SourceReader(file, origin, start, stop, with_audio=False).frames():
+            if item.time >= stop:
+                break
+            if last is not None and item.time <= last:
+                continue
+            last = item.time
+            shrink = shrink or PictureFitter(_Small.of(item.frame), None)
+            luma = luma_of(shrink.fit(item.frame, turn=UPRIGHT))
+            if score(luma) >= CUT_SCORE and item.time > start:
+                cuts.append(item.time)
+    except av.FFmpegError as error:
+        raise SourceError("probe", "a picture cannot be scaled", describe(error)) from error
+    return tuple(cuts)

@@ -1,0 +1,150 @@
+"""A data set's files in a folder of this machine; remote_store.py is the same for a URL."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol
+
+from shards.errors import IndexFormatError, ShardError
+from shards.format.index import IndexedSample, ShardIndex
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
+
+CHUNK_BYTES = 8 << 20  # of a tar that is read from front to back
+
+
+class OpenShard(Protocol):
+    """A shard whose samples can be read, here or afar; see `DataSet` for the methods."""
+
+    index: ShardIndex
+
+    def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
+        """See `DataSet.read`."""
+
+    def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See `DataSet.read_many`."""
+
+
+class ShardFile:
+    """A shard's index and file; the file closes when the last reader lets go."""
+
+    def __init__(self, folder: Path, entry: ShardEntry, verify_index: bool) -> None:
+        path = self.path = folder / entry.name
+        index_path = folder / (entry.name + INDEX_SUFFIX)
+        self.file = -1
+        try:
+            self.file = os.open(path, os.O_RDONLY)
+            if verify_index and file_sha256(index_path) != entry.index_sha256:
+                raise IndexFormatError(
+                    f"Index {index_path} is not the one that the manifest lists: it was changed "
+                    "or damaged. Build the shard again."
+                )
+            self.index = ShardIndex(index_path, os.fstat(self.file).st_size)
+        except FileNotFoundError as error:
+            raise ShardError(
+                f"{error.filename} is in the manifest of {folder} but not on the disk; "
+                "copy it again or build the data set again."
+            ) from error
+
+    def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
+        """See `DataSet.read`."""
+        data = os.pread(self.file, size, offset)
+        while len(data) < size:
+            more = os.pread(self.file, size - len(data), offset + len(data))
+            if not more:
+                raise ShardError(
+                    f"Shard {self.path} ends before byte {offset + size}; sample {sample.key} "
+                    f"needs {size} bytes at {offset}. Run `gdt shards verify`."
+                )
+            data += more
+        return data
+
+    def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See `DataSet.read_many`."""
+        return [self.read(sample, offset, size) for offset, size in ranges]
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+
+class LocalFolder:
+    """A folder of this machine to write to; upload.RemoteFolder is the same for a URL."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.location = path, f"{path}"
+
+    def read(self, name: str) -> bytes | None:
+        """A small file; None if there is none."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def read_into(self, file: IO[bytes], name: str) -> None:
+        """Add the bytes of a file of any size to another; none where it is not there."""
+        with contextlib.suppress(FileNotFoundError), (self.path / name).open("rb") as found:
+            shutil.copyfileobj(found, file)
+
+    def write(self, name: str, data: bytes | BinaryIO) -> None:
+        """Write a file, whole or not at all."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / name, data)
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a file there, whole or not at all."""
+        with source.open("rb") as file:
+            self.write(name, file)
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """What lies in a folder: names and sizes."""
+        try:
+            with os.scandir(self.path / folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+
+class Folder:
+    """The files of a data set on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = path
+
+    def manifest(self) -> Manifest:
+        """See `read_manifest`."""
+        return read_manifest(self.location)
+
+    def max_open_shards(self, manifest: Manifest) -> int:
+        """How many may be open at a time."""
+        return len(manifest.shards)
+
+    def shard(self, entry: ShardEntry, verify_index: bool) -> OpenShard:
+        """Open a shard; `verify_index` holds its index against the manifest's checksum.
+
+        Raises:
+            ShardError: it is not there.
+            IndexFormatError: its index is damaged, or another.
+        """
+        return ShardFile(self.location, entry, verify_index)
+
+    def check_size(self, entry: ShardEntry) -> None:
+        """See that a shard's tar has the size it was written with.
+
+        Raises:
+            ShardError: it has not, or is not there.
+        """
+        try:
+            size = (self.location / entry.name).stat().st_size
+        except FileNotFoundError as error:
+            raise ShardError(f"{Path(entry.name).name} is missing") from error
+        if size != entry.size:
+            raise ShardError(f"{size} bytes instead of {entry.size}: cut short or replaced")
+
+    def chunks(self, entry: ShardEntry) -> Iterator[bytes]:
+        """The bytes of a shard's tar, front to back."""
+        with (self.location / entry.name).open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk

@@ -1,0 +1,63 @@
+"""What can be read sample by sample, whatever it is made of: the side that training sees."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from shards.format.index import IndexedSample
+from shards.format.manifest import MANIFEST_NAME
+from shards.reading.dataset import DataSet
+from shards.reading.image_folder import ImageFolder, holds_images
+from shards.storage.transfer import RemoteOptions, is_url
+
+
+class Samples(Protocol):
+    """Samples by number, and their bytes. `DataSet` says what each of these does.
+
+    Methods may be called from several threads at once.
+    """
+
+    @property
+    def path(self) -> Path | str:
+        """Where they lie, for messages."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any sample does."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its bytes come from a server."""
+
+    def sample(self, i: int) -> IndexedSample:
+        """Sample i, 0 ≤ i < len."""
+
+    def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset` of what holds the sample."""
+
+    def reader(
+        self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]
+    ) -> Callable[[int, int], bytes]:
+        """`read` for one sample, which will be asked for `ranges`."""
+
+    def read_member(self, sample: IndexedSample, extension: str) -> bytes:
+        """A whole member, its checksum verified."""
+
+    def metadata(self, i: int) -> dict[str, Any]:
+        """What is known of sample i: source, times, labels."""
+
+
+def open_samples(path: str | Path, remote: RemoteOptions | None = None) -> Samples:
+    """Open what lies at a path: a data set of shards, here or at a URL, or a folder of images.
+
+    Raises:
+        ShardError: it is neither.
+    """
+    if not is_url(str(path)):
+        folder = Path(path)
+        if folder.is_dir() and not (folder / MANIFEST_NAME).exists() and holds_images(folder):
+            return ImageFolder(folder)
+    return DataSet.open(path, remote=remote)

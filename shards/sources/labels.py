@@ -1,0 +1,94 @@
+"""Labels for the files of a folder, out of a table: a CSV with the columns file and label.
+
+The table is put into a database in a temporary file, so that memory does not grow with it.
+"""
+
+import csv
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shards.errors import BuildError
+from shards.sources.source import Source, row_of, split_labels
+from shards.storage.transfer import is_url
+
+
+class Labels:
+    """What a labels file says of sources.
+
+    A row's file is a source's name (path within the source folder) or, where no row has that, its
+    path from the labels file's own folder, or its file name alone. Other columns go into the
+    sample's metadata; caption is kept as such, and `labels` may name several, apart by `;`.
+
+    Raises:
+        BuildError: the file cannot be read, lacks a column, or names a file twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = tempfile.NamedTemporaryFile(prefix="gdt-labels-")  # noqa: SIM115 - as long as self
+        self._table = sqlite3.connect(self._file.name, isolation_level=None)
+        # the file is dropped after a crash in any case
+        self._table.execute("PRAGMA journal_mode = OFF")
+        self._table.execute("PRAGMA synchronous = OFF")
+        self._table.execute(
+            "CREATE TABLE labels (file BLOB PRIMARY KEY, row TEXT, used INTEGER) WITHOUT ROWID"
+        )
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                self._table.executemany("INSERT INTO labels VALUES (?, ?, 0)", self._rows(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise BuildError(f"Labels file {path} cannot be read: {error}.") from error
+        except sqlite3.IntegrityError as error:
+            raise BuildError(f"Labels file {path} names {self._last!r} twice.") from error
+
+    def _rows(self, file: Iterable[str]) -> Iterator[tuple[bytes, str]]:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        if "file" not in columns or not {"label", "labels"} & set(columns):
+            raise BuildError(
+                f"Labels file {self._path} has the columns {', '.join(columns) or '(none)'}; it "
+                "needs file and label, and may have labels, caption and any others."
+            )
+        for line in reader:
+            self._last = line.pop("file") or ""  # a row may end before it
+            fields = {name: value for name, value in line.items() if name is not None}
+            yield _blob(self._last), json.dumps(row_of(split_labels(fields)))
+
+    def of(self, source: Source) -> dict[str, Any]:
+        """The row of a source; empty where there is none."""
+        name = source.location.path
+        names = [source.name, name.rsplit("/", 1)[-1]]
+        if not is_url(name):
+            names.insert(1, self._from_own_folder(Path(name)))
+        for name in names:
+            found = self._table.execute("SELECT row FROM labels WHERE file = ?", [_blob(name)])
+            row = found.fetchone()
+            if row is not None:
+                self._table.execute("UPDATE labels SET used = 1 WHERE file = ?", [_blob(name)])
+                return dict(json.loads(row[0]))
+        return {}
+
+    def _from_own_folder(self, path: Path) -> str:
+        folder, path = self._path.resolve().parent, path.resolve()
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
+
+    def unused(self, most: int = 100) -> list[str]:
+        """The first of the rows that no source matched."""
+        found = self._table.execute("SELECT file FROM labels WHERE NOT used LIMIT ?", [most])
+        return [bytes(name).decode(errors="surrogateescape") for (name,) in found]
+
+
+def _blob(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")  # names on a disk need not be text
+
+
+def with_labels(sources: Iterable[Source], labels: Labels | None) -> Iterator[Source]:
+    """The same sources, each with its row; what the table says goes before what a tar says."""
+    for source in sources:
+        row = labels.of(source) if labels is not None else {}
+        yield replace(source, row={**source.row, **row}) if row else source

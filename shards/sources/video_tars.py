@@ -1,0 +1,126 @@
+"""A WebDataset tar of videos as sources: each sample's film, where it lies in the tar.
+
+    shard.tar: 000.mp4 000.json 000.txt 001.mp4 001.cls …   ─►   shard.tar/000, shard.tar/001, …
+
+A sample's film is its first member that begins as media (one with pictures before one with sound
+alone). Its json is metadata (label, labels and caption are taken from it), txt its caption, cls its
+label, as video2dataset and webdataset write them. Sound in a member of its own is not used.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NoReturn
+
+from shards.errors import SourceError
+from shards.format.webdataset_tar import Entry, tar_samples
+from shards.media.container import SNIFF_BYTES, sniff
+from shards.sources.source import Source, row_of
+from shards.storage.opening import Location, open_source
+
+MAX_TEXT_BYTES = 1 << 20
+_TEXTS = ("json", "txt", "cls")
+_SOUND = ("flac", "wav")
+
+
+def is_tar(path: str) -> bool:
+    """Whether a path or URL is called like a tar."""
+    return path.lower().endswith(".tar")
+
+
+def tar_sources(location: Location, name: str) -> Iterator[Source]:
+    """The samples of a tar, in its order, each a source called `name`/key.
+
+    What cannot be used is a source with a fault; so is the rest of a tar that is damaged. A file
+    that is no tar is one source as it is.
+    """
+    notes: list[tuple[str, str]] = []
+    found = 0
+    try:
+        with open_source(location) as source:
+            seen: set[int] = set()
+            for key, entries in tar_samples(source.file, lambda *note: notes.append(note)):
+                found += 1
+                twin = hash(key) in seen
+                seen.add(hash(key))
+                yield _sample(source.file, location, f"{name}/{key}", entries, twin)
+    except SourceError as error:
+        if error.cause == "not a plain tar":
+            yield Source(name, location)
+            return
+        yield Source(name, location, fault=(error.stage, error.cause, error.detail))
+        return
+    for cause, detail in notes:
+        yield Source(name, location, fault=("list", cause, detail))
+    if not found and not notes:
+        yield Source(name, location, fault=("list", "a tar without samples", ""))
+
+
+def _sample(
+    file: BinaryIO, location: Location, name: str, entries: list[Entry], twin: bool
+) -> Source:
+    try:
+        if twin:
+            raise SourceError("list", "the key was there before")
+        if any(entry.is_sparse for entry in entries):
+            raise SourceError("list", "a sparse member")
+        film = _film(file, [e for e in entries if e.extension not in _TEXTS])
+        row = _row(file, {e.extension: e for e in entries if e.extension in _TEXTS})
+    except SourceError as error:
+        return Source(name, location, fault=(error.stage, error.cause, error.detail))
+    return Source(name, Location(location.path, film.offset, film.size), row)
+
+
+def _film(file: BinaryIO, entries: list[Entry]) -> Entry:
+    sound = fault = None
+    for entry in entries:
+        file.seek(entry.offset)
+        try:
+            kind = sniff(file.read(min(entry.size, SNIFF_BYTES)))
+        except SourceError as error:
+            if error.stage == "read":
+                raise
+            fault = fault or error
+            continue
+        if kind not in _SOUND:
+            return entry
+        sound = sound or entry
+    if sound is not None:
+        return sound
+    raise fault or SourceError("list", "a sample without a film")
+
+
+def _row(file: BinaryIO, entries: dict[str, Entry]) -> dict[str, Any]:
+    texts = {extension: _text(file, entry) for extension, entry in entries.items()}
+    fields = _json(texts["json"]) if "json" in texts else {}
+    if "txt" in texts:
+        fields["caption"] = texts["txt"]
+    if "cls" in texts:
+        fields["label"] = texts["cls"]
+    try:
+        return row_of(fields)
+    except ValueError:  # what others mean by these names need not be what we do
+        return {"metadata": fields}
+
+
+def _text(file: BinaryIO, entry: Entry) -> str:
+    if entry.size > MAX_TEXT_BYTES:
+        raise SourceError("list", f"a text of more than {MAX_TEXT_BYTES} bytes", entry.extension)
+    file.seek(entry.offset)
+    try:
+        return file.read(entry.size).decode().strip()
+    except UnicodeDecodeError as error:
+        raise SourceError("list", "a text that is not UTF-8", entry.extension) from error
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise SourceError("list", "json that cannot be read", str(error)) from error
+    if not isinstance(fields, dict):
+        raise SourceError("list", "json that is no object", text[:60])
+    return fields
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in json")

@@ -1,0 +1,188 @@
+"""Cutting, against what one can count by hand."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from shards import BuildError, BuildOptions
+from shards.building.clip_plan import (
+    PlannedSource,
+    clip_counts,
+    clip_spans,
+    clips_after_end,
+    cut,
+    ranges,
+    tails,
+)
+from shards.encoding.transcode import Unit
+from shards.storage.opening import Location
+
+
+def source(number: int, seconds: float | Fraction, name: str = "", **more: Any) -> PlannedSource:
+    return PlannedSource(
+        number=number,
+        name=name or f"{number}.mp4",
+        location=Location(f"/videos/{number}.mp4"),
+        size=1,
+        version="1",
+        origin=Fraction(0),
+        duration_seconds=Fraction(seconds),
+        frame_rate=more.pop("frame_rate", Fraction(25)),
+        picture_size=(64, 48),
+        has_audio=True,
+        **more,
+    )
+
+
+def shape(shards: Iterable[list[Unit]]) -> list[list[tuple[int, int, int]]]:
+    """(source, first clip, clips) of every unit of every shard."""
+    return [[(u.number, u.first_clip, u.num_clips) for u in shard] for shard in shards]
+
+
+def test_clips_fill_shards_and_units_do_not_cross_them() -> None:
+    options = BuildOptions(clip_seconds=10, clips_per_shard=4, seconds_per_unit=20)
+    sources = [source(1, 35), source(2, 9), source(3, 61), source(4, 10)]
+    assert shape(cut(sources, "", options)) == [
+        [(1, 0, 2), (1, 2, 1), (3, 0, 1)],
+        [(3, 1, 2), (3, 3, 2)],
+        [(3, 5, 1), (4, 0, 1)],
+    ]
+    starts = [u.clips[0].start for shard in cut([source(3, 61)], "", options) for u in shard]
+    assert starts == [0, 20, 40]
+
+
+def test_a_tail_that_is_too_short_is_counted() -> None:
+    options = BuildOptions(clip_seconds=10, fps=30)
+    assert clip_counts(source(1, 35), options) == {"": 3}
+    assert tails(source(1, 35), options) == 1
+    assert tails(source(1, 30), options) == 0
+    # a declared length may miss the last frame's own time: half a frame less is still all there
+    assert clip_counts(source(1, Fraction(30) - Fraction(1, 61)), options) == {"": 3}
+    assert clip_counts(source(1, Fraction(30) - Fraction(1, 50)), options) == {"": 2}
+
+
+def test_the_held_out_part_comes_last_after_a_gap() -> None:
+    options = BuildOptions(clip_seconds=4, holdout=0.2, gap_seconds=10)
+    film = source(1, Fraction(14315, 24))  # Big Buck Bunny's pictures
+    found = ranges(film, options)
+    split = found["val"][0]
+    assert float(split) == pytest.approx(596.458 * 0.8, abs=1 / 30)
+    assert found == {"train": (0, split - 10), "val": (split, film.duration_seconds)}
+    assert clip_counts(film, options) == {"train": 116, "val": 29}
+    held_out = [u for shard in cut([film], "val", options) for u in shard]
+    assert held_out[0].first_clip == 116  # numbered on, so that no key is used twice
+    assert held_out[0].clips[0].start == split
+    trained = [u for shard in cut([film], "train", options) for u in shard]
+    assert trained[-1].clips[-1].stop <= split - 10
+
+
+def seconds(
+    source: PlannedSource, options: BuildOptions, part: str = ""
+) -> list[tuple[float, float]]:
+    return [(float(a), float(b)) for a, b in clip_spans(source, options)[part]]
+
+
+def test_scenes_become_clips_that_cross_no_cut() -> None:
+    options = BuildOptions(cut="scenes", clip_seconds=4, min_clip_seconds=1.5, fps=10)
+    # scenes of 3, 0.5, 9.6 and 1.4 s
+    cuts = (Fraction(3), Fraction(7, 2), Fraction(131, 10))
+    film = source(1, Fraction(29, 2), scene_cuts=cuts)
+    assert seconds(film, options) == [(0, 3), (3.5, 7.5), (7.5, 11.5), (11.5, 13.1)]
+    assert tails(film, options) == 2
+    (unit,) = [u for shard in cut([film], "", options) for u in shard]
+    assert unit.num_clips == 4
+    # a cut between two frames: the frame whose middle comes before it is still the scene's
+    film = source(1, 4, scene_cuts=(Fraction(204, 100),))
+    assert seconds(film, options) == [(0, 2.0), (2.04, 4.04)]
+    film = source(1, 4, scene_cuts=(Fraction(206, 100),))
+    assert seconds(film, options) == [(0, 2.1), (2.06, 3.96)]
+
+
+def test_scenes_are_held_out_by_time_and_by_source() -> None:
+    options = BuildOptions(cut="scenes", clip_seconds=4, fps=10, holdout=0.25, gap_seconds=2)
+    film = source(1, 40, scene_cuts=tuple(Fraction(n) for n in range(7, 40, 7)))
+    assert seconds(film, options, "train")[-2:] == [(21, 25), (25, 28)]
+    assert seconds(film, options, "val") == [(30, 34), (35, 39)]
+    held_out = [u for shard in cut([film], "val", options) for u in shard]
+    assert held_out[0].first_clip == len(seconds(film, options, "train")) == 8
+
+
+def test_a_units_clips_lie_close_together() -> None:
+    """Scenes that are left out between two clips do not make a unit long."""
+    options = BuildOptions(cut="scenes", clip_seconds=4, fps=10, seconds_per_unit=10)
+    short = [Fraction(4) + Fraction(n) for n in range(21)]
+    film = source(1, 32, scene_cuts=tuple(short))
+    units = [u for shard in cut([film], "", options) for u in shard]
+    assert [[(float(a), float(b)) for a, b in u.clips] for u in units] == [
+        [(0, 4)],
+        [(24, 28), (28, 32)],
+    ]
+    assert tails(film, options) == 20
+
+
+def test_ranges_are_clips_of_their_own_length() -> None:
+    options = BuildOptions(cut="ranges", clip_seconds=10, fps=10)
+    row: dict[str, Any] = {"start_seconds": Fraction(5), "stop_seconds": Fraction(12)}
+    assert seconds(source(1, 60, **row), options) == [(5, 12)]
+    row = {"start_seconds": Fraction(5), "stop_seconds": Fraction(28)}
+    assert seconds(source(1, 60, **row), options) == [(5, 15), (15, 25), (25, 28)]
+    assert seconds(source(1, 27, **row), options) == [(5, 15), (15, 25), (25, 27)]
+    assert (
+        clips_after_end(source(1, 16, **row), options),
+        tails(source(1, 16, **row), options),
+    ) == (
+        2,
+        1,
+    )
+
+
+def test_each_source_keeps_its_own_rate() -> None:
+    options = BuildOptions(fps="source", clip_seconds=2)
+    for rate, length in ((Fraction(25), 2), (Fraction(30000, 1001), Fraction(60060, 30000))):
+        film = source(1, 5, frame_rate=rate)
+        assert clip_spans(film, options)[""] == [(0, length), (length, 2 * length)]
+    assert BuildOptions(fps=10).for_source(Fraction(25), (64, 48)).frame_rate == 10
+
+
+def test_sources_are_held_out_whole_and_always_the_same_ones() -> None:
+    options = BuildOptions(clip_seconds=1, holdout=0.25, split_by="source")
+    sources = [source(n, 5, f"{n}.mp4") for n in range(400)]
+    held_out = {u.name for shard in cut(sources, "val", options) for u in shard}
+    trained = {u.name for shard in cut(sources, "train", options) for u in shard}
+    assert not held_out & trained
+    assert len(held_out | trained) == 400
+    assert 60 < len(held_out) < 140
+    fewer = {u.name for shard in cut(sources[::2], "val", options) for u in shard}
+    assert fewer == held_out & {s.name for s in sources[::2]}
+
+
+def test_options_check_themselves() -> None:
+    for wrong, named in (
+        ({"clip_seconds": 0.0}, "clip_seconds is 0.0; allowed: 0.5–600"),
+        ({"clip_seconds": float("nan")}, "clip_seconds is nan"),
+        ({"cut": "scene"}, "cut is 'scene'; allowed: fixed or scenes or ranges"),
+        ({"min_clip_seconds": 2.0}, "min_clip_seconds is 2.0; allowed: none; cut is fixed"),
+        ({"cut": "scenes", "min_clip_seconds": 11.0}, "min_clip_seconds is 11.0; allowed: above 0"),
+        ({"fps": "sorce"}, "fps is 'sorce'; allowed: 1–240 frames a second, or source"),
+        ({"fps": 300.0}, "fps is 300.0; allowed: 1–240 frames a second, or source"),
+        ({"size": (100, 64)}, "multiples of 16"),
+        ({"fit": "squash"}, "fit is 'squash'; allowed: crop or pad"),
+        ({"holdout": 1.0}, "holdout is 1.0"),
+        ({"require": ("audio", "motoin")}, "require is"),
+        ({"sample_rate_hz": 44100}, "16000 or 24000 or 48000 for flac"),
+    ):
+        with pytest.raises(BuildError, match=named):
+            BuildOptions(**wrong)
+
+
+def test_sizes_rates_and_lengths_are_exact() -> None:
+    options = BuildOptions(clip_seconds=10, short_side=128, fps=29.97)
+    assert (options.width, options.height) == (224, 128)
+    assert options.frame_rate == Fraction(30000, 1001)
+    assert options.frames_per_clip == 300
+    assert options.clip_length == Fraction(1001, 100)
+    assert options.gop_frames == 15
+    assert BuildOptions(fps=12.5).frame_rate == Fraction(25, 2)
+    assert BuildOptions(size=(64, 96)).width == 64

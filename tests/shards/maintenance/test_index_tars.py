@@ -1,0 +1,277 @@
+"""Tars that the webdataset package made, indexed as they are and read back by us."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shards import BuildError, DataSet
+from shards.encoding.audio import encode_sound
+from shards.maintenance.index_tars import index_tars
+from shards.maintenance.verify import verify
+from tests.films import onsets, read_number
+from tests.shards.small import write_data_set
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def plain_tar(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members.items():
+            add(tar, name, data)
+    return path
+
+
+@pytest.fixture
+def clip(film: Callable[..., Path]) -> bytes:
+    """2 s of 25 frames a second with sound, B-frames and all."""
+    return film("clip.mp4", seconds=2, video_options={}).read_bytes()
+
+
+def report(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(s) for s in (folder / "index-report.jsonl").read_text().splitlines()]
+
+
+def test_a_tar_of_the_webdataset_package_is_read_as_it_is(
+    film: Callable[..., Path], clip: bytes, tmp_path: Path
+) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    from pipelines.decoding.segment import SegmentOptions
+    from pipelines.decoding.segment_reader import SegmentReader
+
+    mkv = film("clip.mkv", seconds=2, container="matroska").read_bytes()
+    silent = film("silent.mp4", seconds=2, audio_codec=None).read_bytes()
+    flac = film("a.flac", seconds=2, video_codec=None, audio_codec="flac", container="flac")
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    samples = [
+        {"__key__": "000/clip one", "mp4": clip, "json": {"caption": "räder"}, "cls": 3},
+        {"__key__": "000/two", "mkv": mkv, "txt": "two"},
+        {"__key__": "three", "mp4": silent, "flac": flac.read_bytes()},
+    ]
+    path = folder / "00000.tar"
+    with webdataset.TarWriter(str(path)) as writer:
+        for sample in samples:
+            writer.write(sample)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    summary = index_tars([folder])
+    assert (summary.tars, summary.samples, summary.skipped) == (1, 3, {})
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+    names = {p.name for p in folder.iterdir()}
+    assert names == {"00000.tar", "00000.tar.index", "manifest.json", "index-report.jsonl"}
+
+    data_set = DataSet.open(folder)
+    theirs = list(webdataset.WebDataset([str(path)], shardshuffle=False, empty_check=False))
+    assert [data_set.sample(i).key for i in range(3)] == [s["__key__"] for s in theirs]
+    for i, sample in enumerate(theirs):
+        ours = data_set.sample(i)
+        extensions = {name for name in sample if not name.startswith("__")}
+        assert set(ours.members) == extensions
+        for extension in extensions:
+            assert data_set.read_member(ours, extension) == sample[extension]
+    assert data_set.metadata(0) == {"caption": "räder", "label": "3"}
+    assert verify(folder).problems == []
+
+    reader = SegmentReader(data_set, SegmentOptions(seconds=1.0, num_frames=10))
+    for i in range(3):
+        (segment,) = reader.segments(i, [0.5])
+        assert segment.video is not None
+        assert segment.audio is not None
+        luma = segment.video[:, : segment.height * segment.width]
+        shown = [read_number(frame.reshape(segment.height, segment.width)) for frame in luma]
+        assert shown == [int((0.5 + (n + 0.5) / 10) * 25) for n in range(10)]
+        assert onsets(segment.audio, 24000) == pytest.approx([0.5], abs=0.01)
+
+
+def test_what_cannot_be_indexed_is_left_out_and_counted(clip: bytes, tmp_path: Path) -> None:
+    members = {
+        "good.mp4": clip,
+        "text.mp4": b"not a film",
+        "text.json": b"{}",
+        "broken.mp4": clip[:400],
+        "noext": b"webdataset leaves this out, and so do we",
+        "twice.mp4": clip,
+        "twice.MP4": clip,
+        "other.MP4": clip,
+        "good.txt": b"its sample is over",
+        "bell\x07.mp4": clip,
+        "x" * 600 + ".mp4": clip,
+    }
+    plain_tar(tmp_path / "tars/a.tar", members)
+    (tmp_path / "tars/b.tar").write_bytes(b"no tar at all" * 100)
+    plain_tar(tmp_path / "tars/c.tar", {"only.txt": b"text"})
+    summary = index_tars([tmp_path / "tars"], num_workers=2)
+    data_set = DataSet.open(tmp_path / "tars")
+    assert [data_set.sample(i).key for i in range(len(data_set))] == ["good", "other"]
+    assert set(data_set.sample(0).members) == {"mp4"}
+    assert summary.skipped == {
+        "no picture and no sound": 2,
+        "the header cannot be read": 1,
+        "two members of one name": 1,
+        "the key was there before": 1,
+        "a key with control characters, or that is no text": 1,
+        "a key of more than 512 bytes": 1,
+    }
+    assert summary.skipped_tars == {"not a plain tar": 1}
+    assert [(line["tar"], line["samples"]) for line in report(tmp_path / "tars")] == [
+        ("a.tar", 2),
+        ("b.tar", 0),
+        ("c.tar", 0),
+    ]
+
+
+def test_a_tar_that_is_cut_anywhere_loses_what_is_cut_and_says_so(
+    clip: bytes, tmp_path: Path
+) -> None:
+    members = {f"{n}.{e}": d for n in range(3) for e, d in (("mp4", clip), ("json", b"{}"))}
+    whole = plain_tar(tmp_path / "whole.tar", members).read_bytes()
+    sample = 512 + -(-len(clip) // 512) * 512 + 1024
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    # where no later sample has begun, the last one may have lost members: it is left out
+    for size, left in (
+        (2 * sample, ["0"]),
+        (2 * sample + 100, ["0"]),
+        (2 * sample + 512, ["0", "1"]),
+        (3 * sample - 700, ["0", "1"]),
+        (3 * sample, ["0", "1"]),
+    ):
+        (folder / "cut.tar").write_bytes(whole[:size])
+        summary = index_tars([folder / "cut.tar"])
+        keys = [DataSet.open(folder).sample(i).key for i in range(summary.samples)]
+        assert keys == left, size
+        assert summary.skipped == {"the tar is cut short or damaged": 1}, size
+    # a header that is damaged ends a tar for tarfile without a word
+    damaged = bytearray(whole)
+    damaged[2 * sample + 150] ^= 1
+    (folder / "cut.tar").write_bytes(damaged)
+    summary = index_tars([folder])
+    assert (summary.samples, summary.skipped) == (1, {"the tar is cut short or damaged": 1})
+    (folder / "cut.tar").write_bytes(whole + whole)
+    summary = index_tars([folder])
+    assert summary.samples == 3
+    (cause,) = summary.skipped
+    assert "are several tars joined?" in cause
+
+
+def test_indexing_again_or_with_more_workers_gives_the_same_bytes(
+    clip: bytes, tmp_path: Path
+) -> None:
+    for n in range(3):
+        plain_tar(tmp_path / f"tars/{n}.tar", {f"{n}-{i}.mp4": clip for i in range(2)})
+
+    def bytes_of() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in (tmp_path / "tars").iterdir()}
+
+    index_tars([tmp_path / "tars"], num_workers=2)
+    first = bytes_of()
+    index_tars([tmp_path / "tars" / f"{n}.tar" for n in (2, 0, 1)])
+    assert bytes_of() == first
+    assert len(DataSet.open(tmp_path / "tars")) == 6
+
+
+def test_keys_are_unique_in_the_data_set(clip: bytes, tmp_path: Path) -> None:
+    plain_tar(tmp_path / "a.tar", {"x.mp4": clip, "0.mp4": clip})
+    plain_tar(tmp_path / "b.tar", {"1.mp4": clip, "2.mp4": clip, "x.mp4": clip})
+    with pytest.raises(
+        BuildError, match=r"a\.tar and b\.tar both have a sample 'x', and 1 key in all is used"
+    ):
+        index_tars([tmp_path])
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_sound_alone_is_a_sample_and_its_cover_is_no_film(
+    film: Callable[..., Path], tmp_path: Path
+) -> None:
+    wave = film("a.wav", seconds=2, video_codec=None, audio_codec="pcm_s16le", container="wav")
+    members = {"a.wav": wave.read_bytes(), "b.flac": with_cover(wave)}
+    plain_tar(tmp_path / "tars/a.tar", members)
+    index_tars([tmp_path / "tars"])
+    for i in range(2):
+        sample = DataSet.open(tmp_path / "tars").sample(i)
+        assert sample.video is None
+        assert sample.audio is not None
+        assert np.isclose(sample.audio.stop_seconds - sample.audio.start_seconds, 2)
+
+
+def with_cover(wave: Path) -> bytes:
+    """The sound as FLAC with a cover picture: a metadata block 6, RFC 9639 §8.8."""
+    import av
+
+    picture = io.BytesIO()
+    container: Any
+    with av.open(picture, "w", format="image2pipe") as container:
+        stream = container.add_stream("png")
+        stream.width = stream.height = 16
+        stream.pix_fmt = "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    png = picture.getvalue()
+    kind, text = (3).to_bytes(4, "big"), b"image/png"
+    block = kind + len(text).to_bytes(4, "big") + text + bytes(4)
+    block += b"".join(n.to_bytes(4, "big") for n in (16, 16, 24, 0, len(png))) + png
+    with av.open(str(wave)) as container:
+        sound = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
+    mono = np.ascontiguousarray(sound.reshape(-1, 2)[:, 0]).astype(np.int16)
+    flac = encode_sound(mono[None], 44100)
+    # the first block, STREAMINFO, takes 4 + 34 bytes after the mark
+    return flac[:42] + bytes([6]) + len(block).to_bytes(3, "big") + block + flac[42:]
+
+
+@pytest.mark.parametrize("part", ["", "train", "val"])
+@pytest.mark.parametrize("portion", ["", "part-0002-of-0003"])
+def test_an_unfinished_build_is_not_made_to_look_finished(
+    clip: bytes, tmp_path: Path, part: str, portion: str
+) -> None:
+    folder = tmp_path / part / portion
+    tar = plain_tar(folder / "shard-000000.tar", {"x.mp4": clip})
+    home = tmp_path / portion
+    home.mkdir(exist_ok=True)
+    (home / "build.json").write_text('{"format": "gdt-build"}')
+    for given in (folder, tar):
+        with pytest.raises(BuildError, match="has not finished: run its `gdt shards build` again"):
+            index_tars([given])
+    (home / "report.jsonl").write_text("")
+    with pytest.raises(BuildError, match=f"lost its manifest: run `gdt shards repair {home}`"):
+        index_tars([folder])
+    assert sorted(p.name for p in folder.glob("*.tar*")) == ["shard-000000.tar"]
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("content", ['{"format": "other"}', "[]", "no json", "\xff"])
+def test_a_build_json_of_another_program_is_no_build_of_ours(
+    clip: bytes, tmp_path: Path, content: str
+) -> None:
+    folder = tmp_path / "train"
+    plain_tar(folder / "a.tar", {"x.mp4": clip})
+    for place in (folder, tmp_path):
+        (place / "build.json").write_bytes(content.encode("latin-1"))
+    assert index_tars([folder]).samples == 1
+
+
+def test_what_is_no_place_for_an_index_is_refused(clip: bytes, tmp_path: Path) -> None:
+    built = write_data_set(tmp_path / "built", num_shards=1, samples_each=1)
+    with pytest.raises(BuildError, match="is a data set already"):
+        index_tars([built])
+    with pytest.raises(BuildError, match="does not exist; check the path"):
+        index_tars([tmp_path / "gone.tar"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BuildError, match="There is no tar to index"):
+        index_tars([tmp_path / "empty"])
+    one = plain_tar(tmp_path / "one/a.tar", {"x.mp4": clip})
+    two = plain_tar(tmp_path / "two/a.tar", {"x.txt": b"text"})
+    with pytest.raises(BuildError, match="lie in 2 folders"):
+        index_tars([one, two])
+    with pytest.raises(BuildError, match=r"No sample of 1 tar in .* 1 × no picture and no sound"):
+        index_tars([two])

@@ -1,0 +1,387 @@
+"""Reading from afar gives what reading here gives, for few requests, few bytes and little room."""
+
+import gc
+import multiprocessing
+import random
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.made_up_shards import write_made_up_shards
+from benchmarks.range_server import Fault, RangeServer, Request
+from shards import DataSet, IndexedSample, RemoteError
+from shards.reading.remote_store import default_cache_folder
+from shards.storage.cache import RangeCache
+from shards.storage.transfer import RemoteOptions
+
+Open = Callable[..., DataSet]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return write_made_up_shards(tmp_path_factory.mktemp("made") / "train set", 12, 4)
+
+
+@pytest.fixture
+def server(local: DataSet) -> Iterator[RangeServer]:
+    with RangeServer(Path(local.path)) as server:
+        yield server
+
+
+@pytest.fixture
+def afar(server: RangeServer, tmp_path: Path) -> Open:
+    def open_it(**options: Any) -> DataSet:
+        options = {"cache_folder": str(tmp_path / "cache"), **options}
+        return DataSet.open(server.url, remote=RemoteOptions(**options))
+
+    return open_it
+
+
+def segment(sample: IndexedSample, start: float = 1.0) -> list[tuple[int, int]]:
+    """What one second needs: two groups of pictures, and the sound beside them."""
+    assert sample.video is not None
+    assert sample.audio is not None
+    ranges = []
+    for track, first, stop in (
+        (sample.video, int(start * 30) // 15 * 15, int(start * 30) + 30),
+        (sample.audio, int(start * 24_000) // 2304, int((start + 1) * 24_000) // 2304 + 1),
+    ):
+        offset, size = track.packets.offset, track.packets.size
+        begin, last = int(offset[first]), min(stop, len(offset)) - 1
+        ranges.append((begin, int(offset[last]) + int(size[last]) - begin))
+    return ranges
+
+
+def same(a: DataSet, b: DataSet, i: int, start: float = 1.0) -> bool:
+    mine, other = a.sample(i), b.sample(i)
+    return a.read_many(mine, segment(mine, start)) == b.read_many(other, segment(other, start))
+
+
+def test_everything_is_as_on_this_machine(local: DataSet, afar: Open, server: RangeServer) -> None:
+    far = afar()
+    assert (len(far), far.fingerprint) == (len(local), local.fingerprint)
+    assert far.summary() == local.summary() | {"path": server.url}
+    assert (far.is_remote, local.is_remote) == (True, False)
+    for i in range(len(local)):
+        assert far.sample(i).key == local.sample(i).key
+        assert same(local, far, i)
+        assert far.metadata(i) == local.metadata(i)
+        sample = far.sample(i)
+        for extension in sample.members:
+            assert far.read_member(sample, extension) == local.read_member(sample, extension)
+        assert far.read(sample, 512, 0) == b""
+        assert far.read_many(sample, []) == []
+
+
+def test_requests_are_counted_and_few(local: DataSet, afar: Open, server: RangeServer) -> None:
+    far = afar()
+    assert [r.name for r in server.requests] == ["manifest.json"]
+    sample = far.sample(0)
+    assert [r.name for r in server.requests[1:]] == ["shard-000000.tar.index"]
+    far.sample(1)
+    far.read_many(sample, segment(sample))
+    assert len(server.requests) == 4  # picture and sound
+    wanted = sum(size for _, size in segment(sample))
+    index = local.manifest.shards[0].index_size
+    manifest = (Path(local.path) / "manifest.json").stat().st_size
+    assert server.bytes_sent == wanted + index + manifest
+    assert far.traffic.bytes_fetched == server.bytes_sent
+    assert (far.traffic.requests, far.traffic.broken) == (4, 0)
+    # what is there is not asked for again, whole or in part, by this data set or the next
+    far.read_many(sample, segment(sample))
+    again = afar()
+    again.read(again.sample(0), segment(sample)[1][0] + 5, 100)
+    assert [r.name for r in server.requests[4:]] == ["manifest.json"]
+    assert far.traffic.bytes_from_cache == wanted
+    assert again.traffic.bytes_from_cache == 100
+
+
+def test_only_what_is_missing_is_asked_for(afar: Open, server: RangeServer) -> None:
+    far = afar(merge_gap_bytes=0)
+    sample = far.sample(0)
+    far.read_many(sample, [(20_000, 5_000)])
+    server.clear()
+    far.read_many(sample, [(15_000, 20_000)])
+    asked = sorted((r.first, r.last) for r in server.requests)
+    assert asked == [(15_000, 19_999), (25_000, 34_999)]
+
+
+def test_near_ranges_are_asked_for_as_one(local: DataSet, afar: Open, server: RangeServer) -> None:
+    far, ranges = afar(), [(40_000, 10_000), (51_000, 10_000), (52_000, 100), (200_000, 10)]
+    sample = far.sample(0)
+    server.clear()
+    assert far.read_many(sample, ranges) == local.read_many(local.sample(0), ranges)
+    asked = sorted((r.first, r.last) for r in server.requests)
+    assert asked == [(40_000, 60_999), (200_000, 200_009)]
+
+
+def test_a_reader_fetches_ahead_and_asks_for_the_rest(
+    local: DataSet, afar: Open, server: RangeServer
+) -> None:
+    far = afar()
+    sample = far.sample(0)
+    server.clear()
+    read = far.reader(sample, [(30_000, 1_000), (10_000, 2_000)])
+    assert len(server.requests) == 2
+    for offset, size in [(10_000, 2_000), (10_500, 7), (30_999, 1)]:
+        assert read(offset, size) == local.read(local.sample(0), offset, size)
+    assert len(server.requests) == 2
+    assert read(31_000, 5) == local.reader(local.sample(0), [])(31_000, 5)
+    assert len(server.requests) == 3
+
+
+def test_ranges_of_one_call_and_reads_of_several_threads_run_at_once(
+    local: DataSet, afar: Open, server: RangeServer
+) -> None:
+    far = afar(attempts=1)
+    for first in (0, 4, 8):
+        far.sample(first)  # its shard's index
+    for samples in ([0], range(1, 9)):
+        # nobody is answered before picture and sound of all of them are asked for
+        together = threading.Barrier(2 * len(samples))
+        server.faults = lambda *_, b=together: b.wait(60) and None
+        with ThreadPoolExecutor(len(samples)) as pool:
+            assert all(pool.map(lambda i: same(local, far, i), samples))
+
+
+def test_no_more_connections_than_allowed(local: DataSet, afar: Open, server: RangeServer) -> None:
+    server.latency_seconds = 0.02
+    far = afar(connections=3)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda i: same(local, far, i), range(len(far))))
+    assert server.most_at_once == 3
+
+
+def test_one_thread_opens_a_shard_and_the_others_are_not_held_up(
+    afar: Open, server: RangeServer
+) -> None:
+    far = afar()
+    far.sample(11)
+    server.clear()
+    asked, go = threading.Event(), threading.Event()
+
+    def hold(_: int, __: Request) -> None:
+        asked.set()
+        assert go.wait(60)
+
+    server.faults = hold
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(far.sample, i) for i in range(4)]
+        assert asked.wait(60)
+        pool.submit(far.sample, 11).result(60)
+        assert not any(w.done() for w in waiting)
+        go.set()
+        assert [w.result().key for w in waiting] == [f"clip-{i:04d}" for i in range(4)]
+    assert [r.name for r in server.requests] == ["shard-000000.tar.index"]
+
+
+def test_processes_share_one_fetch_of_an_index(afar: Open, server: RangeServer) -> None:
+    server.faults = lambda _, r: Fault(delay_seconds=0.3) if r.name.endswith("index") else None
+    start = multiprocessing.get_context("fork").Process
+    readers = [start(target=lambda: afar().sample(0)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+        assert reader.exitcode == 0
+    assert sorted(r.name for r in server.requests) == [
+        *["manifest.json"] * 3,
+        "shard-000000.tar.index",
+    ]
+
+
+def read_in_another_process(far: DataSet, i: int) -> bytes:
+    sample = far.sample(i)
+    return b"".join(far.read_many(sample, segment(sample)))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_data_set_goes_to_other_processes(local: DataSet, afar: Open, method: str) -> None:
+    far = afar(range_cache_bytes=0)
+    assert same(local, far, 0)
+    context: Any = multiprocessing.get_context(method)
+    with context.Pool(1) as pool:
+        for i in (0, 5):
+            assert pool.apply(read_in_another_process, (far, i)) == read_in_another_process(
+                local, i
+            )
+    assert same(local, far, 1)
+
+
+def test_a_range_outside_the_shard_is_refused_without_a_request(
+    afar: Open, server: RangeServer
+) -> None:
+    far = afar()
+    sample, size = far.sample(0), far.manifest.shards[0].size
+    server.clear()
+    with pytest.raises(
+        RemoteError, match=rf"bytes {size - 1} to {size + 3} were asked .* shard has {size}\."
+    ):
+        far.read(sample, size - 1, 5)
+    assert not server.requests
+
+
+def test_mapped_indexes_are_bounded_by_their_part_of_the_cache(
+    local: DataSet, afar: Open, server: RangeServer, tmp_path: Path
+) -> None:
+    largest = max(s.index_size for s in local.manifest.shards)
+    far = afar(index_cache_bytes=2 * (largest + 8192))
+    for i in [0, 4, 8] * 3:
+        assert same(local, far, i)
+        assert len(far._open) <= 2
+    kept = [p for p in (tmp_path / "cache" / "indexes").iterdir() if len(p.name) == 64]
+    assert 1 <= len(kept) <= 2
+    assert sum(r.name.endswith(".index") for r in server.requests) == 9  # each left before its turn
+
+
+def test_nothing_in_memory_grows_with_use(local: DataSet, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.range_server", str(local.path)]
+    root, rng = Path(__file__).parents[3], random.Random(0)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        options = RemoteOptions(cache_folder=str(tmp_path), range_cache_bytes=1 << 20)
+        far = DataSet.open(url, remote=options)
+
+        def use(times: int) -> None:
+            for _ in range(times):
+                sample = far.sample(rng.randrange(len(far)))
+                far.read_many(sample, segment(sample, rng.uniform(0, 2.9)))
+
+        try:
+            use(60)
+            tracemalloc.start()
+            use(20)
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            use(150)
+            gc.collect()
+            after = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            server.kill()
+    assert after - before < 100_000  # one segment is 60 kB
+
+
+def test_a_cache_that_cannot_be_written_costs_requests_and_says_so(
+    local: DataSet, afar: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/cache/ranges")
+
+    far = afar()
+    monkeypatch.setattr(RangeCache, "put", full)
+    with pytest.warns(UserWarning, match=r"/cache/ranges cannot be written \(No space left"):
+        assert same(local, far, 0)
+    with pytest.warns(UserWarning, match="range_cache_bytes = 0"):
+        assert same(local, far, 0)
+
+
+def test_the_cache_lies_where_the_user_keeps_caches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_folder() == tmp_path / "gdt-stream"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_folder() == tmp_path / ".cache" / "gdt-stream"
+
+
+def test_file_urls_are_read_here_and_other_protocols_by_fsspec(
+    local: DataSet, tmp_path: Path
+) -> None:
+    import fsspec
+
+    here = DataSet.open(Path(local.path).as_uri())
+    assert not here.is_remote
+    assert same(local, here, 0)
+
+    memory: Any = fsspec.filesystem("memory")
+    for path in Path(local.path).iterdir():
+        memory.pipe(f"/sets/train/{path.name}", path.read_bytes())
+    far = DataSet.open(
+        "memory://sets/train/", remote=RemoteOptions(cache_folder=str(tmp_path), attempts=1)
+    )
+    assert far.is_remote
+    assert all(same(local, far, i) for i in range(len(far)))
+    memory.rm("/sets/train/shard-000000.tar")
+    with pytest.raises(
+        RemoteError, match=r"memory://sets/train/shard-000000.tar, bytes .*NotFound"
+    ):
+        far.read(far.sample(0), 0, 100)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("nosuch://host/train", r"nosuch:// is no protocol that fsspec knows"),
+        ("http://host/train?token=1", r"a URL with '\?' or '#' names one file"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused(url: str, text: str) -> None:
+    with pytest.raises(RemoteError, match=text):
+        DataSet.open(url)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
+    with pytest.raises(RemoteError, match=r"http:// needs .*aiohttp.*install gdt-stream\[http\]"):
+        DataSet.open("http://127.0.0.1:1/train")
+
+
+def test_a_password_is_sent_and_never_shown(
+    server: RangeServer, local: DataSet, tmp_path: Path
+) -> None:
+    url = server.url.replace("http://", "http://me:secret@")
+    far = DataSet.open(url, remote=RemoteOptions(cache_folder=str(tmp_path)))
+    assert same(local, far, 0)
+    server.faults = lambda *_: Fault(status=403)
+    with pytest.raises(RemoteError) as caught:
+        far.sample(11)
+    shown = f"{caught.value!r} {far!r} {far.path} {far.summary()} {far._store.options!r}"  # type: ignore[union-attr]
+    assert "secret" not in shown
+    assert "status 403" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("attempts", 0, "at least 1"), ("timeout_seconds", 0.0, "more than 0"),
+     ("range_cache_bytes", -1, "at least 0")],
+)  # fmt: skip
+def test_options_check_themselves(name: str, value: float, allowed: str) -> None:
+    with pytest.raises(ValueError, match=rf"RemoteOptions: {name} = {value}, must be {allowed}"):
+        RemoteOptions(**{name: value})  # type: ignore[arg-type]
+
+
+def test_bytes_of_a_segment_are_near_those_that_it_needs(
+    local: DataSet, afar: Open, server: RangeServer
+) -> None:
+    """At most 1.3 × the needed groups of pictures and sound, indexes included."""
+    far, rng = afar(range_cache_bytes=0), np.random.default_rng(1)
+    needed = 0
+    server.clear()
+    for _ in range(4):
+        for i in rng.permutation(len(far)).tolist():
+            sample = far.sample(i)
+            ranges = segment(sample, float(rng.uniform(0, 2.9)))
+            needed += sum(size for _, size in ranges)
+            far.read_many(sample, ranges)
+    whole = 4 * sum(s.size for s in local.manifest.shards)
+    assert server.bytes_sent < 1.3 * needed < 0.5 * whole
+
+
+def test_shard_names_with_odd_characters_are_asked_for_rightly(tmp_path: Path) -> None:
+    odd = write_made_up_shards(tmp_path / "odd", 2, 1, name="a b%20#?é+&{}.tar")
+    with RangeServer(tmp_path) as server:
+        options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
+        far = DataSet.open(f"{server.url}/odd", remote=options)
+        assert all(same(odd, far, i) for i in range(2))
+        assert server.requests[-1].name == "odd/a b%20#?é+&1.tar"

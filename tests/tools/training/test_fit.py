@@ -1,0 +1,257 @@
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.device.overlap import Overlap
+from pipelines.loading.stream import StateError
+from pipelines.sampling.order import Order
+from pipelines.skips import count_skips
+from shards import DataSet
+from tests.pipelines.stills import image_file, smooth_picture
+from tools.runs.checkpoints import AtomicCheckpointIO, load_checkpoint
+from tools.runs.config import ConfigError, load_config
+from tools.runs.losses import read_losses
+from tools.runs.run import load_run
+from tools.runs.run_folder import RunError, RunFolder
+from tools.training.fit import TrainingError, fit, step_seed
+
+
+def train(config: Path, run: Path, *overrides: str, resume: bool = False) -> None:
+    settings = load_config(config, overrides)
+    folder = RunFolder(run)
+    folder.claim(settings, resume=resume)
+    fit(settings, folder, resume=resume)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, num_saves: int) -> None:
+    """Make the process die, as far as Lightning can tell, right after its n-th checkpoint."""
+    save = AtomicCheckpointIO.save_checkpoint
+    saves = []
+
+    def save_and_die(self: Any, *arguments: Any, **keywords: Any) -> None:
+        save(self, *arguments, **keywords)
+        saves.append(1)
+        if len(saves) == num_saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_die)
+
+
+@pytest.mark.slow
+def test_a_run_resumed_from_any_step_repeats_the_unbroken_one(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_step = ("trainer.checkpoint_every_steps=1",)
+    train(tiny_config, tmp_path / "unbroken", *every_step)
+    unbroken = read_losses(tmp_path / "unbroken")
+    assert [row.step for row in unbroken] == list(range(9))
+    assert [row.epoch for row in unbroken] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    weights = load_run(tmp_path / "unbroken").method.state_dict()
+    for stop in (1, 3, 5, 6, 8):  # in the middle and at the end of epochs
+        run = tmp_path / f"stopped-{stop}"
+        with monkeypatch.context() as patch:
+            stop_after(patch, stop)
+            with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+                train(tiny_config, run, *every_step)
+        assert len(read_losses(run)) == stop
+        train(tiny_config, run, *every_step, resume=True)
+        assert read_losses(run) == unbroken
+        resumed = load_run(run).method.state_dict()
+        assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_a_checkpoint_knows_nothing_of_the_batch_that_is_prepared(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where batches are made ahead: the position is that of the batch in hand."""
+    short = ("trainer.checkpoint_every_steps=1", "trainer.max_steps=5")
+    train(tiny_config, tmp_path / "unbroken", *short)
+    ahead = partial(Overlap, background=True)
+    monkeypatch.setattr("tools.training.fit.Overlap", ahead)
+    run = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+            train(tiny_config, run, *short)
+    position = load_checkpoint(run / "checkpoints" / "last.ckpt")["loops"]["fit_loop"]
+    assert (position["state_dict"]["combined_loader"][0]["step"]) == 2
+    train(tiny_config, run, *short, resume=True)
+    assert read_losses(run) == read_losses(tmp_path / "unbroken")
+
+
+def test_compiled_and_channels_last_learn_the_same(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for the compiler, and run without it: a compiler takes minutes on two cores."""
+    compiled = []
+
+    def trace(self: torch.nn.Module) -> None:
+        compiled.append(type(self).__name__)
+        compile_module(self, backend="eager")
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    short = ("trainer.max_steps=2", "model.dropout=0.0")
+    train(tiny_config, tmp_path / "plain", *short)
+    assert not compiled
+    train(
+        tiny_config, tmp_path / "run", *short, "trainer.compile=true", "trainer.channels_last=true"
+    )
+    assert compiled == ["Sequential", "Sequential"] or len(compiled) == 2
+    plain, run = (load_run(tmp_path / name).method.state_dict() for name in ("plain", "run"))
+    assert plain.keys() == run.keys()
+    first, second = zip(read_losses(tmp_path / "plain"), read_losses(tmp_path / "run"), strict=True)
+    assert first[0].loss == pytest.approx(first[1].loss, rel=1e-5)
+    assert second[0].loss == pytest.approx(second[1].loss, rel=1e-3)  # rounding, one step later
+
+
+def test_a_run_over_mixed_data_sets(tiny_config: Path, tiny_shards: Path, tmp_path: Path) -> None:
+    config = tiny_config.with_name("mixed.toml")
+    mix = "".join(f'[data.mix.{name}]\nshards = "{tiny_shards}"\n' for name in "ab")
+    lines = [line for line in tiny_config.read_text().splitlines() if "shards =" not in line]
+    config.write_text("\n".join(lines) + "\n" + mix)
+    train(config, tmp_path / "run", "trainer.epochs=1", "data.mix.a.weight=3")
+    assert [row.step for row in read_losses(tmp_path / "run")] == list(range(2 * 14 // 4))
+    changed = ("trainer.epochs=1", "data.mix.a.weight=2")
+    with pytest.raises(RunError, match=r"data\.mix\.a\.weight: 2\.0, was 3\.0"):
+        train(config, tmp_path / "run", *changed, resume=True)
+
+
+def with_damage(shards: Path, copy: Path, places: list[int]) -> Path:
+    """A copy of which the samples at these places of the first epoch cannot be decoded."""
+    shutil.copytree(shards, copy)
+    for number in Order(3, 14).samples(0, np.array(places)).tolist():
+        sample = DataSet.open(copy).sample(number)
+        member = sample.members["flac"]
+        with (copy / sample.shard).open("r+b") as file:
+            file.seek(member.offset + member.size // 2)
+            file.write(bytes(member.size // 2))
+    return copy
+
+
+@pytest.mark.slow
+def test_a_run_that_passed_a_step_over_is_resumed_like_any_other(
+    tiny_config: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The optimizer's steps are then one behind the stream's."""
+    shards = with_damage(tiny_shards, tmp_path / "damaged", [2, 3])
+    short = (f"data.shards={shards}", "data.batch_size=2", "trainer.epochs=1")
+    every_step = (*short, "trainer.checkpoint_every_steps=1")
+    train(tiny_config, tmp_path / "unbroken", *every_step)
+    unbroken = read_losses(tmp_path / "unbroken")
+    assert [row.step for row in unbroken] == list(range(6))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+            train(tiny_config, tmp_path / "run", *every_step)
+    train(tiny_config, tmp_path / "run", *every_step, resume=True)
+    assert read_losses(tmp_path / "run") == unbroken
+
+
+def test_a_run_whose_last_steps_have_no_good_sample_ends_with_a_checkpoint(
+    tiny_config: Path, tiny_shards: Path, tmp_path: Path
+) -> None:
+    """Two samples a step, and both of the last step's are damaged."""
+    shards = with_damage(tiny_shards, tmp_path / "damaged", [12, 13])
+    short = (f"data.shards={shards}", "data.batch_size=2", "trainer.epochs=1")
+    train(tiny_config, tmp_path / "run", *short, "trainer.checkpoint_every_steps=100")
+    assert [row.step for row in read_losses(tmp_path / "run")] == list(range(6))
+    assert load_run(tmp_path / "run").step == 6
+    assert count_skips(RunFolder(tmp_path / "run").ledger) == 2
+
+
+def test_a_run_of_which_nothing_is_left_says_so(tiny_config: Path, tmp_path: Path) -> None:
+    """Images have no sound; too few of them to be too many in a row."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        picture = smooth_picture(number, 32, 32)
+        (images / f"{number}.jpg").write_bytes(image_file(picture, "a.jpg"))
+    with pytest.raises(TrainingError, match=r"every batch was skipped.*run/ledger\.jsonl"):
+        train(tiny_config, tmp_path / "run", f"data.shards={images}", "trainer.epochs=1")
+
+
+def test_the_generator_is_seeded_by_run_step_and_rank() -> None:
+    seeds = {step_seed(seed, i, rank) for seed in (0, 1) for i in range(5) for rank in (0, 1)}
+    assert len(seeds) == 20
+    assert step_seed(0, 3, 1) == step_seed(0, 3, 1)
+    torch.manual_seed(min(seeds))
+
+
+def test_a_data_set_smaller_than_a_batch_is_refused(tiny_config: Path, tmp_path: Path) -> None:
+    message = "holds 14 samples, fewer than one batch of 15: lower data.batch_size"
+    with pytest.raises(TrainingError, match=message):
+        train(tiny_config, tmp_path / "run", "data.batch_size=15")
+
+
+def test_what_only_the_stream_can_refuse_is_said_as_well(tiny_config: Path, tmp_path: Path) -> None:
+    message = "the config asks for what cannot be had: decoder = 'films' is unknown"
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_config, tmp_path / "run", "segment.decoder=films")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.methods.gdt.plan_loss", lambda *a: a[1].sum() * float("nan"))
+    with pytest.raises(TrainingError, match="the loss is nan at step 0: lower"):
+        train(tiny_config, tmp_path / "run")
+
+
+def test_resuming_on_other_shards_is_refused(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny_config, tmp_path / "run", "trainer.max_steps=2")
+    monkeypatch.setattr("shards.DataSet.fingerprint", "another")
+    with pytest.raises(StateError, match="the saved stream has dataset"):
+        train(tiny_config, tmp_path / "run", "trainer.max_steps=2", resume=True)
+
+
+def test_a_run_leaves_what_evaluation_needs(tiny_config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny_config, run, "trainer.max_steps=3", "trainer.log_every_steps=2")
+    assert [row.step for row in read_losses(run)] == [0, 2]
+    assert [row.learning_rate for row in read_losses(run)] == pytest.approx([0.01 / 3, 0.01])
+    assert list((run / "logs" / "tensorboard").glob("events*"))
+    loaded = load_run(run)
+    assert loaded.step == 3
+    assert not loaded.method.training
+    assert not loaded.device_transform.training
+    assert loaded.plan == loaded.config.build_plan()
+    values = torch.zeros(2, 1, 40, 49)
+    assert torch.equal(
+        loaded.method.embed("audio", values), load_run(run).method.embed("audio", values)
+    )
+
+
+def test_moco_brings_its_queue_and_momentum_encoder_back(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = (
+        'plan={sample={relation="distinctive"}, augmentation={relation="invariant", draws=2},'
+        ' modality={relation="invariant", values=["image"]}}',
+        "model.method=moco",
+        "model.image=resnet_small",
+        "model.queue_size=16",
+        "segment.num_frames=1",
+        "image_augment.size=16",
+        "trainer.checkpoint_every_steps=1",
+        "trainer.max_steps=4",
+    )
+    train(tiny_config, tmp_path / "unbroken", *image)
+    run = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning's way to exit
+            train(tiny_config, run, *image)
+    train(tiny_config, run, *image, resume=True)
+    assert read_losses(run) == read_losses(tmp_path / "unbroken")
+    expected = load_run(tmp_path / "unbroken").method.state_dict()
+    resumed = load_run(run).method.state_dict()
+    assert {"queue", "queue_codes", "queue_pointer"} <= set(resumed)
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)

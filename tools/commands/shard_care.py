@@ -1,0 +1,236 @@
+"""`gdt shards` on what is built: verify, repair, merge, stats, dali-index, inspect."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tools.display.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from shards import DataSet, IndexedSample
+
+PROBLEMS_FOUND = 1
+
+
+def verify(
+    data_set: Annotated[
+        str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Sizes and indexes only; the tars are not read.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Shards verified at a time.")] = 2,
+) -> None:
+    """Compare every byte with what was written; exit status 1 and a list where they differ."""
+    from shards.maintenance.verify import verify as verify_shards
+    from shards.plural import counted
+    from shards.storage.transfer import public
+
+    with progress_bar("verifying", in_bytes=True) as progress:
+        found = verify_shards(
+            data_set,
+            quick=quick,
+            num_threads=workers,
+            progress=progress,
+        )
+    what = "sizes and indexes" if quick else f"all {counted(found.bytes_read, 'byte')}"
+    held = f"{counted(found.shards, 'shard')}, {counted(found.samples, 'sample')}"
+    if not found.problems:
+        typer.echo(f"{public(data_set)}: {held}, {what} as they were written")
+        return
+    problems = counted(len(found.problems), "problem")
+    typer.echo(f"{public(data_set)}: {problems} in {held}:", err=True)
+    for problem in found.problems[:20]:
+        typer.echo(f"  {problem}", err=True)
+    if len(found.problems) > 20:
+        typer.echo(f"  … and {len(found.problems) - 20} more", err=True)
+    typer.echo("`gdt shards repair` makes them whole where the sources are still there.", err=True)
+    raise typer.Exit(PROBLEMS_FOUND)
+
+
+def merge(
+    out: Annotated[str, typer.Argument(help="Folder or URL of an array job, or above data sets.")],
+    data_sets: Annotated[
+        list[str] | None, typer.Argument(help="Data sets under it; else the parts of an array job.")
+    ] = None,
+) -> None:
+    """Make one data set of several, by a manifest that names the shards where they lie."""
+    from shards.maintenance.merge import merge_data_sets, merge_portions
+    from shards.plural import counted
+
+    made = [merge_data_sets(out, data_sets)] if data_sets else merge_portions(out)
+    for merged in made:
+        typer.echo(
+            f"{merged.location}: {counted(merged.data_sets, 'data set')}, "
+            f"{counted(merged.shards, 'shard')}, {counted(merged.samples, 'sample')}"
+        )
+
+
+def stats(
+    data_set: Annotated[
+        str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to draw: clip lengths, bytes, labels.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json instead of a table.")] = False,
+) -> None:
+    """Count what is in a data set: hours, bytes, rates, sizes, codecs, sources, labels, skips."""
+    import json
+
+    from rich.console import Console
+
+    from shards.maintenance.stats import stats as count_stats
+
+    with progress_bar("reading samples") as progress:
+        found = count_stats(
+            data_set,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        from tools.display.stats_page import stats_table
+
+        console = Console(markup=False)
+        console.print(found.location, highlight=False, soft_wrap=True)
+        console.print(stats_table(found), highlight=False)
+    if out is not None:
+        from tools.display.stats_page import draw_stats
+
+        draw_stats(found, out)
+        typer.echo(f"drew {out}", err=True)
+
+
+def repair(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="What `gdt shards build` made, or a part of an array job."),
+    ],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one for each core if absent.")
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that a minute of a source may take.")
+    ] = 600.0,
+) -> None:
+    """Make again what is missing or damaged; exit status 1 and a list where that cannot be.
+
+    An index is made from its tar, a manifest from shards and indexes, and a shard from its sources,
+    which have to be where and what they were. Nothing else is touched.
+    """
+    import os
+
+    from shards.building.engines import LocalEngine
+    from shards.maintenance.repair import repair as repair_shards
+    from shards.plural import counted
+
+    with progress_bar("examining shards") as progress:
+        found = repair_shards(
+            folder,
+            LocalEngine(workers or len(os.sched_getaffinity(0)), time_limit),
+            progress=progress,
+        )
+    for line in found.repaired:
+        typer.echo(line)
+    typer.echo(
+        f"{folder}: whole: {counted(found.whole, 'shard')}; made again: "
+        f"{counted(len(found.repaired), 'file')}"
+    )
+    if found.problems:
+        typer.echo(f"{len(found.problems)} could not be:", err=True)
+        for problem in found.problems:
+            typer.echo(f"  {problem}", err=True)
+        raise typer.Exit(PROBLEMS_FOUND)
+
+
+def dali_index(
+    data_set: Annotated[
+        str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
+    ],
+) -> None:
+    """Write an index for DALI's readers.webdataset beside each tar: shard-000000.idx."""
+    from shards.maintenance.dali_index import write_dali_indexes
+    from shards.storage.transfer import public
+
+    written = write_dali_indexes(data_set)
+    typer.echo(f"{len(written)} index files for DALI are in {public(data_set)}")
+
+
+def inspect(
+    data_set: Annotated[str, typer.Argument(help="Folder or URL of a data set.")],
+    key: Annotated[str | None, typer.Option(help="The sample to look at; else the first.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to draw: frames over their log-mel.")
+    ] = None,
+    segments: Annotated[int, typer.Option(min=1, help="Segments to draw.")] = 6,
+) -> None:
+    """Show what a sample is; with --out, draw segments of it (without --key, of several)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from shards import DataSet
+
+    opened = DataSet.open(data_set)
+    number = opened.find(key) if key is not None else 0
+    sample = opened.sample(number)
+    table = Table(title=f"sample {sample.key}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", style="bold")
+    table.add_column("", overflow="fold")
+    for name, value in _facts(opened, sample, number):
+        table.add_row(name, value)
+    console = Console(markup=False)  # file names may hold brackets
+    console.print(f"{opened}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table, highlight=False)
+    if out is not None:
+        _draw(opened, number, every=key is None, segments=segments, out=out)
+        console.print(f"drew {out}", highlight=False, soft_wrap=True)
+
+
+def _facts(data_set: "DataSet", sample: "IndexedSample", number: int) -> "list[tuple[str, str]]":
+    import numpy as np
+
+    facts = [("number", f"{number} of {len(data_set)}"), ("shard", sample.shard)]
+    for member in sample.members.values():
+        place = f"{member.size} bytes at {member.offset}, crc32 {member.crc32:08x}"
+        facts.append((f".{member.extension}", place))
+    for track in (sample.video, sample.audio):
+        if track is None:
+            continue
+        packets = track.packets
+        facts.append((track.kind, f"{track!r}"))
+        keyframes = np.flatnonzero(packets.keyframe)
+        if track.kind == "video" and len(keyframes) > 1:
+            gops = np.diff(keyframes)
+            facts.append(("", f"{gops.min()} to {gops.max()} frames from keyframe to keyframe"))
+    facts += [(name, f"{value}") for name, value in data_set.metadata(number).items()]
+    return facts
+
+
+def _draw(data_set: "DataSet", number: int, *, every: bool, segments: int, out: Path) -> None:
+    """Draw segments of one sample, evenly spaced, or one from the middle of several samples."""
+    from pipelines.decoding.segment import SegmentOptions
+    from pipelines.decoding.segment_reader import SegmentReader
+    from tools.display.pictures import contact_sheet
+    from tools.display.segment_views import contact_row
+
+    sample = data_set.sample(number)
+    rate = sample.audio.sample_rate_hz if sample.audio is not None else 24000
+    reader = SegmentReader(
+        data_set,
+        SegmentOptions(sample_rate_hz=rate),
+        video=sample.video is not None,
+        audio=sample.audio is not None,
+    )
+    count = min(segments, len(data_set)) if every else segments
+    numbers = [i * len(data_set) // count if every else number for i in range(count)]
+    rows = []
+    for i, n in enumerate(numbers):
+        start, stop = reader.span(data_set.sample(n))
+        room = max(0.0, stop - start - reader.options.seconds)
+        at = start + room * (0.5 if every or count == 1 else i / (count - 1))
+        (segment,) = reader.segments(n, [at])
+        label = data_set.metadata(n).get("label", "")
+        rows.append(contact_row(data_set.sample(n).key, segment, note=str(label)))
+    contact_sheet(rows, out, title=f"{data_set.path}")

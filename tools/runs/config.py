@@ -1,0 +1,242 @@
+"""A run's configuration: a TOML file into frozen, strict tables, each an option class of its room.
+
+    TOML text ─► tables ─► `--set a.b=c` ─► Config (checked) ─► Config.to_toml() ─► RUN/config.toml
+
+An unknown or ill-typed key ends in a `ConfigError` that names file and key, what was got and what
+is allowed. What `to_toml` writes loads to an equal Config.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from gdt.plan import Plan
+from models import ModelOptions
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment
+from pipelines.device.log_mel import LogMel
+from tools.runs.options import DataOptions, OptimizerOptions, TrainerOptions
+from tools.runs.toml_text import toml_text
+
+
+class ConfigError(Exception):
+    """A config that cannot be used; the message is for the person who wrote it."""
+
+
+@contextmanager
+def what_is_asked_for(*refusals: type[Exception]) -> Iterator[None]:
+    """Say of what cannot be made that the config asks for it; of the pipelines', and `refusals`.
+
+    Raises:
+        ConfigError: the data set or this machine does not have what the config asks for.
+    """
+    kinds: tuple[type[Exception], ...] = (ValueError, ImportError, *refusals)
+    try:
+        yield
+    except kinds as error:
+        raise ConfigError(f"the config asks for what cannot be had: {error}") from error
+
+
+class Config(BaseModel):
+    """Everything a run depends on, one attribute per table of the file.
+
+    Attributes:
+        seed: of the initial weights, the order of the samples and every random draw.
+        plan: factor → its table; `build_plan` gives the object.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    data: DataOptions
+    segment: SegmentOptions = SegmentOptions()
+    plan: dict[str, dict[str, Any]]
+    video_augment: VideoAugment = VideoAugment()
+    audio_augment: AudioAugment = AudioAugment()
+    image_augment: ImageAugment = ImageAugment()
+    log_mel: LogMel = LogMel()
+    model: ModelOptions
+    optimizer: OptimizerOptions
+    trainer: TrainerOptions
+
+    @field_validator("plan")
+    @classmethod
+    def _plan_is_one(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        Plan.from_tables(tables)
+        return tables
+
+    def build_plan(self) -> Plan:
+        """The plan that the `[plan]` tables state."""
+        return Plan.from_tables(self.plan)
+
+    def to_tables(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values, as in the TOML file, defaults filled in."""
+        tables: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return tables
+
+    def to_toml(self) -> str:
+        """The config as TOML, defaults filled in."""
+        return toml_text(self.to_tables())
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a config.
+
+    Args:
+        path: TOML file.
+        overrides: "a.b=c": key b of table [a] becomes c, which is read as a TOML value, or as a
+            string where it is not one.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown, missing or ill-typed key, a refused value.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    return config_of(tables, path, overrides)
+
+
+def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Check nested tables as `load_config` checks a file's.
+
+    Args:
+        tables: as a TOML file would give them.
+        path: where they come from: messages name it, and files are relative to its folder.
+        overrides: see `load_config`.
+
+    Raises:
+        ConfigError: an unknown, missing or ill-typed key, a refused value.
+    """
+    for override in overrides:
+        _apply_override(tables, override)
+    _anchor_table_files(tables, path.parent)
+    try:
+        # through JSON, where strict mode takes a list for a tuple and nothing else
+        return Config.model_validate_json(json.dumps(tables, default=str))
+    except ValidationError as error:
+        problems = [_explain(details, overrides) for details in error.errors()]
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from error
+
+
+def differing_keys(ours: Config, theirs: Config) -> list[str]:
+    """Dotted keys in which two configs differ, each with both values: "a.b: 1, was 2"."""
+    flat_ours, flat_theirs = (dict(_flatten(c.to_tables())) for c in (ours, theirs))
+    return [
+        f"{key}: {flat_ours.get(key, 'not set')!r}, was {flat_theirs.get(key, 'not set')!r}"
+        for key in sorted({*flat_ours, *flat_theirs})
+        if flat_ours.get(key) != flat_theirs.get(key)
+    ]
+
+
+def _flatten(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            pairs += _flatten(value, (*path, key))
+        else:
+            pairs.append((".".join((*path, key)), value))
+    return pairs
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    keys = [key.strip() for key in dotted.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(
+            f"--set {override}: must be KEY=VALUE with a dotted key, like trainer.epochs=5"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = tables
+    for depth, key in enumerate(keys[:-1], start=1):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}: {'.'.join(keys[:depth])} is not a table")
+    table[keys[-1]] = value
+
+
+def _anchor_table_files(tables: dict[str, Any], folder: Path) -> None:
+    """Make the plan's table files absolute: they are named relative to the config's folder."""
+    plan = tables.get("plan")
+    whole = plan.get("tables") if isinstance(plan, dict) else None
+    if isinstance(whole, dict):
+        for key, name in whole.items():
+            if key.endswith("_file") and isinstance(name, str):
+                whole[key] = str((folder / name).resolve())
+
+
+def _explain(details: ErrorDetails, overrides: Sequence[str]) -> str:
+    location = [part for part in details["loc"] if isinstance(part, str)]
+    # pydantic appends the branch of a union ("int", "literal['auto']"): not a part of the key
+    while len(location) > 1 and not _is_key(location):
+        if details["type"] in _UNKNOWN_KEY:
+            break
+        location.pop()
+    dotted = ".".join(location)
+    source = [o for o in overrides if o.partition("=")[0].strip() == dotted]
+    where = f"--set {source[-1]}: " if source else ""
+    if details["type"] in _UNKNOWN_KEY:
+        allowed = _allowed_keys(location[:-1])
+        close = difflib.get_close_matches(location[-1], allowed, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        table = f"[{'.'.join(location[:-1])}]" if len(location) > 1 else "the top level"
+        return f"{where}unknown key {dotted}{hint}; {table} takes {', '.join(allowed)}"
+    if details["type"] == "missing":
+        return f"{where}key {dotted} is missing: it has no default"
+    if details["type"] == "value_error":
+        error = str(details["ctx"]["error"])
+        return where + (error if error.startswith("[") else f"[{dotted}]: {error}")
+    message = details["msg"].removeprefix("Input should be ")
+    return f"{where}{dotted} = {_shown(details['input'])}, must be {message}"
+
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _allowed_keys(location: Sequence[str]) -> list[str]:
+    """The keys of the table at `location`, empty where it is no table of options."""
+    return list(_fields(_annotation(location)))
+
+
+def _is_key(location: Sequence[str]) -> bool:
+    table = _annotation(location[:-1])
+    return typing.get_origin(table) is dict or location[-1] in _fields(table)
+
+
+def _annotation(location: Sequence[str]) -> Any:
+    """What kind of thing the config holds at `location`."""
+    found: Any = Config
+    for key in location:
+        if typing.get_origin(found) is dict:  # tables under names of one's own: [data.mix.NAME]
+            found = typing.get_args(found)[1]
+        else:
+            found = _fields(found).get(key)
+    return found
+
+
+def _fields(table: Any) -> dict[str, Any]:
+    if isinstance(table, type) and issubclass(table, BaseModel):
+        return {name: field.annotation for name, field in table.model_fields.items()}
+    if isinstance(table, type) and dataclasses.is_dataclass(table):
+        hints = typing.get_type_hints(table)
+        return {field.name: hints[field.name] for field in dataclasses.fields(table) if field.init}
+    return {}

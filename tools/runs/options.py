@@ -1,0 +1,168 @@
+"""The options that belong to no other room: where the data lies, the optimizer, the trainer.
+
+Each is one table of a config; the other tables are the option classes of the rooms themselves.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pipelines.loading.stream import StreamOptions
+from pipelines.sampling.mixture import Mixture, shares_of
+from shards import RemoteOptions, Samples, open_samples
+
+_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedDataOptions:
+    """`[data.mix.NAME]`: one data set of a mixture.
+
+    Attributes:
+        shards: as `data.shards`.
+        weight: how much of the mixture it is, beside the others' weights.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    shards: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(bool(self.shards), "shards", '""', "the folder of a data set")
+        ok = math.isfinite(self.weight) and self.weight > 0
+        _check(ok, "weight", self.weight, "a number greater than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(StreamOptions):
+    """`[data]`: where the shards lie, and the stream's own options.
+
+    Attributes:
+        shards: folder or URL (http, https, s3, …) of a data set, as `gdt shards build` or `gdt
+            shards index` wrote it; or a folder of images. A folder is relative to the one the
+            command runs in.
+        mix: in its place, several data sets by name, each with its weight.
+        remote: cache, retries and connections, where data lies at a URL.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    shards: str | None = None
+    mix: dict[str, MixedDataOptions] = field(default_factory=dict)
+    remote: RemoteOptions = field(default_factory=RemoteOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.shards) == bool(self.mix):
+            got = "both are given (shards = '' takes one back)" if self.mix else "neither is given"
+            raise ValueError(
+                f"shards = FOLDER names one data set, tables [data.mix.NAME] several; {got}, and "
+                "one of the two is needed"
+            )
+        if self.mix:
+            shares_of({name: part.weight for name, part in self.mix.items()})
+
+    def open(self) -> Samples:
+        """The data set, or the mixture.
+
+        Raises:
+            ShardError: there is no finished data set, or it cannot be read.
+            ValueError: data sets that cannot be mixed.
+        """
+        if self.shards:
+            return open_samples(self.shards, self.remote)
+        parts = {name: open_samples(p.shards, self.remote) for name, p in self.mix.items()}
+        return Mixture(parts, {name: part.weight for name, part in self.mix.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """`[optimizer]`: the update rule and its learning rate over time.
+
+    Attributes:
+        name: "sgd" (with momentum) or "adamw".
+        learning_rate: reached at the end of the warm-up.
+        scale_by_ranks: multiply the learning rate by the number of ranks (Goyal et al. 2017).
+        momentum: of SGD; beta1 of AdamW.
+        weight_decay: on every parameter, as in the reference implementation of the GDT paper.
+        warmup_epochs: linear from `learning_rate` / (steps of warm-up); may be a fraction.
+        schedule: after the warm-up: "constant", "cosine" (to zero at the last step) or "steps".
+        milestones_epochs: for "steps": multiply by `gamma` at each of these epochs.
+        gamma: see `milestones_epochs`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float
+    scale_by_ranks: bool = False
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    warmup_epochs: float = 0.0
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    milestones_epochs: tuple[float, ...] = ()
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        _check(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
+        for name in ("weight_decay", "warmup_epochs", "gamma"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        increasing = list(self.milestones_epochs) == sorted(set(self.milestones_epochs))
+        _check(increasing, "milestones_epochs", list(self.milestones_epochs), "increasing")
+        has_milestones = bool(self.milestones_epochs)
+        if has_milestones != (self.schedule == "steps"):
+            raise ValueError(
+                f"milestones_epochs = {list(self.milestones_epochs)} with schedule = "
+                f'"{self.schedule}": schedule = "steps" needs milestones, no other takes them'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """`[trainer]`: how long, on what, and how often to log and save. Most go to Lightning.
+
+    Attributes:
+        epochs: passes over the data set.
+        max_steps: stop after this many steps even if epochs are left; the learning rate follows
+            the shorter of the two.
+        accelerator: "auto", "cpu" or "gpu".
+        devices: ranks on each machine; "auto" takes one CPU process, or every GPU.
+        num_nodes: machines.
+        strategy: Lightning's name of one ("auto", "ddp", "fsdp", …).
+        precision: "32-true", "bf16-mixed" or "16-mixed".
+        compile: compile the encoders with torch.compile: minutes at the start (it needs a C++
+            compiler, on a GPU Triton), quicker steps after.
+        channels_last: a pixel's channels side by side in memory, in pictures and weights, as tensor
+            cores want them in reduced precision.
+        sync_batch_norm: statistics of batch normalisation over all ranks.
+        gradient_clip_norm: clip the gradient's 2-norm to this; none by default.
+        log_every_steps: a line in the logs every so many steps.
+        checkpoint_every_steps: a checkpoint every so many steps, and one at the end.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    epochs: int
+    max_steps: int | None = None
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    compile: bool = False
+    channels_last: bool = False
+    sync_batch_norm: bool = False
+    gradient_clip_norm: float | None = None
+    log_every_steps: int = 1
+    checkpoint_every_steps: int = 200
+
+    def __post_init__(self) -> None:
+        counts = ("epochs", "num_nodes", "log_every_steps", "checkpoint_every_steps")
+        for name in (*counts, "max_steps", "devices"):
+            value = getattr(self, name)
+            _check(not isinstance(value, int) or value >= 1, name, value, "at least 1")
+        clip = self.gradient_clip_norm
+        _check(clip is None or clip > 0, "gradient_clip_norm", clip, "more than 0")
+
+
+def _check(ok: bool, name: str, got: object, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} = {got}, must be {allowed}")

@@ -1,0 +1,132 @@
+"""A finished (or unfinished) run as something to evaluate: its config and its trained method."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gdt import Plan
+from models import Method, build_method
+from pipelines.device.transform import DeviceOptions, DeviceTransform
+from tools.runs.checkpoints import TRAINED_ON, load_checkpoint
+from tools.runs.config import Config, load_config
+from tools.runs.run_folder import RunError, RunFolder
+
+_METHOD = "method."  # where the training module keeps it
+
+#: Precision → type of the pictures: what autocast makes of them before the first convolution.
+PICTURE_DTYPES = {
+    "32-true": torch.float32,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What evaluation needs of a run.
+
+    Attributes:
+        path: the run folder.
+        config: as it was resolved.
+        plan: of the config.
+        method: with the weights of the last checkpoint, in evaluation mode, on the CPU.
+        device_transform: centre crops, no jitter, no masks.
+        step: optimizer steps behind the weights.
+        trained_on: fingerprint of the data set that it was trained on; a mixture's holds those of
+            its data sets.
+    """
+
+    path: Path
+    config: Config
+    plan: Plan
+    method: Method
+    device_transform: DeviceTransform
+    step: int
+    trained_on: str
+
+
+def build_device_transform(config: Config, *, training: bool) -> DeviceTransform:
+    """The transform that a config describes; in training, of its precision and layout."""
+    options = DeviceOptions(
+        config.video_augment, config.audio_augment, config.image_augment, config.log_mel
+    )
+    plan, seed, trainer = config.build_plan(), config.seed, config.trainer
+    if not training:
+        return DeviceTransform(plan, options, seed, training=False)
+    return DeviceTransform(
+        plan,
+        options,
+        seed,
+        dtype=PICTURE_DTYPES[trainer.precision],
+        channels_last=trainer.channels_last,
+    )
+
+
+def load_run(path: Path) -> Run:
+    """Load a run folder. Nothing in it is executed: weights are read as tensors only.
+
+    Raises:
+        RunError: no run folder, or one without a checkpoint, or with another run's.
+        ConfigError: its config cannot be used by this version.
+    """
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        raise RunError(
+            f"{path} is no run folder: there is no {folder.config.name} in it. "
+            "Give the --out of `gdt pretrain`"
+        )
+    if not folder.checkpoint.exists():
+        raise RunError(
+            f"{path} has no checkpoint yet ({folder.checkpoint.relative_to(path)}): "
+            "go on with `gdt pretrain … --resume`, or save more often with "
+            "trainer.checkpoint_every_steps"
+        )
+    config = load_config(folder.config)
+    checkpoint = load_checkpoint(folder.checkpoint)
+    needed = {"state_dict", "global_step", TRAINED_ON}
+    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
+        raise RunError(
+            f"{folder.checkpoint} is no checkpoint of this `gdt pretrain`: it lacks "
+            f"{', '.join(sorted(needed))}"
+        )
+    plan = config.build_plan()
+    method = build_method(config.model, plan)
+    weights = checkpoint["state_dict"]
+    try:
+        method.load_state_dict(
+            {k.removeprefix(_METHOD): v for k, v in weights.items() if k.startswith(_METHOD)}
+        )
+    except RuntimeError as error:
+        raise RunError(
+            f"{folder.checkpoint} does not belong to {folder.config}: {error}. "
+            "Both must be of one run, and of this version"
+        ) from error
+    return Run(
+        path=path,
+        config=config,
+        plan=plan,
+        method=method.eval(),
+        device_transform=build_device_transform(config, training=False),
+        step=checkpoint["global_step"],
+        trained_on=checkpoint[TRAINED_ON],
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is a GPU where there is one.
+
+    Raises:
+        RunError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(
+            f"--device {name}: there is no such device here; use cpu, or cuda where there is an "
+            "NVIDIA GPU, or auto"
+        ) from error
+    return device

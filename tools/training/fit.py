@@ -1,0 +1,288 @@
+"""The training run: a stream, a device transform and a method, driven by Lightning's Trainer.
+
+    Stream ─► RawBatch ─► DeviceTransform ─► gdt.Batch ─► method ─► loss ─► optimizer
+    (threads)             (on the device, beside the step before)  (models)
+
+To Lightning the whole run is one epoch: our epochs are a matter of the stream, every resume is one
+from the middle, and there is one kind of it. What a step computes is a function of the
+checkpoint and the step's number: the stream's position comes from the checkpoint, and torch's
+generator is seeded anew at each step (dropout), so a resumed run repeats the unbroken one.
+"""
+
+import hashlib
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from gdt import Batch
+from models import Encoder, Method, build_method
+from pipelines.device.overlap import Overlap
+from pipelines.loading.stream import RawBatch, Stream
+from pipelines.skips import Ledger
+from shards import Samples
+from tools.runs.checkpoints import TRAINED_ON, AtomicCheckpointIO, SaveCheckpoints
+from tools.runs.config import Config, what_is_asked_for
+from tools.runs.losses import LossFile, LossRow, read_loss_file
+from tools.runs.options import TrainerOptions
+from tools.runs.run import build_device_transform
+from tools.runs.run_folder import RunFolder
+from tools.training.optimizer import build_optimizer
+from tools.training.progress import TrainingProgress
+
+
+class TrainingError(Exception):
+    """Training that cannot go on; the message says why."""
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of torch's generator at one step of one rank, the same in every attempt."""
+    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+class WholeRun:
+    """The batches of all epochs as one sequence, on the device, which can start anywhere.
+
+    Has the `state_dict` that Lightning looks for in a loader and keeps in its checkpoints. The
+    stream may be ahead of it, by the batch that is being prepared.
+
+    Args:
+        stream: raw batches, epoch by epoch.
+        overlap: makes them into batches on the device.
+        num_steps: where the run ends.
+    """
+
+    def __init__(self, stream: Stream, overlap: Overlap, num_steps: int) -> None:
+        self.stream, self.overlap, self.num_steps = stream, overlap, num_steps
+        self._position = (stream.epoch, stream.step)
+
+    @property
+    def next_step(self) -> int:
+        """The step, over the whole run, of the batch that will be handed out next."""
+        epoch, step = self._position
+        return epoch * len(self.stream) + step
+
+    def __len__(self) -> int:
+        """Steps of the whole run."""
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the current position to the end of the run."""
+        if (self.stream.epoch, self.stream.step) != self._position:
+            self.stream.seek(*self._position)
+        with closing(self._raw()) as raw, closing(self.overlap.batches(raw)) as batches:
+            for batch in batches:
+                self._position = (batch.epoch, batch.step + 1)
+                yield batch
+
+    def _raw(self) -> Generator[RawBatch, None, None]:
+        def is_over() -> bool:
+            return self.stream.epoch * len(self.stream) + self.stream.step >= self.num_steps
+
+        try:
+            while not is_over():
+                for batch in self.stream:
+                    yield batch
+                    if is_over():
+                        break
+        finally:
+            self.stream.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last batch handed out, and what it is a position in."""
+        epoch, step = divmod(self.next_step, len(self.stream))
+        return self.stream.state_dict() | {"epoch": epoch, "step": step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved position; the stream refuses one in another data set."""
+        self.stream.load_state_dict(state)
+        self._position = (self.stream.epoch, self.stream.step)
+
+
+class Pretraining(LightningModule):
+    """Stream, device transform and method as Lightning sees them.
+
+    Args:
+        config: the run's.
+        dataset: of its shards.
+        folder: where skips are written down.
+    """
+
+    def __init__(self, config: Config, dataset: Samples, folder: RunFolder) -> None:
+        super().__init__()
+        self.config, self.dataset, self.folder = config, dataset, folder
+        self.plan = config.build_plan()
+        self.steps_per_epoch = len(dataset) // config.data.batch_size
+        if self.steps_per_epoch == 0:
+            raise TrainingError(
+                f"{dataset.path} holds {len(dataset)} samples, fewer than one batch of "
+                f"{config.data.batch_size}: lower data.batch_size, or build more shards"
+            )
+        epochs, most = config.trainer.epochs, config.trainer.max_steps
+        self.num_steps = min(epochs * self.steps_per_epoch, most or sys.maxsize)
+        self.device_transform = build_device_transform(config, training=True)
+        torch.manual_seed(config.seed)  # the initial weights, the same on every rank
+        self.method: Method = build_method(config.model, self.plan)
+        for encoder in (m for m in self.method.modules() if isinstance(m, Encoder)):
+            encoder.arrange(
+                channels_last=config.trainer.channels_last, compiled=config.trainer.compile
+            )
+
+    def train_dataloader(self) -> WholeRun:
+        """This rank's share of every global batch; autocast begins later, in `training_step`.
+
+        Raises:
+            ConfigError: the data set or this machine does not have what the config asks for.
+        """
+        with what_is_asked_for():
+            stream = Stream(
+                self.dataset,
+                self.plan,
+                self.config.segment,
+                self.config.data,
+                self.config.seed,
+                rank=self.trainer.global_rank,
+                num_ranks=self.trainer.world_size,
+                ledger=Ledger(self.folder.ledger),
+            )
+        overlap = Overlap(self.device_transform, self.trainer.strategy.root_device)
+        return WholeRun(stream, overlap, self.num_steps)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The method's loss."""
+        torch.manual_seed(step_seed(self.config.seed, self.global_step, self.global_rank))
+        loss: Tensor = self.method(batch)
+        return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the weights were trained on."""
+        checkpoint[TRAINED_ON] = self.dataset.fingerprint
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, and its schedule by steps."""
+        optimizer, schedule = build_optimizer(
+            self.config.optimizer,
+            self.method.parameters(),
+            num_ranks=self.trainer.world_size,
+            steps_per_epoch=self.steps_per_epoch,
+            num_steps=self.num_steps,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+class LogLosses(Callback):
+    """Writes the loss, its mean over the ranks, to `losses.csv`, TensorBoard and the progress."""
+
+    def __init__(
+        self, file: LossFile, every_steps: int, num_steps: int, progress: TrainingProgress
+    ) -> None:
+        self.file = file
+        self.every_steps = every_steps
+        self.num_steps = num_steps
+        self.progress = progress
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop what a killed attempt logged after the checkpoint from which this one starts."""
+        if trainer.is_global_zero:
+            self.file.cut(trainer.global_step)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the learning rate that this step takes: the schedule moves on before its end."""
+        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the steps that `every_steps` divides, and the last one."""
+        step = trainer.global_step - 1
+        if step % self.every_steps and trainer.global_step < self.num_steps:
+            return
+        loss = float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean"))
+        self.progress.loss, self.progress.epoch = loss, batch.epoch
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {step}: lower optimizer.learning_rate, lengthen "
+                "optimizer.warmup_epochs, or set trainer.gradient_clip_norm"
+            )
+        if trainer.is_global_zero:
+            self.file.append(LossRow(step, batch.epoch, loss, self.learning_rate))
+            metrics = {"loss": loss, "learning_rate": self.learning_rate, "epoch": batch.epoch}
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step)
+
+
+def _devices(options: TrainerOptions) -> int | str:
+    # "auto" would be every core of a CPU machine in some versions of Lightning, one in others
+    on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
+    return 1 if options.devices == "auto" and on_cpu else options.devices
+
+
+def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
+    """Train until the end of the run; with `resume` from its checkpoint, where there is one yet.
+
+    Every rank calls this; the folder is claimed already.
+
+    Raises:
+        ConfigError: the data set or this machine does not have what the config asks for.
+        TrainingError: the data set gives no full batch, none is left of any, or the loss is not
+            finite.
+        TooManySkipsError, StateError: see pipelines.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
+    with what_is_asked_for(MisconfigurationException):
+        dataset = config.data.open()
+        module = Pretraining(config, dataset, folder)
+        trainer = _trainer(config, folder, module)
+    has_checkpoint = resume and folder.checkpoint.exists()
+    trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)
+    # a trainer that forked its ranks has taken no step itself
+    if not (trainer.global_step or read_loss_file(folder.losses)):
+        raise TrainingError(
+            f"every sample of every batch was skipped, so that nothing was trained: "
+            f"{folder.ledger} has the causes"
+        )
+
+
+def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
+    options, losses = config.trainer, LossFile(folder.losses)
+    progress = TrainingProgress(config.data.batch_size, options.epochs, module.num_steps)
+    return Trainer(
+        accelerator=options.accelerator,
+        devices=_devices(options),
+        num_nodes=options.num_nodes,
+        strategy=options.strategy,
+        precision=options.precision,
+        sync_batchnorm=options.sync_batch_norm,
+        gradient_clip_val=options.gradient_clip_norm,
+        max_epochs=1,
+        log_every_n_steps=1,
+        logger=TensorBoardLogger(folder.path / "logs", name="", version="tensorboard"),
+        callbacks=[
+            LogLosses(losses, options.log_every_steps, module.num_steps, progress),
+            progress,
+            SaveCheckpoints(folder, losses, options.checkpoint_every_steps, module.num_steps),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder.path,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
