@@ -29,7 +29,7 @@ from rich.table import Table
 from pipelines.decoding.backends import make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from shards import DataSet
+from shards import Dataset
 from tests.clock.corpus import CORPUS, Variant, make_corpus
 from tests.clock.measure import (
     CLIP_SECONDS,
@@ -58,7 +58,7 @@ def gray(pictures: Any) -> NDArray[np.uint8]:
     return np.asarray(np.asarray(pictures)[..., 1], np.uint8)
 
 
-def ours_on_shards(dataset: DataSet, variant: Variant) -> Errors:
+def ours_on_shards(dataset: Dataset, variant: Variant) -> Errors:
     reader = SegmentReader(dataset, SegmentOptions(decoder="av"))
     errors = []
     for number in range(len(dataset)):
@@ -70,7 +70,7 @@ def ours_on_shards(dataset: DataSet, variant: Variant) -> Errors:
     return Errors.largest(errors)
 
 
-def ours_unprepared(dataset: DataSet, decoder: str, variant: Variant) -> Errors:
+def ours_unprepared(dataset: Dataset, decoder: str, variant: Variant) -> Errors:
     reader = SegmentReader(dataset, SegmentOptions(decoder=decoder, fallback="refuse"))
     number = CORPUS.index(variant)
     return ask(variant, lambda start: answer_of(reader.segments(number, [start])[0]))

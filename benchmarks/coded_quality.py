@@ -22,7 +22,7 @@ from shards import BuildOptions
 from shards.encoding.video import VideoEncoder
 from shards.encoding.video_codecs import ENCODERS
 from shards.media.container import open_container, video_stream
-from shards.media.picture import PictureFitter, coded_color
+from shards.media.frame_fitting import FrameFitter, coded_color
 from shards.options import CODECS
 
 
@@ -41,7 +41,7 @@ class Quality:
 
 def fitted(path: Path, seconds: float, options: BuildOptions) -> list[Any]:
     """The pictures of a clip as the encoder is given them: those on screen at (n + ½) / fps."""
-    fitter = PictureFitter(options, None, coded_color(options.codec))
+    fitter = FrameFitter(options, None, coded_color(options.codec))
     pictures: list[Any] = []
     with path.open("rb") as file, open_container(file) as container:
         shown = None

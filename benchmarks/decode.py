@@ -32,8 +32,8 @@ from pipelines.decoding.backends.packets import read_packets, runs_of
 from pipelines.decoding.segment import SegmentOptions, frames_on_screen
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.recycle import Recycler
-from pipelines.skips import Account, Ledger
-from shards import DataSet, IndexedSample
+from pipelines.skips import SkipCounts, SkipLog
+from shards import Dataset, IndexedSample
 
 Arrays = tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]
 
@@ -192,8 +192,13 @@ def cpu_ms(ways: Sequence[Way], jobs: Sequence[Job], rounds: int) -> list[tuple[
 
 
 def checks_line(reader: SegmentReader, jobs: Sequence[Job], rounds: int) -> str:
-    """What checksums and the ledger cost, by clocks around them: least of a segment, then mean."""
-    ours, verify, ledger, account = our_way(reader, "").decode, packets._verify, Ledger(), Account()
+    """What checksums and the skip log cost, by clocks around them: least, then mean."""
+    ours, verify, skip_log, skip_counts = (
+        our_way(reader, "").decode,
+        packets._verify,
+        SkipLog(),
+        SkipCounts(),
+    )
     spent = 0.0
 
     def timed(*arguments: Any) -> None:
@@ -212,11 +217,11 @@ def checks_line(reader: SegmentReader, jobs: Sequence[Job], rounds: int) -> str:
                 ours(job)
             taken[1, place, turn] = spent
             begin = time.thread_time()
-            ledger.deliver(account)
+            skip_log.deliver(skip_counts)
             taken[2, place, turn] = time.thread_time() - begin
     whole, checksums, account_keeping = taken.min(axis=2).mean(axis=1) * 1e3
     return (
-        f"checksums {checksums:.3f} ms and the ledger with its limits {account_keeping:.4f} ms of "
+        f"checksums {checksums:.3f} ms and skip log and limits {account_keeping:.4f} ms of "
         f"{whole:.3f} ms: {(checksums + account_keeping) / whole:.1%} (goal: less than 3 %)"
     )
 
@@ -241,7 +246,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
-    dataset = DataSet.open(arguments.shards)
+    dataset = Dataset.open(arguments.shards)
     options = SegmentOptions()
     reader = SegmentReader(dataset, options, audio=dataset.sample(0).audio is not None)
     jobs = make_jobs(reader, arguments.segments)

@@ -27,7 +27,7 @@ from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.loader import Request, make_loader
 from pipelines.loading.raw_batch import RawBatch
-from shards import DataSet
+from shards import Dataset
 
 __all__ = [
     "DECODERS",
@@ -103,7 +103,7 @@ def decoding_rates(
 ) -> Rate:
     """The rate of a decoder on a case; one that does not run here says why."""
     try:
-        dataset = DataSet.open(case.folder(folder))
+        dataset = Dataset.open(case.folder(folder))
         rate, first = _rate(dataset, decoder, device, threads, seconds, batch_size)
         _, by_default = _rate(dataset, "av", device, threads, 0, batch_size)
         psnr = _psnr(_mean_rgb(by_default), _mean_rgb(first))
@@ -115,7 +115,7 @@ def decoding_rates(
 def file_rates(folder: Path, case: Case, name: str, rate: Callable[[list[Path]], float]) -> Rate:
     """The rate of a library's own way from files, which are taken out of the case's shards."""
     try:
-        dataset = DataSet.open(case.folder(folder))
+        dataset = Dataset.open(case.folder(folder))
         with TemporaryDirectory() as place:
             files = [Path(place, f"{number}.mp4") for number in range(len(dataset))]
             for number, file in enumerate(files):
@@ -131,7 +131,7 @@ def _told(error: Exception) -> str:
 
 
 def _rate(
-    dataset: DataSet, decoder: str, device: str, threads: int, seconds: float, batch_size: int
+    dataset: Dataset, decoder: str, device: str, threads: int, seconds: float, batch_size: int
 ) -> tuple[float, RawBatch]:
     reader = SegmentReader(dataset, SegmentOptions(decoder=decoder, fallback="refuse"))
     loader = make_loader(reader, threads, ahead=3)

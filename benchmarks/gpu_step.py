@@ -23,12 +23,12 @@ from models.methods.gdt import GDT
 from models.options import ModelOptions
 from pipelines.color import rgb_from_pixels
 from pipelines.decoding.segment import SegmentOptions
-from pipelines.device.augment import VideoAugment, augment_pictures
+from pipelines.device.augment import VideoAugment, augment_frames
 from pipelines.device.overlap import Overlap
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions
-from shards import DataSet
+from shards import Dataset
 
 __all__ = ["StepFigures", "augment_times", "matrix_rate", "step_figures"]
 
@@ -131,7 +131,7 @@ def augment_times(folder: Path, device: str, rows: int, steps: int) -> Iterator[
         return 1e3 * _seconds(lambda: transform(raw), steps, device)
 
     transform = DeviceTransform(PLAN, DeviceOptions(), seed=0)
-    with patch("pipelines.device.transform._augmenter", lambda *_: augment_pictures):
+    with patch("pipelines.device.transform._augmenter", lambda *_: augment_frames):
         yield "bytes to a training batch, torch functions", time_of(transform, raw)
     if device == "cuda":
         yield "bytes to a training batch, fused kernel", time_of(transform, raw)
@@ -174,7 +174,7 @@ def matrix_rate(device: str, size: int = 8192, repeats: int = 10) -> float:
     return 2 * size**3 / _seconds(lambda: a @ b, repeats, device)
 
 
-def _stream(dataset: DataSet, samples: int, threads: int) -> Stream:
+def _stream(dataset: Dataset, samples: int, threads: int) -> Stream:
     options = StreamOptions(batch_size=samples, threads=threads, prefetch=3)
     return Stream(dataset, PLAN, SegmentOptions(), options, seed=0)
 

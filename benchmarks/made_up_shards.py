@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shards import DataSet, Manifest
+from shards import Dataset, Manifest
 from shards.format.writer import ShardWriter
 from shards.media.demux import KEYFRAME, CodecHeader, TrackTable
 
@@ -33,7 +33,7 @@ def write_made_up_shards(
     seconds: float = 4.0,
     seed: int = 0,
     name: str = "shard-{:06d}.tar",
-) -> DataSet:
+) -> Dataset:
     """A data set of noise in `folder`; the same for the same arguments."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def write_made_up_shards(
                 writer.add(f"clip-{i:04d}", members, [video, audio])
             entries.append(writer.finish())
     Manifest(tuple(entries)).write(folder)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
 def _video(rng: np.random.Generator, seconds: float) -> tuple[TrackTable, bytes]:

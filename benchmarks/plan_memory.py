@@ -22,7 +22,7 @@ from typing import Any, Self
 from shards import BuildOptions
 from shards.building.build import build
 from shards.building.jobs import BuiltShard, Layout, ShardJob
-from shards.building.plan_file import Found
+from shards.building.plan_file import SurveyResult
 from shards.building.report import unit_line
 from shards.format.writer import ShardEntry
 from shards.media.container import Probe
@@ -54,7 +54,7 @@ class TellingEngine:
                 size=1_000_000,
                 version="1700000000000000000",
             )
-            yield task, Found(probe)
+            yield task, SurveyResult(probe)
 
     def build(
         self,

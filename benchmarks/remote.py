@@ -31,7 +31,7 @@ from rich.table import Table
 from benchmarks.made_up_shards import write_made_up_shards
 from pipelines.decoding.backends.packets import runs_of
 from pipelines.decoding.segment import SegmentOptions, frames_on_screen
-from shards import DataSet, IndexedSample, RemoteOptions
+from shards import Dataset, IndexedSample, RemoteOptions
 
 LATENCIES_MS, THREADS = (0, 20), (1, 8)
 
@@ -84,7 +84,7 @@ class Server:
         self._process.wait()
 
 
-def make_jobs(dataset: DataSet) -> list[Job]:
+def make_jobs(dataset: Dataset) -> list[Job]:
     """One random second of every sample, in random order, the same in every run."""
     rng, options = np.random.default_rng(0), SegmentOptions()
     jobs = []
@@ -109,10 +109,10 @@ def make_jobs(dataset: DataSet) -> list[Job]:
 
 
 @contextmanager
-def opened(url: str, cache: Path, range_cache_bytes: int) -> Iterator[DataSet]:
+def opened(url: str, cache: Path, range_cache_bytes: int) -> Iterator[Dataset]:
     """The data set with its indexes there, as after the first samples of an epoch."""
     options = RemoteOptions(cache_folder=str(cache), range_cache_bytes=range_cache_bytes)
-    dataset = DataSet.open(url, remote=options)
+    dataset = Dataset.open(url, remote=options)
     stop = 0
     for shard in dataset.manifest.shards:
         dataset.sample(stop)
@@ -127,7 +127,7 @@ def in_threads(count: int, jobs: Sequence[Job], do: Callable[[Job], bool]) -> bo
     return all(right)
 
 
-def ranges_at_once(dataset: DataSet, jobs: Sequence[Job], threads: int, check: bool) -> bool:
+def ranges_at_once(dataset: Dataset, jobs: Sequence[Job], threads: int, check: bool) -> bool:
     """As the stream should read."""
 
     def do(job: Job) -> bool:
@@ -137,7 +137,7 @@ def ranges_at_once(dataset: DataSet, jobs: Sequence[Job], threads: int, check: b
     return in_threads(threads, jobs, do)
 
 
-def ranges_in_turn(dataset: DataSet, jobs: Sequence[Job], threads: int, check: bool) -> bool:
+def ranges_in_turn(dataset: Dataset, jobs: Sequence[Job], threads: int, check: bool) -> bool:
     """A request for each range, one after the other."""
 
     def do(job: Job) -> bool:
@@ -247,7 +247,7 @@ def main() -> None:
         if folder is None:
             folder = Path(scratch) / "made"
             write_made_up_shards(folder, given.samples, 4, seconds=10.0)
-        dataset = DataSet.open(folder)
+        dataset = Dataset.open(folder)
         jobs = make_jobs(dataset)
         ways = measure(folder, given.rounds, jobs, Path(scratch))
         needed = statistics.fmean(sum(size for _, size in job.ranges) for job in jobs)

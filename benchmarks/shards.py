@@ -33,10 +33,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.coded_quality import quality_table
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.encoding.video_codecs import encoder_of
 from shards.media.container import open_container, video_stream
-from shards.media.picture import PictureFitter
+from shards.media.frame_fitting import FrameFitter
 
 NUM_FILES = 4
 CLIP_SECONDS = 5.0
@@ -117,8 +117,8 @@ def ours(paths: Sequence[Path], seconds: float, workers: int) -> Way:
         out, clip = folder / "out", min(seconds, CLIP_SECONDS)
         command += [str(listed), "--out", str(out), "--workers", str(workers)]
         _call([*command, "--clip-seconds", str(clip)], compiled)
-        if len(DataSet.open(out)) != len(paths) * round(seconds / clip):
-            raise SystemExit(f"the build made {len(DataSet.open(out))} clips of {seconds:g} s each")
+        if len(Dataset.open(out)) != len(paths) * round(seconds / clip):
+            raise SystemExit(f"the build made {len(Dataset.open(out))} clips of {seconds:g} s each")
 
     return Way(f"gdt shards build, {workers} worker{'s' if workers > 1 else ''}", run)
 
@@ -159,7 +159,7 @@ def three_ffmpeg(paths: Sequence[Path], seconds: float, options: BuildOptions) -
 def _filters(path: Path, options: BuildOptions) -> str:
     """The build's own filter chain for this file."""
     with path.open("rb") as file, open_container(file) as container:
-        fitter = PictureFitter(options, None)
+        fitter = FrameFitter(options, None)
         fitter.fit(next(container.decode(video=0)))
     return fitter.filters
 

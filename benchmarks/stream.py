@@ -39,7 +39,7 @@ from benchmarks.stream_ways import (
     middle,
     ways,
 )
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.building.build import build
 from shards.options import CODECS
 from tools.commands.bench import bench_config, stage_times
@@ -93,14 +93,14 @@ def main() -> None:
         PAGE.write_text(page, encoding="utf-8")
 
 
-def make_shards(film: Path, folder: Path, codec: str) -> DataSet:
+def make_shards(film: Path, folder: Path, codec: str) -> Dataset:
     """Clips of the film as shards of 16 clips."""
     if not (folder / "manifest.json").exists():
         options = BuildOptions(
             clip_seconds=CLIP_SECONDS, size=SIZE, codec=codec, clips_per_shard=16
         )
         build([film], folder, options, num_workers=os.cpu_count() or 1)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
 def make_originals(film: Path, folder: Path) -> list[Path]:
@@ -192,7 +192,7 @@ def _cpu_seconds() -> float:
     return total
 
 
-def correctness(way: Way, dataset: DataSet, originals: Sequence[Path]) -> tuple[float, float]:
+def correctness(way: Way, dataset: Dataset, originals: Sequence[Path]) -> tuple[float, float]:
     """(PSNR in dB to the right frames, greatest error of the sound in ms) over ten segments."""
     rng = np.random.default_rng(1)
     errors, offsets = [], []
@@ -208,7 +208,7 @@ def correctness(way: Way, dataset: DataSet, originals: Sequence[Path]) -> tuple[
 
 
 def _right(
-    dataset: DataSet, originals: Sequence[Path], way: Way, index: int, start: float, rgb: bool
+    dataset: Dataset, originals: Sequence[Path], way: Way, index: int, start: float, rgb: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The frames on screen at the middles of their intervals, and the whole sound around."""
     import io
@@ -299,7 +299,7 @@ def goals(found: Sequence[Way], figures: Sequence[dict[int, Figures]]) -> list[s
     return lines
 
 
-def stages(dataset: DataSet) -> list[str]:
+def stages(dataset: Dataset) -> list[str]:
     """What each stage costs, with RGB, augmentation and log-mel on the CPU."""
     config = bench_config(str(dataset.path), None, ["trainer.accelerator=cpu"])
     times = stage_times(config, dataset, 200, lambda rows: None)

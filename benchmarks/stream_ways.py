@@ -22,13 +22,13 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data
 
 from gdt.named_plans import named_plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.stream import Stream, StreamOptions
-from shards import DataSet
+from shards import Dataset
 
 __all__ = ["BATCH", "CLIP_SECONDS", "NUM_FRAMES", "RATE", "SIZE", "Way", "ways"]
 
@@ -60,7 +60,7 @@ class Way:
     originals: bool = False
 
 
-def ways(dataset: DataSet, originals: list[Path]) -> tuple[list[Way], list[str]]:
+def ways(dataset: Dataset, originals: list[Path]) -> tuple[list[Way], list[str]]:
     """All that can run here, ours first; and why the others cannot."""
     found, missing = [ours(dataset), ours(dataset, isolate=True)], []
     makers: list[Callable[[], Way]] = [
@@ -78,7 +78,7 @@ def ways(dataset: DataSet, originals: list[Path]) -> tuple[list[Way], list[str]]
     return found, missing
 
 
-def ours(dataset: DataSet, *, isolate: bool = False) -> Way:
+def ours(dataset: Dataset, *, isolate: bool = False) -> Way:
     """The stream: planes, waveforms and codes, decoded on threads or in worker processes."""
     reader = SegmentReader(dataset, SegmentOptions(num_frames=NUM_FRAMES, sample_rate_hz=RATE))
 
@@ -106,7 +106,7 @@ def ours(dataset: DataSet, *, isolate: bool = False) -> Way:
     return Way("ours, isolated in processes" if isolate else "ours, threads", batches, one)
 
 
-class Clips(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
+class Clips(data.Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     """Map-style: item n is a random second of a random clip, the same one whoever asks."""
 
     def __init__(self, num_clips: int, load: Callable[[int, float], Any]) -> None:
@@ -123,7 +123,9 @@ class Clips(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
 
 @contextmanager
 def _loading(clips: Any, workers: int, **options: Any) -> Iterator[Iterator[int]]:
-    loader: DataLoader[Any] = DataLoader(clips, num_workers=workers, prefetch_factor=2, **options)
+    loader: data.DataLoader[Any] = data.DataLoader(
+        clips, num_workers=workers, prefetch_factor=2, **options
+    )
     iterator = iter(loader)
     try:
         yield (len(batch[0]) for batch in iterator)
@@ -154,13 +156,13 @@ def _arrays(
     return pixels.contiguous().numpy(), sound.numpy()
 
 
-def _members(dataset: DataSet, index: int) -> tuple[bytes, bytes]:
+def _members(dataset: Dataset, index: int) -> tuple[bytes, bytes]:
     sample = dataset.sample(index)
     mp4, flac = (sample.members[extension] for extension in ("mp4", "flac"))
     return tuple(dataset.read(sample, m.offset, m.size) for m in (mp4, flac))  # type: ignore[return-value]
 
 
-def torchcodec(dataset: DataSet, mode: str) -> Way:
+def torchcodec(dataset: Dataset, mode: str) -> Way:
     """The two decoders of torchcodec on the members' bytes, under DataLoader."""
     decoders: Any = import_module("torchcodec.decoders")
     middles = (torch.arange(NUM_FRAMES) + 0.5) / NUM_FRAMES
@@ -176,7 +178,7 @@ def torchcodec(dataset: DataSet, mode: str) -> Way:
     return _mapped(name, len(dataset), load, originals=False)
 
 
-def webdataset(dataset: DataSet, name: str, decode: Decode) -> Way:
+def webdataset(dataset: Dataset, name: str, decode: Decode) -> Way:
     """The tars are read by webdataset from front to back; each sample gives a random second."""
     wds: Any = import_module("webdataset")
     urls = [str(Path(dataset.path) / shard.name) for shard in dataset.manifest.shards]

@@ -11,8 +11,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from shards import BuildOptions, DataSet, Manifest
-from shards.encoding.audio import encode_sound
+from shards import BuildOptions, Dataset, Manifest
+from shards.encoding.audio import encode_audio
 from shards.encoding.video import VideoEncoder
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
@@ -22,7 +22,7 @@ __all__ = ["write_textured_shards"]
 
 def write_textured_shards(
     folder: Path, num_clips: int, short_side: int, codec: str = "h264", seconds: float = 4.0
-) -> DataSet:
+) -> Dataset:
     """A data set of one shard; the same pictures for the same arguments."""
     folder.mkdir(parents=True, exist_ok=True)
     options = BuildOptions(short_side=short_side, codec=codec, clip_seconds=seconds)
@@ -36,13 +36,13 @@ def write_textured_shards(
             noise = (rng.normal(size=num_samples) * 1000).astype(np.int16)
             members = {
                 "mp4": encoder.finish(),
-                "flac": encode_sound(noise[None], options.sample_rate_hz),
+                "flac": encode_audio(noise[None], options.sample_rate_hz),
             }
             tracks = [t for name, data in members.items() for t in demux_tracks(data, name)]
             writer.add(f"clip-{clip:05d}", members, tracks)
         entry = writer.finish()
     Manifest((entry,)).write(folder)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
 def _pictures(

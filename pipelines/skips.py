@@ -10,7 +10,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Account", "Ledger", "MismatchError", "SkipError", "TooManySkipsError", "count_skips"]
+__all__ = [
+    "MismatchError",
+    "SkipCounts",
+    "SkipError",
+    "SkipLog",
+    "TooManySkipsError",
+    "count_skips",
+]
 
 
 class SkipError(Exception):
@@ -46,7 +53,7 @@ class TooManySkipsError(RuntimeError):
 
 
 @dataclass
-class Account:
+class SkipCounts:
     """What became of the samples of one epoch (so far, of one rank)."""
 
     delivered: int = 0
@@ -60,7 +67,7 @@ class Account:
 
 
 @dataclass
-class Ledger:
+class SkipLog:
     """Writes skips down and stops the run when there are too many.
 
     Attributes:
@@ -77,21 +84,21 @@ class Ledger:
     floor: int = 1000
     most_in_a_row: int = 50
     causes: dict[str, int] = field(default_factory=dict)
-    seen: Account = field(default_factory=Account)
+    seen: SkipCounts = field(default_factory=SkipCounts)
 
-    def deliver(self, account: Account) -> None:
+    def deliver(self, skip_counts: SkipCounts) -> None:
         """Count one delivered sample."""
-        for a in (account, self.seen):
+        for a in (skip_counts, self.seen):
             a.delivered += 1
             a.skipped_in_a_row = 0
 
-    def skip(self, account: Account, error: SkipError, *, epoch: int, step: int) -> None:
+    def skip(self, skip_counts: SkipCounts, error: SkipError, *, epoch: int, step: int) -> None:
         """Count and write down one skipped sample.
 
         Raises:
             TooManySkipsError: this one is too many.
         """
-        for a in (account, self.seen):
+        for a in (skip_counts, self.seen):
             a.skipped += 1
             a.skipped_in_a_row += 1
         self.causes[error.stage] = self.causes.get(error.stage, 0) + 1
@@ -115,7 +122,7 @@ class Ledger:
         else:
             return
         by_stage = ", ".join(f"{stage} {count}" for stage, count in sorted(self.causes.items()))
-        where = f"every one is in {self.path}" if self.path else "give the run a ledger file"
+        where = f"every one is in {self.path}" if self.path else "give the run a skip log file"
         raise TooManySkipsError(
             f"{what} (by stage: {by_stage}); {where}; the last was {error}. "
             "`gdt shards verify` checks the shards"
@@ -127,7 +134,7 @@ class Ledger:
 
 
 def count_skips(path: Path) -> int:
-    """How many samples a ledger file names; what a resumed run skipped again counts once."""
+    """How many samples a skip log file names; what a resumed run skipped again counts once."""
     found = set()
     for line in path.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError, KeyError, TypeError):  # a killed run may leave half a line

@@ -12,7 +12,7 @@ from shards.format.index import IndexedSample, Member, Packets, ShardIndex, Trac
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.sample import SampleInfo, check_key, key_from_source
 from shards.options import BuildOptions
-from shards.reading.dataset import DataSet
+from shards.reading.dataset import Dataset
 from shards.reading.image_folder import ImageFolder
 from shards.reading.samples import Samples, open_samples
 from shards.storage.transfer import RemoteOptions
@@ -21,7 +21,7 @@ __all__ = [
     "BuildError",
     "BuildOptions",
     "ChecksumError",
-    "DataSet",
+    "Dataset",
     "ImageFolder",
     "IndexFormatError",
     "IndexedSample",

@@ -85,7 +85,7 @@ class BuildOptions:
         if self.min_clip_seconds is not None:
             shortest = self.min_clip_seconds
             _must(
-                self.rests,
+                self.remainders,
                 "min_clip_seconds",
                 shortest,
                 "none; cut is fixed",
@@ -142,7 +142,7 @@ class BuildOptions:
         return "audio" in self.require or "audible" in self.require
 
     @property
-    def rests(self) -> bool:
+    def remainders(self) -> bool:
         """Whether clips may be shorter than clip_seconds."""
         return self.cut != "fixed" or self.copies
 
@@ -185,7 +185,7 @@ class BuildOptions:
     @cached_property
     def fewest_frames(self) -> int:
         """Whole frames in the shortest clip."""
-        if not self.rests:
+        if not self.remainders:
             return self.frames_per_clip
         # whole GOPs that fill a clip as far as they can fill more than half of it
         usual = self.clip_seconds / 2 if self.copies else self.clip_seconds

@@ -48,7 +48,7 @@ def test_a_room_imports_only_the_rooms_before_it(room: str, path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "source", "found"),
     [
-        ("gdt", "from shards import DataSet", {"shards"}),
+        ("gdt", "from shards import Dataset", {"shards"}),
         ("shards", "def f():\n    import torch.nn", {"torch"}),
         ("models", "import pipelines.loading.stream as s", {"pipelines"}),
         ("pipelines", "from tools.runs.config import Config", {"tools"}),

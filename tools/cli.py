@@ -15,7 +15,7 @@ from tools.commands import bench, evaluate, plan, pretrain, samples, shards
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
 #: nothing. Subclasses count.
-ERRORS_THAT_TEACH: Final[dict[str, int]] = {
+USER_ERRORS: Final[dict[str, int]] = {
     "tools.runs.config.ConfigError": 2,
     "tools.evaluation.knn_report.KnnError": 2,
     "tools.runs.run_folder.RunError": 1,
@@ -37,7 +37,7 @@ sys.setswitchinterval(5e-4)
 
 
 class ErrorBoundary(typer.core.TyperGroup):
-    """Ends a command that raised one of `ERRORS_THAT_TEACH` with its message alone."""
+    """Ends a command that raised one of `USER_ERRORS` with its message alone."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -45,9 +45,9 @@ class ErrorBoundary(typer.core.TyperGroup):
             return super().invoke(ctx)
         except Exception as error:
             statuses = [
-                ERRORS_THAT_TEACH[name]
+                USER_ERRORS[name]
                 for name in (f"{c.__module__}.{c.__qualname__}" for c in type(error).__mro__)
-                if name in ERRORS_THAT_TEACH
+                if name in USER_ERRORS
             ]
             if not statuses:
                 raise

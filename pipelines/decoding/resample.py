@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pipelines.decoding.backends import Backend, Read
 from shards import Track
 
-__all__ = ["read_sound"]
+__all__ = ["read_audio"]
 
 _LOWPASS_ZEROS = 6  # torchaudio's default kernel: this many zero crossings to each side
 _ROLLOFF = 0.99
 
 
-def read_sound(
+def read_audio(
     backend: Backend,
     read: Read,
     track: Track,

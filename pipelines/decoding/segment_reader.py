@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from pipelines.decoding.backends import (
     AUTO,
     Backend,
-    Choosy,
     MediaError,
+    PartialBackend,
     Read,
     choose_decoder,
     make_backend,
 )
 from pipelines.decoding.backends.feed import Feed, feed_of
-from pipelines.decoding.picture_form import picture_form
-from pipelines.decoding.resample import read_sound
+from pipelines.decoding.frame_format import frame_format
+from pipelines.decoding.resample import read_audio
 from pipelines.decoding.segment import Segment, SegmentOptions, byte_ranges, frames_on_screen
 from pipelines.sampling.mixture import Mixture
 from pipelines.skips import MismatchError, SkipError
@@ -76,7 +76,7 @@ class SegmentReader:
         if video:
             parts = dataset.data_sets if isinstance(dataset, Mixture) else {}
             converts = self.decoder == "av"
-            form = picture_form(dataset, parts, options.frame_size, converts=converts)
+            form = frame_format(dataset, parts, options.frame_size, converts=converts)
             self.width, self.height = form.width, form.height
             self.color_matrix, self.color_range = form.color_matrix, form.color_range
         if video and form.is_still and self.decoder != "av":
@@ -97,7 +97,7 @@ class SegmentReader:
 
     def _refusal(self) -> str | None:
         """Why the backend would leave all pictures to another one, as the first ones tell it."""
-        if not isinstance(self.backend, Choosy):
+        if not isinstance(self.backend, PartialBackend):
             return None
         sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
         with suppress(MediaError, ShardError):
@@ -169,7 +169,7 @@ class SegmentReader:
             if audio is not None:
                 track = _track(sample, "audio")
                 for start, out_of_segment in zip(starts.tolist(), audio, strict=True):
-                    read_sound(
+                    read_audio(
                         self.backend,
                         read,
                         track,

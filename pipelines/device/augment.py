@@ -30,7 +30,7 @@ __all__ = [
     "ImageAugment",
     "Recipe",
     "VideoAugment",
-    "augment_pictures",
+    "augment_frames",
     "gain_of",
     "gaussian_blur",
     "mask_spectrogram",
@@ -182,7 +182,7 @@ def recipe_of(
     width: int,
     rgb: NDArray[np.float64],
 ) -> Recipe:
-    """Draw what is done to each row; arguments as for `augment_pictures`."""
+    """Draw what is done to each row; arguments as for `augment_frames`."""
     maps, sigmas = jitterable(rgb, num_rows), np.zeros(num_rows)
     if draw is None:
         boxes = center_boxes(num_rows, height, width, options.center_scale)
@@ -201,7 +201,7 @@ def recipe_of(
     return Recipe(boxes, maps[:, :, :4], maps[:, :, 4:], sigmas)
 
 
-def augment_pictures(
+def augment_frames(
     frames: Tensor,
     height: int,
     width: int,

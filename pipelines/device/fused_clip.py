@@ -1,6 +1,6 @@
 """YUV planes to a normalised clip in one pass over the GPU's memory: a Triton kernel.
 
-Does what `augment.augment_pictures` does without a blur: crop, resize, flip, YUV → RGB, colour
+Does what `augment.augment_frames` does without a blur: crop, resize, flip, YUV → RGB, colour
 jitter, normalise. There each step is a tensor of its own, some 40 bytes of traffic a pixel that
 comes out; here a program reads the planes' bytes, mixes them in registers and writes each pixel
 once, in the type and memory format that the encoder wants.
@@ -41,7 +41,7 @@ def fused_clip(
     *,
     is_reversed: bool = False,
 ) -> None:
-    """Crop, resize, flip, jitter and normalise; arguments as for `augment_pictures`.
+    """Crop, resize, flip, jitter and normalise; arguments as for `augment_frames`.
 
     Args:
         frames: uint8 [N, T, H·W·3/2] (I420) or [N, T, H, W, 3] (packed), contiguous.

@@ -34,7 +34,7 @@ from pipelines.device.augment import (
     AudioAugment,
     ImageAugment,
     VideoAugment,
-    augment_pictures,
+    augment_frames,
     gain_of,
     mask_spectrogram,
 )
@@ -239,8 +239,8 @@ class DeviceTransform:
 def _augmenter(device: torch.device, options: VideoAugment, training: bool) -> Callable[..., None]:
     """On a GPU the fused kernel, unless there is a blur to make; else augment.py."""
     if device.type == "cuda" and not (training and options.blur > 0):
-        return _fused_kernel() or augment_pictures
-    return augment_pictures
+        return _fused_kernel() or augment_frames
+    return augment_frames
 
 
 @cache

@@ -27,7 +27,7 @@ from pipelines.loading.raw_batch import RawBatch
 from pipelines.sampling.draws import uniform
 from pipelines.sampling.mixture import MixedOrder, Mixture
 from pipelines.sampling.order import Order
-from pipelines.skips import Account, Ledger, TooManySkipsError
+from pipelines.skips import SkipCounts, SkipLog, TooManySkipsError
 from shards import Samples
 
 __all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "evaluation_batches"]
@@ -91,7 +91,7 @@ class Stream:
         seed: of the run.
         rank: of this process.
         num_ranks: of all processes.
-        ledger: where skips go; by default they are counted only.
+        skip_log: where skips go; by default they are counted only.
 
     Raises:
         ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, or
@@ -108,7 +108,7 @@ class Stream:
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
-        ledger: Ledger | None = None,
+        skip_log: SkipLog | None = None,
     ) -> None:
         batch_size = stream_options.batch_size
         if not 0 <= rank < num_ranks:
@@ -126,7 +126,7 @@ class Stream:
         self.dataset, self.plan, self.seed = dataset, plan, seed
         self.options, self.segment_options = stream_options, segment_options
         self.rank, self.num_ranks = rank, num_ranks
-        self.ledger = ledger or Ledger()
+        self.skip_log = skip_log or SkipLog()
         self.order: Order | MixedOrder = Order(seed, len(dataset))
         if isinstance(dataset, Mixture):
             self.order = dataset.order(seed, batch_size)
@@ -134,7 +134,7 @@ class Stream:
             dataset, plan.modalities, segment_options, isolated=stream_options.isolate
         )
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
-        self.finished_epoch: Account | None = None
+        self.finished_epoch: SkipCounts | None = None
         self._loader: BatchLoader | None = None
         self._deliveries: Iterator[Delivery] | None = None
         self._make_loader().close()  # what it refuses is refused now, not at the first batch
@@ -179,7 +179,7 @@ class Stream:
         A batch of which nothing is left is passed over; with several ranks it stops the run.
 
         Raises:
-            TooManySkipsError: see `Ledger`; or nothing is left of this rank's share of a batch.
+            TooManySkipsError: see `SkipLog`; or nothing is left of this rank's share of a batch.
         """
         epoch = self.epoch
         while self.epoch == epoch:
@@ -199,8 +199,8 @@ class Stream:
             epoch, step = epoch + 1, 0
         self.close()
         self.epoch, self.step = epoch, step
-        self.account = Account()
-        self._account_from = step
+        self.skip_counts = SkipCounts()
+        self._counts_from = step
 
     def state_dict(self) -> dict[str, int | str]:
         """The position after the last batch handed out, and what it is a position in."""
@@ -284,9 +284,9 @@ class Stream:
     def _judge(self, delivery: Delivery) -> None:
         for outcome in delivery.outcomes:
             if outcome is None:
-                self.ledger.deliver(self.account)
+                self.skip_log.deliver(self.skip_counts)
             else:
-                self.ledger.skip(self.account, outcome, epoch=self.epoch, step=self.step)
+                self.skip_log.skip(self.skip_counts, outcome, epoch=self.epoch, step=self.step)
         if not len(delivery.batch) and self.num_ranks > 1:
             raise TooManySkipsError(
                 f"every sample that rank {self.rank} has in epoch {self.epoch} step {self.step} "
@@ -296,15 +296,16 @@ class Stream:
             ) from delivery.outcomes[-1]
 
     def _end_epoch(self) -> None:
-        asked = (len(self) - self._account_from) * (self._share[1] - self._share[0])
-        if self.account.total != asked:
+        asked = (len(self) - self._counts_from) * (self._share[1] - self._share[0])
+        if self.skip_counts.total != asked:
             raise AssertionError(
-                f"epoch {self.epoch}: {self.account.delivered} delivered + {self.account.skipped} "
-                f"skipped samples are not the {asked} asked for; this is a bug of the stream"
+                f"epoch {self.epoch}: {self.skip_counts.delivered} delivered + "
+                f"{self.skip_counts.skipped} skipped samples are not the {asked} asked for; this "
+                "is a bug of the stream"
             )
-        self.finished_epoch = self.account
+        self.finished_epoch = self.skip_counts
         self.epoch, self.step = self.epoch + 1, 0
-        self.account, self._account_from = Account(), 0
+        self.skip_counts, self._counts_from = SkipCounts(), 0
 
 
 def reader_for(
@@ -322,7 +323,7 @@ def evaluation_batches(
     segments_per_clip: int = 1,
     batch_size: int = 16,
     threads: int = 2,
-    ledger: Ledger | None = None,
+    skip_log: SkipLog | None = None,
     isolate_seconds: float | None = None,
 ) -> Iterator[RawBatch]:
     """Every sample once, in the order of the data set, each with evenly spaced segments.
@@ -336,7 +337,7 @@ def evaluation_batches(
         segments_per_clip: n; the number of a row's segment is its `shift`.
         batch_size: samples of a batch; the last one may be smaller.
         threads: that decode.
-        ledger: where skips go; by default they are counted only.
+        skip_log: where skips go; by default they are counted only.
         isolate_seconds: see `make_loader`.
 
     Returns:
@@ -346,7 +347,7 @@ def evaluation_batches(
         ValueError: no segment, no batch, or options that the decoder or the pictures do not go
             with; before the first batch is asked for.
         ImportError: the decoder's library is missing; likewise.
-        TooManySkipsError: see `Ledger`.
+        TooManySkipsError: see `SkipLog`.
     """
     if segments_per_clip < 1 or batch_size < 1:
         raise ValueError(
@@ -362,22 +363,22 @@ def evaluation_batches(
     isolated = isolate_seconds is not None
     reader = reader_for(dataset, modalities, segment_options, isolated=isolated)
     loader = make_loader(reader, threads, 2, isolate_seconds)
-    return _evaluation_batches(loader, requests, ledger or Ledger(), len(dataset))
+    return _evaluation_batches(loader, requests, skip_log or SkipLog(), len(dataset))
 
 
 def _evaluation_batches(
-    loader: BatchLoader, requests: Iterator[Request], ledger: Ledger, num_samples: int
+    loader: BatchLoader, requests: Iterator[Request], skip_log: SkipLog, num_samples: int
 ) -> Iterator[RawBatch]:
-    account = Account()
+    skip_counts = SkipCounts()
     try:
         for delivery in loader.deliveries(requests):
             for outcome in delivery.outcomes:
                 if outcome is None:
-                    ledger.deliver(account)
+                    skip_log.deliver(skip_counts)
                 else:
-                    ledger.skip(account, outcome, epoch=0, step=delivery.batch.step)
+                    skip_log.skip(skip_counts, outcome, epoch=0, step=delivery.batch.step)
             if len(delivery.batch):
                 yield delivery.batch
     finally:
         loader.close()
-    assert account.total == num_samples
+    assert skip_counts.total == num_samples

@@ -241,24 +241,24 @@ class Mixture:
         return replace(sample, shard=f"{name}/{sample.shard}")
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
-        """See `DataSet.read`."""
+        """See `Dataset.read`."""
         data_set, own = self._owner(sample)
         return data_set.read(own, offset, size)
 
     def reader(
         self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]
     ) -> Callable[[int, int], bytes]:
-        """See `DataSet.reader`."""
+        """See `Dataset.reader`."""
         data_set, own = self._owner(sample)
         return data_set.reader(own, ranges)
 
     def read_member(self, sample: IndexedSample, extension: str) -> bytes:
-        """See `DataSet.read_member`."""
+        """See `Dataset.read_member`."""
         data_set, own = self._owner(sample)
         return data_set.read_member(own, extension)
 
     def metadata(self, i: int) -> dict[str, Any]:
-        """See `DataSet.metadata`."""
+        """See `Dataset.metadata`."""
         name, number = self._place(i)
         return self.data_sets[name].metadata(number)
 

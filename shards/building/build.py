@@ -19,7 +19,7 @@ from shards.building.array_part import Portion
 from shards.building.clip_plan import PlannedSource, cut, parts
 from shards.building.engines import Engine, LocalEngine
 from shards.building.jobs import ShardJob
-from shards.building.plan_file import Found, plan_line, planned_source, survey
+from shards.building.plan_file import SurveyResult, plan_line, planned_source, survey
 from shards.building.report import BuildSummary
 from shards.building.target import NEW_PLAN_NAME, REPORT_NAME, Target
 from shards.encoding.transcode import machine
@@ -27,7 +27,7 @@ from shards.errors import BuildError
 from shards.format.manifest import MANIFEST_NAME, Manifest
 from shards.format.writer import ShardEntry
 from shards.options import BuildOptions
-from shards.plural import counted
+from shards.plural import plural
 from shards.sources.discover import sources_of
 from shards.sources.labels import Labels, with_labels
 from shards.sources.source import Source
@@ -220,7 +220,7 @@ class _Build:
     def _nothing_made(self, summary: BuildSummary) -> str:
         causes = "; ".join(f"{n} × {cause}" for cause, n in summary.skipped_sources.most_common(5))
         return (
-            f"Of {counted(summary.sources, 'file')} none could become a clip: {causes}. "
+            f"Of {plural(summary.sources, 'file')} none could become a clip: {causes}. "
             f"{self._target.name}/{REPORT_NAME} has a line for each."
         )
 
@@ -234,5 +234,5 @@ def manifest_facts(options: dict[str, Any], made_by: str, summary: BuildSummary)
 _Numbered = tuple[int, Source]
 
 
-def _survey(numbered: _Numbered, options: BuildOptions) -> Found:
+def _survey(numbered: _Numbered, options: BuildOptions) -> SurveyResult:
     return survey(numbered[1], options)

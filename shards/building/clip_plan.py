@@ -47,7 +47,7 @@ class PlannedSource:
     stop_seconds: Fraction | None = None
     range_text: str = ""
     scene_cuts: tuple[Fraction, ...] = ()
-    borders: tuple[Fraction, ...] = ()
+    cut_points: tuple[Fraction, ...] = ()
 
     @property
     def span(self) -> tuple[Fraction, Fraction]:
@@ -95,7 +95,9 @@ def tails(source: PlannedSource, options: BuildOptions) -> int:
     Where clips have one length, a part that has none is not counted: its source is skipped.
     """
     return sum(
-        rests for clips, rests in _cut_parts(source, options).values() if clips or options.rests
+        remainders
+        for clips, remainders in _cut_parts(source, options).values()
+        if clips or options.remainders
     )
 
 
@@ -111,9 +113,9 @@ def clips_after_end(source: PlannedSource, options: BuildOptions) -> int:
 
 def clips_cut_off(source: PlannedSource, options: BuildOptions) -> int:
     """Where pictures are copied: how many clips' time there is between the last one and the end."""
-    if not source.borders:
+    if not source.cut_points:
         return 0
-    missing = source.span[1] - max(source.borders[-1], source.span[0])
+    missing = source.span[1] - max(source.cut_points[-1], source.span[0])
     return max(0, int(missing / exact_seconds(options.clip_seconds)))
 
 
@@ -124,7 +126,7 @@ def _cut_parts(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[
     for part, (start, stop) in ranges(source, options).items():
         scenes = [start, *(c for c in source.scene_cuts if start < c < stop), stop]
         pieces = [
-            _cut_at_borders(a, b, source.borders, options)
+            _cut_at_borders(a, b, source.cut_points, options)
             if options.copies
             else _cut_stretch(a, b, options)
             for a, b in itertools.pairwise(scenes)
@@ -154,24 +156,24 @@ def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tupl
 
 
 def _cut_at_borders(
-    start: Fraction, stop: Fraction, borders: Sequence[Fraction], options: BuildOptions
+    start: Fraction, stop: Fraction, cut_points: Sequence[Fraction], options: BuildOptions
 ) -> tuple[list[Span], int]:
     """As `_cut_stretch`, but clips begin and end at borders, from the first in the stretch on."""
     half_a_frame = 1 / (2 * options.frame_rate)
     shortest = options.fewest_frames / options.frame_rate - half_a_frame
-    here = bisect.bisect_left(borders, start)
-    last = bisect.bisect_right(borders, stop + half_a_frame) - 1
-    clips, rests = [], 0
+    here = bisect.bisect_left(cut_points, start)
+    last = bisect.bisect_right(cut_points, stop + half_a_frame) - 1
+    clips, remainders = [], 0
     while here < last:
-        longest = borders[here] + options.clip_length + half_a_frame
-        there = max(here + 1, min(last, bisect.bisect_right(borders, longest) - 1))
-        if borders[there] - borders[here] >= shortest:
-            clips.append(Span(borders[here], borders[there]))
+        longest = cut_points[here] + options.clip_length + half_a_frame
+        there = max(here + 1, min(last, bisect.bisect_right(cut_points, longest) - 1))
+        if cut_points[there] - cut_points[here] >= shortest:
+            clips.append(Span(cut_points[here], cut_points[there]))
         else:
-            rests += 1
+            remainders += 1
         here = there
-    rests += here < len(borders) and stop - borders[here] > half_a_frame
-    return clips, rests
+    remainders += here < len(cut_points) and stop - cut_points[here] > half_a_frame
+    return clips, remainders
 
 
 def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:

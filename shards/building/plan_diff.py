@@ -8,7 +8,7 @@ from typing import Any
 
 from shards.building.report import read_jsonl
 from shards.building.worker_pool import TOOK_TOO_LONG
-from shards.plural import counted
+from shards.plural import plural
 from shards.storage.opening import Location
 
 _BACK = "Put it back as it was to go on"
@@ -54,7 +54,7 @@ def _change(was: dict[str, Any], is_: dict[str, Any]) -> str:
         if then == now:
             continue
         if name == "size":
-            changes.append(f"{counted(then, 'byte')} then, {counted(now, 'byte')} now")
+            changes.append(f"{plural(then, 'byte')} then, {plural(now, 'byte')} now")
         elif name == "version":
             changes.append(f"changed {_time(then)} then, {_time(now)} now")
         elif name == "row":

@@ -15,12 +15,12 @@ from shards.building.clip_plan import (
     tails,
 )
 from shards.building.worker_pool import TOOK_TOO_LONG, WorkerFailure
-from shards.encoding.stream_copy import borders
+from shards.encoding.stream_copy import cut_points
 from shards.encoding.transcode import ENDS_EARLY
 from shards.media import container
 from shards.media.scene_cuts import scene_cuts
 from shards.options import BuildOptions
-from shards.plural import counted
+from shards.plural import plural
 from shards.sources.source import Source
 from shards.storage.opening import Location, open_source
 
@@ -29,7 +29,7 @@ TOO_SHORT = "a scene or rest shorter than the shortest clip"
 
 
 @dataclass(frozen=True)
-class Found:
+class SurveyResult:
     """What was found out about a source before it is cut.
 
     scene_cuts: see scene_cuts.py; borders: see stream_copy.py; both only where they are needed.
@@ -37,10 +37,10 @@ class Found:
 
     probe: container.Probe
     scene_cuts: tuple[Fraction, ...] = ()
-    borders: tuple[Fraction, ...] = ()
+    cut_points: tuple[Fraction, ...] = ()
 
 
-def survey(source: Source, options: BuildOptions) -> Found:
+def survey(source: Source, options: BuildOptions) -> SurveyResult:
     """Find out what cutting a source takes; called in a worker.
 
     Raises:
@@ -50,7 +50,7 @@ def survey(source: Source, options: BuildOptions) -> Found:
     probe = container.probe(source.location)
     usable = probe.has_audio or not options.requires_audio
     if not usable or not (options.cut == "scenes" or options.copies):
-        return Found(probe)
+        return SurveyResult(probe)
     stop = probe.duration_seconds
     if source.stop_seconds is not None:
         stop = min(stop, source.stop_seconds)
@@ -59,14 +59,14 @@ def survey(source: Source, options: BuildOptions) -> Found:
     cuts: tuple[Fraction, ...] = ()
     with open_source(source.location) as opened:
         if options.copies:
-            allowed = borders(opened.file, own)
+            allowed = cut_points(opened.file, own)
         if options.cut == "scenes":
             cuts = scene_cuts(opened.file, probe.origin, source.start_seconds, stop)
-    return Found(probe, cuts, allowed)
+    return SurveyResult(probe, cuts, allowed)
 
 
 def plan_line(
-    number: int, source: Source, found: Found | WorkerFailure, options: BuildOptions
+    number: int, source: Source, found: SurveyResult | WorkerFailure, options: BuildOptions
 ) -> dict[str, Any]:
     """What a probe found, what will be cut of it, and what is skipped or left out by then."""
     line: dict[str, Any] = {"number": number, "name": source.name}
@@ -81,7 +81,7 @@ def plan_line(
     probe = found.probe
     line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(probe).items()}
     line["row"] = dict(source.row)
-    for name in ("scene_cuts", "borders"):
+    for name in ("scene_cuts", "cut_points"):
         if times := getattr(found, name):
             line[name] = [str(time) for time in times]
     if source.range_text:
@@ -98,13 +98,13 @@ def plan_line(
     if not any(counts.values()):
         exact = options.for_source(planned.frame_rate, planned.picture_size)
         detail = f"{float(stop - start):.3f} s"
-        scenes = counted(len(planned.scene_cuts) + 1, "scene")
+        scenes = plural(len(planned.scene_cuts) + 1, "scene")
         detail += f" in {scenes}" if options.cut == "scenes" else ""
         detail += f"; a clip is {float(exact.fewest_frames / exact.frame_rate):g} s"
-        detail += " or more" if options.rests else ""
+        detail += " or more" if options.remainders else ""
         return line | {"skip": ["cut", "too short for one clip", detail]}
     left_out = {
-        TOO_SHORT if options.rests else TAIL: tails(planned, options),
+        TOO_SHORT if options.remainders else TAIL: tails(planned, options),
         "the range goes on after the source's end": clips_after_end(planned, options),
         ENDS_EARLY: clips_cut_off(planned, options),
     }
@@ -132,5 +132,5 @@ def planned_source(line: dict[str, Any]) -> PlannedSource:
         stop_seconds=Fraction(stop[0]) if stop else None,
         range_text=range_text,
         scene_cuts=tuple(Fraction(time) for time in line.get("scene_cuts", ())),
-        borders=tuple(Fraction(time) for time in line.get("borders", ())),
+        cut_points=tuple(Fraction(time) for time in line.get("cut_points", ())),
     )

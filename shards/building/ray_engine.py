@@ -1,9 +1,9 @@
 """Many machines: the work of a build as Ray tasks. The only file that imports ray.
 
-A task on a node gives its work to an isolated process beside it (see worker_pool.py), so a source that
-crashes or hangs its decoder costs itself and not the task. A shard is written where it belongs by
-the node that makes it; back come its entry and report lines, a few kilobytes. Tasks that Ray loses
-with their node are done again, to the same bytes.
+A task on a node gives its work to an isolated process beside it (see worker_pool.py), so a source
+that crashes or hangs its decoder costs itself and not the task. A shard is written where it belongs
+by the node that makes it; back come its entry and report lines, a few kilobytes. Tasks that Ray
+loses with their node are done again, to the same bytes.
 """
 
 import os

@@ -17,7 +17,7 @@ from typing import Any
 
 from shards.building.worker_pool import TOOK_TOO_LONG
 from shards.format.sample import json_bytes
-from shards.plural import counted
+from shards.plural import plural
 
 
 @dataclass
@@ -49,8 +49,8 @@ class BuildSummary:
 
     def __str__(self) -> str:
         lost = sum(self.skipped_sources.values())
-        made = f"{counted(self.clips, 'clip')} of {counted(self.made, 'source')}"
-        return f"{made}; {lost} of {counted(self.sources, 'source')} skipped"
+        made = f"{plural(self.clips, 'clip')} of {plural(self.made, 'source')}"
+        return f"{made}; {lost} of {plural(self.sources, 'source')} skipped"
 
 
 def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:

@@ -20,7 +20,7 @@ LAYOUTS: Final = {1: "mono", 2: "stereo"}
 
 
 @dataclass(frozen=True)
-class SoundFormat:
+class AudioFormat:
     """One way to store sound.
 
     Attributes:
@@ -40,12 +40,12 @@ class SoundFormat:
     encoder_options: Mapping[str, str] = field(default_factory=dict)
 
 
-SOUND_FORMATS: Final[Mapping[str, SoundFormat]] = {
+SOUND_FORMATS: Final[Mapping[str, AudioFormat]] = {
     # fixed predictors are decoded sooner, for some more bytes
-    "flac": SoundFormat("flac", "flac", "flac", encoder_options={"lpc_type": "fixed"}),
-    "pcm": SoundFormat("wav", "wav", "pcm_s16le"),
-    "opus": SoundFormat("opus", "ogg", "libopus", bits_a_second=64_000),
-    "aac": SoundFormat(
+    "flac": AudioFormat("flac", "flac", "flac", encoder_options={"lpc_type": "fixed"}),
+    "pcm": AudioFormat("wav", "wav", "pcm_s16le"),
+    "opus": AudioFormat("opus", "ogg", "libopus", bits_a_second=64_000),
+    "aac": AudioFormat(
         "m4a",
         "ipod",
         "aac",
@@ -57,7 +57,7 @@ SOUND_FORMATS: Final[Mapping[str, SoundFormat]] = {
 }
 
 
-def encode_sound(samples: npt.NDArray[np.int16], sample_rate_hz: int, name: str = "flac") -> bytes:
+def encode_audio(samples: npt.NDArray[np.int16], sample_rate_hz: int, name: str = "flac") -> bytes:
     """The member's bytes.
 
     Args:

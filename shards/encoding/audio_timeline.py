@@ -21,7 +21,7 @@ _BATCH_SAMPLES = 1 << 16
 _JUMP_SECONDS = 0.05  # container clocks round to milliseconds, and AAC frames last 21
 
 
-class SoundTimeline:
+class AudioTimeline:
     """Collects the sound of [start, start + num_samples / rate) seconds, in the source's clock.
 
     samples: [C, S].

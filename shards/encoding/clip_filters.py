@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shards.media.picture import luma_of
+from shards.media.frame_fitting import luma_of
 
 SILENT_DBFS = -60.0  # the default of FFmpeg's `silencedetect`, here for the mean over a clip
 STILL_CHANGE = 0.001 * 255  # levels of luma: the default of FFmpeg's `freezedetect`

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from shards.encoding.clip_filters import MotionMeter
 from shards.encoding.video import VideoEncoder
 from shards.media.deinterlace import Deinterlacer, Picture
-from shards.media.picture import PictureFitter, coded_color
+from shards.media.frame_fitting import FrameFitter, coded_color
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
 
@@ -54,7 +54,7 @@ class ClipEncoder:
         self._rate = options.frame_rate
         self._spans = spans
         self._clip, self._frame = 0, 0  # the output frame that comes next
-        self._fitter: PictureFitter | None = None
+        self._fitter: FrameFitter | None = None
         self._encoder: VideoEncoder | None = None
         self._motion: MotionMeter | None = None
         self._deinterlacer = Deinterlacer()
@@ -106,7 +106,7 @@ class ClipEncoder:
         if self._fitter is None:
             aspect = self._reader.sample_aspect_ratio
             color = coded_color(self._options.codec)
-            self._fitter = PictureFitter(self._options, aspect, color)
+            self._fitter = FrameFitter(self._options, aspect, color)
         if self._fitted is None:
             self._fitted = self._fitter.fit(self._shown.frame)
         self._was_interlaced |= self._shown.was_interlaced

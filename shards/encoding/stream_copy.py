@@ -22,7 +22,7 @@ from shards.encoding.reencode import ClipVideo, Span
 from shards.encoding.video import Memory, open_mp4
 from shards.errors import SourceError
 from shards.media.container import demux, first_frame, open_container, video_stream
-from shards.media.picture import UPRIGHT, coded_color, is_full_range, matrix_name, orientation
+from shards.media.frame_fitting import UPRIGHT, coded_color, is_full_range, matrix_name, orientation
 from shards.options import SOURCE, BuildOptions
 
 
@@ -33,7 +33,7 @@ class _Times(NamedTuple):
     is_key: bool
 
 
-def borders(file: BinaryIO, options: BuildOptions) -> tuple[Fraction, ...]:
+def cut_points(file: BinaryIO, options: BuildOptions) -> tuple[Fraction, ...]:
     """The times of a source's keyframes, and of its end, in seconds from its first picture.
 
     Reads every packet and decodes the first picture.

@@ -2,8 +2,8 @@
 
 `transcode(unit, options)` is a pure function of the source's bytes and its arguments. It decodes
 picture and sound side by side, in one pass, and lays both on one clock: seconds since the source's
-first picture. Pictures are timed and encoded (reencode.py), or copied (stream_copy.py); sound is placed
-by its own timestamps.
+first picture. Pictures are timed and encoded (reencode.py), or copied (stream_copy.py); sound is
+placed by its own timestamps.
 """
 
 import platform
@@ -16,8 +16,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from shards.encoding.audio import SOUND_FORMATS, encode_sound
-from shards.encoding.audio_timeline import SoundTimeline
+from shards.encoding.audio import SOUND_FORMATS, encode_audio
+from shards.encoding.audio_timeline import AudioTimeline
 from shards.encoding.clip_filters import is_silent
 from shards.encoding.reencode import ClipEncoder, ClipVideo, Span
 from shards.encoding.stream_copy import ClipCopier
@@ -25,7 +25,7 @@ from shards.errors import SourceError
 from shards.format.sample import SampleInfo, key_from_source
 from shards.media.container import describe
 from shards.media.demux import TrackTable, demux_tracks
-from shards.media.picture import coded_color
+from shards.media.frame_fitting import coded_color
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
 from shards.storage.opening import Identity, Location, OpenSource, open_source
@@ -120,7 +120,7 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
         else:
             pictures = ClipEncoder(unit.clips, options, reader)
         samples = _sample_ranges(unit, options)
-        sound = SoundTimeline(start, samples[-1][1], options.sample_rate_hz, options.channels)
+        sound = AudioTimeline(start, samples[-1][1], options.sample_rate_hz, options.channels)
         try:
             for item in reader.frames():
                 if item.is_video:
@@ -146,7 +146,7 @@ def _collect(
     options: BuildOptions,
     reader: SourceReader,
     clips: list[ClipVideo],
-    sound: SoundTimeline,
+    sound: AudioTimeline,
     sample_ranges: list[tuple[int, int]],
     sha256: str | None,
 ) -> UnitResult:
@@ -218,7 +218,7 @@ def _sample(
     members = {"mp4": video.data}
     if wave is not None:
         extension = SOUND_FORMATS[options.audio].extension
-        members[extension] = encode_sound(wave, options.sample_rate_hz, options.audio)
+        members[extension] = encode_audio(wave, options.sample_rate_hz, options.audio)
     tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
     members["json"] = info.to_json()
     return BuiltSample(key, members, tuple(tracks))

@@ -1,7 +1,7 @@
 """Read one WebDataset tar that others made: its samples, their members' places, their packets.
 
-A sample (see webdataset_tar.py) is indexed if its members hold a film, sound or a still picture that
-can be read; of several, the first of each kind counts, and a film before a still.
+A sample (see webdataset_tar.py) is indexed if its members hold a film, sound or a still picture
+that can be read; of several, the first of each kind counts, and a film before a still.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ def _sample(
     file: BinaryIO, key: str, entries: list[Entry]
 ) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable]]:
     """Places of a sample's members (offset, size, crc32) and its tracks, the first of each kind."""
-    _check_foreign_key(key)
+    _check_third_party_key(key)
     members: dict[str, tuple[int, int, int]] = {}
     tracks: dict[str, TrackTable] = {}
     fault: SourceError | None = None
@@ -124,7 +124,7 @@ def _sample(
     return members, list(tracks.values())
 
 
-def _check_foreign_key(key: str) -> None:
+def _check_third_party_key(key: str) -> None:
     if any(unicodedata.category(c).startswith("C") for c in key):  # also bytes that are no text
         raise SourceError("list", "a key with control characters, or that is no text")
     if len(key.encode()) > MAX_KEY_BYTES:

@@ -26,7 +26,7 @@ from shards.format.manifest import MANIFEST_NAME, Manifest, read_manifest
 from shards.format.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 from shards.maintenance.index_tar import IndexedTar, index_tar
 from shards.maintenance.verify import PARTS
-from shards.plural import counted
+from shards.plural import plural
 
 REPORT_NAME = "index-report.jsonl"
 MADE_BY = "gdt shards index 1"
@@ -102,7 +102,7 @@ def _index(
     if not entries:
         causes = (summary.skipped_tars + summary.skipped).most_common(5)
         raise BuildError(
-            f"No sample of {counted(len(tars), 'tar')} in {folder} can be indexed: "
+            f"No sample of {plural(len(tars), 'tar')} in {folder} can be indexed: "
             + "; ".join(f"{n} × {cause}" for cause, n in causes)
             + f". {folder / REPORT_NAME} has a line for each tar."
         )
@@ -217,7 +217,7 @@ def _refuse_twins(entries: list[ShardEntry], hashes: list[bytes], folder: Path) 
         index = ShardIndex(folder / (entries[shard].name + INDEX_SUFFIX))
         named.append((entries[shard].name, index.key(int(n) - int(stops[shard]) + len(index))))
     (first, key), (second, _) = named
-    twice = f"{counted(len(twins), 'key')} in all {'is' if len(twins) == 1 else 'are'} used twice"
+    twice = f"{plural(len(twins), 'key')} in all {'is' if len(twins) == 1 else 'are'} used twice"
     raise BuildError(
         f"{first} and {second} both have a sample {key!r}, and {twice}; keys are unique in a data "
         "set. Move tars with equal keys to folders of their own."

@@ -21,7 +21,7 @@ from shards.building.target import REPORT_NAME
 from shards.errors import ShardError
 from shards.format.index import IndexedSample, Track
 from shards.maintenance.verify import PARTS, open_data_sets
-from shards.reading.dataset import DataSet
+from shards.reading.dataset import Dataset
 from shards.reading.remote_store import RemoteStore
 from shards.storage.transfer import RemoteOptions, folder_or_url, public
 
@@ -102,7 +102,7 @@ def stats(
     place = folder_or_url(data_set)
     stores = [store for store, _ in open_data_sets(place, remote)]
     places = [s.url if isinstance(s, RemoteStore) else s.location for s in stores]
-    sets = [DataSet.open(each, remote=remote) for each in places]
+    sets = [Dataset.open(each, remote=remote) for each in places]
     found = Stats(f"{sets[0].path}" if len(sets) == 1 else public(f"{place}"))
     total = sum(map(len, sets))
     seconds, sizes = np.zeros(total), np.zeros(total, np.int64)
@@ -127,7 +127,7 @@ def stats(
     return found
 
 
-def _samples(data_set: DataSet) -> Iterator[tuple[IndexedSample, dict[str, Any]]]:
+def _samples(data_set: Dataset) -> Iterator[tuple[IndexedSample, dict[str, Any]]]:
     if not data_set.is_remote:
         for i in range(len(data_set)):
             yield data_set.sample(i), data_set.metadata(i)

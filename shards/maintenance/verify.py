@@ -20,7 +20,7 @@ from shards.errors import RemoteError, RemoteMissingError, ShardError
 from shards.format.index import IndexedSample, ShardIndex
 from shards.format.manifest import Manifest
 from shards.format.writer import ShardEntry, file_sha256
-from shards.plural import counted
+from shards.plural import plural
 from shards.reading.local_store import Folder
 from shards.reading.remote_store import RemoteStore
 from shards.storage.transfer import RemoteOptions, folder_or_url
@@ -142,7 +142,7 @@ def _verify_shard(
         return [Problem(entry.name, str(error))], none
     problems = []
     if len(index) != entry.num_samples:
-        what = f"{counted(len(index), 'sample')} in the index, {entry.num_samples} in the manifest"
+        what = f"{plural(len(index), 'sample')} in the index, {entry.num_samples} in the manifest"
         problems.append(Problem(entry.name, what))
     try:
         if not quick and _sha256(place.chunks(entry)) != entry.sha256:

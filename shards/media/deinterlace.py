@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import av
 
-from shards.media.picture import filter_chain
+from shards.media.frame_fitting import filter_chain
 
 
 class Picture(NamedTuple):

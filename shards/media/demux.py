@@ -17,8 +17,8 @@ import numpy.typing as npt
 from shards.errors import ShardError
 from shards.format.mpegts import Transport, elementary_stream
 from shards.media.container import demux, describe, is_cover, open_container
+from shards.media.frame_fitting import matrix_name
 from shards.media.packet_durations import counted_out, is_coarse, samples_of
-from shards.media.picture import matrix_name
 
 KEYFRAME, DISCARD = 1, 2  # bits of a packet's flags
 _FLAC_STREAMINFO_BYTES = 34

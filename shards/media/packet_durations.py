@@ -63,8 +63,8 @@ def counted_out(
         sample_rate_hz: of the sound.
     """
     per_tick = float(time_base * sample_rate_hz)
-    counted = np.cumsum(counts) - counts
-    ahead = pts * per_tick - counted
+    plural = np.cumsum(counts) - counts
+    ahead = pts * per_tick - plural
     begins = np.empty(len(pts), np.int64)
     first, low, high = 0, ahead[0], ahead[0]
     for number in range(1, len(pts) + 1):
@@ -73,6 +73,6 @@ def counted_out(
             low, high = min(low, value), max(high, value)
             continue
         run = slice(first, number)
-        begins[run] = counted[run] + round(float(low + high) / 2)
+        begins[run] = plural[run] + round(float(low + high) / 2)
         first, low, high = number, value, value
     return begins

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from shards.errors import SourceError
 from shards.media.container import describe
-from shards.media.picture import UPRIGHT, PictureFitter, luma_of
+from shards.media.frame_fitting import UPRIGHT, FrameFitter, luma_of
 from shards.media.source_reader import SourceReader
 
 PIXELS = 64 * 36
@@ -68,7 +68,7 @@ def scene_cuts(
         SourceError: the source cannot be opened, or a picture cannot be scaled.
     """
     score = SceneScore()
-    shrink: PictureFitter | None = None
+    shrink: FrameFitter | None = None
     cuts: list[Fraction] = []
     last: Fraction | None = None
     try:
@@ -78,7 +78,7 @@ def scene_cuts(
             if last is not None and item.time <= last:
                 continue
             last = item.time
-            shrink = shrink or PictureFitter(_Small.of(item.frame), None)
+            shrink = shrink or FrameFitter(_Small.of(item.frame), None)
             luma = luma_of(shrink.fit(item.frame, turn=UPRIGHT))
             if score(luma) >= CUT_SCORE and item.time > start:
                 cuts.append(item.time)

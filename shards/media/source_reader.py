@@ -66,7 +66,7 @@ class SourceReader:
             with open_container(self._file) as container:
                 if self._seek(container) and self._starts_in_time(container):
                     self._seek(container)
-                    yield from self._without_first_sound(self._decoded(container, 0))
+                    yield from self._without_first_audio(self._decoded(container, 0))
                     return
             found = self._find_keyframe()
             if found is None:
@@ -93,7 +93,7 @@ class SourceReader:
                     return bool(self._time(packet) <= self._start)
         return False
 
-    def _without_first_sound(self, items: Iterator[Decoded]) -> Iterator[Decoded]:
+    def _without_first_audio(self, items: Iterator[Decoded]) -> Iterator[Decoded]:
         """Leave out what a sound decoder gives first after a seek.
 
         It lacks the frame before (AAC), or is cut short as if the source began there (Opus), and
@@ -138,7 +138,7 @@ class SourceReader:
                 video_packets += 1
                 if video_packets <= first_video_packet:
                     continue
-                audio_done = audio_done or (video_done and self._far_past_stop(packet))
+                audio_done = audio_done or (video_done and self._well_past_stop(packet))
             if (is_video and video_done) or (not is_video and audio_done):
                 if video_done and audio_done:
                     break
@@ -199,7 +199,7 @@ class SourceReader:
         if self._broken_since is None:
             self._broken_since = time - REORDER_SECONDS
 
-    def _far_past_stop(self, packet: Any) -> bool:
+    def _well_past_stop(self, packet: Any) -> bool:
         if packet.dts is None:
             return False
         time = packet.dts * packet.time_base - self._origin

@@ -15,7 +15,7 @@ import numpy as np
 from shards.errors import SourceError
 from shards.media.container import MAX_PIXELS, MAX_SIDE
 from shards.media.demux import KEYFRAME, CodecHeader, TrackTable
-from shards.media.picture import BT709, TURNS, Turn
+from shards.media.frame_fitting import BT709, TURNS, Turn
 
 __all__ = ["StillHeader", "sniff_still", "still_header", "still_track"]
 
@@ -75,7 +75,7 @@ def still_header(data: bytes | memoryview) -> StillHeader:
 
 
 def still_track(data: bytes, member: str) -> TrackTable:
-    """The file as a track. Decoders bring stills to the coded form of films (see picture.py).
+    """The file as a track. Decoders bring stills to the coded form of films (see frame_fitting.py).
 
     Raises:
         SourceError: see `still_header`.

@@ -21,17 +21,17 @@ from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.format.index import IndexedSample, Member
 from shards.format.manifest import Manifest
 from shards.format.writer import INDEX_SUFFIX
-from shards.plural import counted
+from shards.plural import plural
 from shards.reading.local_store import Folder, OpenShard
 from shards.reading.remote_store import RemoteStore
 from shards.storage.byte_ranges import Piece, assemble
 from shards.storage.transfer import RemoteOptions, Traffic, folder_or_url
 
 
-class DataSet:
+class Dataset:
     """The samples of one folder of shards, numbered through.
 
-    Use `DataSet.open(path)`. Copies sent to another process open their files anew.
+    Use `Dataset.open(path)`. Copies sent to another process open their files anew.
 
     Attributes:
         path: the folder, or its URL (without the credentials in it).
@@ -58,7 +58,7 @@ class DataSet:
         path: str | os.PathLike[str],
         max_open_shards: int = 4096,
         remote: RemoteOptions | None = None,
-    ) -> "DataSet":
+    ) -> "Dataset":
         """Open the data set in folder `path`, or under a URL (http, https, s3, file, …).
 
         Args:
@@ -83,15 +83,15 @@ class DataSet:
 
     def __reduce__(self) -> Any:
         if isinstance(self._store, RemoteStore):
-            return (DataSet.open, (self._store.url, self._max_open, self._store.options))
-        return (DataSet.open, (self.path, self._max_open))
+            return (Dataset.open, (self._store.url, self._max_open, self._store.options))
+        return (Dataset.open, (self.path, self._max_open))
 
     def __len__(self) -> int:
         return self._stops[-1] if self._stops else 0
 
     def __repr__(self) -> str:
-        held = f"{counted(len(self), 'sample')} in {counted(len(self._stops), 'shard')}"
-        return f"DataSet({self.path}: {held})"
+        held = f"{plural(len(self), 'sample')} in {plural(len(self._stops), 'shard')}"
+        return f"Dataset({self.path}: {held})"
 
     @property
     def fingerprint(self) -> str:

@@ -21,7 +21,7 @@ from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.format.index import IndexedSample, Member, Packets, Track
 from shards.media.demux import TrackTable
 from shards.media.still import still_track
-from shards.plural import counted
+from shards.plural import plural
 from shards.storage.local_listing import files_below
 
 EXTENSIONS: Final = (".jpeg", ".jpg", ".png", ".webp")
@@ -65,7 +65,7 @@ class ImageFolder:
         return len(self._names)
 
     def __repr__(self) -> str:
-        return f"ImageFolder({self.path}: {counted(len(self), 'image')})"
+        return f"ImageFolder({self.path}: {plural(len(self), 'image')})"
 
     def sample(self, i: int) -> IndexedSample:
         """Image i, 0 ≤ i < len, under its name in the folder; its file is read."""
@@ -103,7 +103,7 @@ class ImageFolder:
     def reader(
         self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]
     ) -> Callable[[int, int], bytes]:
-        """See `DataSet.reader`."""
+        """See `Dataset.reader`."""
         return partial(self.read, sample)
 
     def read_member(self, sample: IndexedSample, extension: str) -> bytes:

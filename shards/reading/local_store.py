@@ -16,15 +16,15 @@ CHUNK_BYTES = 8 << 20  # of a tar that is read from front to back
 
 
 class OpenShard(Protocol):
-    """A shard whose samples can be read, here or afar; see `DataSet` for the methods."""
+    """A shard whose samples can be read, here or afar; see `Dataset` for the methods."""
 
     index: ShardIndex
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
-        """See `DataSet.read`."""
+        """See `Dataset.read`."""
 
     def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See `DataSet.read_many`."""
+        """See `Dataset.read_many`."""
 
 
 class ShardFile:
@@ -49,7 +49,7 @@ class ShardFile:
             ) from error
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
-        """See `DataSet.read`."""
+        """See `Dataset.read`."""
         data = os.pread(self.file, size, offset)
         while len(data) < size:
             more = os.pread(self.file, size - len(data), offset + len(data))
@@ -62,7 +62,7 @@ class ShardFile:
         return data
 
     def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See `DataSet.read_many`."""
+        """See `Dataset.read_many`."""
         return [self.read(sample, offset, size) for offset, size in ranges]
 
     def __del__(self) -> None:

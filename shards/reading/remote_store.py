@@ -150,11 +150,11 @@ class RemoteShard:
         self._cache_key = entry.index_sha256[:32]
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
-        """See `DataSet.read`."""
+        """See `Dataset.read`."""
         return self.read_many(sample, [(offset, size)])[0]
 
     def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See `DataSet.read_many`."""
+        """See `Dataset.read_many`."""
         wanted = [(offset, offset + size) for offset, size in ranges]
         outside = [r for r in wanted if not 0 <= r[0] <= r[1] <= self.index.shard_size]
         if outside:

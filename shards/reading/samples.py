@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from shards.format.index import IndexedSample
 from shards.format.manifest import MANIFEST_NAME
-from shards.reading.dataset import DataSet
+from shards.reading.dataset import Dataset
 from shards.reading.image_folder import ImageFolder, holds_images
 from shards.storage.transfer import RemoteOptions, is_url
 
 
 class Samples(Protocol):
-    """Samples by number, and their bytes. `DataSet` says what each of these does.
+    """Samples by number, and their bytes. `Dataset` says what each of these does.
 
     Methods may be called from several threads at once.
     """
@@ -60,4 +60,4 @@ def open_samples(path: str | Path, remote: RemoteOptions | None = None) -> Sampl
         folder = Path(path)
         if folder.is_dir() and not (folder / MANIFEST_NAME).exists() and holds_images(folder):
             return ImageFolder(folder)
-    return DataSet.open(path, remote=remote)
+    return Dataset.open(path, remote=remote)

@@ -20,7 +20,7 @@ from shards.sources.video_tars import is_tar, tar_sources
 from shards.storage.globs import compiled, is_pattern, split_pattern
 from shards.storage.local_listing import files_below
 from shards.storage.opening import Location
-from shards.storage.remote_listing import far_files, is_far_folder
+from shards.storage.remote_listing import is_remote_folder, remote_files
 from shards.storage.transfer import folder_or_url, is_url, public
 
 
@@ -136,7 +136,9 @@ def _root(text: str) -> _Root:
         pattern = compiled(wanted)
     asked = [_Asked(text, pattern=pattern)]
     if is_url(place):
-        folder = listable and (pattern is not None or place.endswith("/") or is_far_folder(place))
+        folder = listable and (
+            pattern is not None or place.endswith("/") or is_remote_folder(place)
+        )
         return _Root(place.rstrip("/"), folder, asked)
     path = Path(place)
     if not path.exists():
@@ -225,6 +227,6 @@ def _files(root: _Root, apart: AbstractSet[str]) -> Iterator[str]:
     if not root.is_folder:
         yield root.place
     elif is_url(root.place):
-        yield from far_files(root.place)
+        yield from remote_files(root.place)
     else:
         yield from files_below(root.place, apart)  # a link to nothing is a counted skip

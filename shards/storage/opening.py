@@ -3,8 +3,8 @@
     Location ─► open_source ─► OpenSource: file (read, seek, tell), identity, SHA-256
 
 Nothing is copied or extracted: a member of a tar is a window on it, a URL is read by byte range
-(`remote_file.py`). A source's identity is what tells it from another one under its name: it is noted
-when a build is planned, and compared when the source is read.
+(`remote_file.py`). A source's identity is what tells it from another one under its name: it is
+noted when a build is planned, and compared when the source is read.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from shards.errors import SourceError
-from shards.storage.remote_file import FarFile
+from shards.storage.remote_file import SeekableRemoteFile
 from shards.storage.seekable import Stretch
 from shards.storage.transfer import RemoteOptions, folder_or_url, is_url, public
 
@@ -76,7 +76,7 @@ class OpenSource:
 
     def sha256(self) -> str | None:
         """Hex digest of all bytes; None for one afar that is too large to be fetched for it."""
-        if isinstance(self.file, FarFile) and not self.file.fetch_whole():
+        if isinstance(self.file, SeekableRemoteFile) and not self.file.fetch_whole():
             return None
         self.file.seek(0)
         return hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def open_source(location: Location, remote: RemoteOptions | None = None) -> Iter
     """
     path, offset, size = str(folder_or_url(location.path)), location.offset, location.size
     if is_url(path):
-        far = FarFile(path, remote or RemoteOptions(), offset, size)
+        far = SeekableRemoteFile(path, remote or RemoteOptions(), offset, size)
         _check_member(location, far.total)
         whole = Identity(far.total, far.version)
         yield OpenSource(cast(BinaryIO, far), lambda: _of(whole, size))

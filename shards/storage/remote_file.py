@@ -24,7 +24,7 @@ _transfers: list[tuple[str, RemoteOptions, Transfer]] = []  # of this process, b
 _last_whole: tuple[tuple[str, int, int, str], bytes] | None = None
 
 
-class FarFile(Stretch):
+class SeekableRemoteFile(Stretch):
     """One file behind a URL, or a stretch of it.
 
     Args:

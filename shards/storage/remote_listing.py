@@ -10,7 +10,7 @@ from shards.errors import BuildError
 from shards.storage.transfer import public
 
 
-def is_far_folder(url: str) -> bool:
+def is_remote_folder(url: str) -> bool:
     """Whether a URL names a folder.
 
     Raises:
@@ -23,7 +23,7 @@ def is_far_folder(url: str) -> bool:
         raise _refused(url, error) from error
 
 
-def far_files(url: str) -> Iterator[str]:
+def remote_files(url: str) -> Iterator[str]:
     """The URLs of all files under a folder, sorted within each; hidden ones are left out.
 
     One folder's listing is held at a time.

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from shards.errors import RemoteChangedError, RemoteError, RemoteMissingError
-from shards.plural import counted
+from shards.plural import plural
 from shards.storage.byte_ranges import Piece
 from shards.storage.servers import (
     Answer,
@@ -204,7 +204,7 @@ class Transfer:
                 kind = _KINDS.get(type(error), RemoteError)
                 raise kind(f"{_name(file, start, stop)}: {error}.", str(error)) from error
         raise RemoteError(
-            f"{_name(file, start, stop)}: gave up after {counted(options.attempts, 'attempt')} in "
+            f"{_name(file, start, stop)}: gave up after {plural(options.attempts, 'attempt')} in "
             f"{time.monotonic() - began:.1f} s, with {len(got)} bytes received; the last one: "
             f"{cause}. Check server and network, or raise attempts.",
             cause,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from shards.errors import BuildError
-from shards.plural import counted
+from shards.plural import plural
 from shards.storage.servers import S3Server
 from shards.storage.transfer import RemoteOptions, public
 
@@ -117,7 +117,7 @@ class RemoteFolder:
                 raise BuildError(_refused(url, done, error)) from error
             if attempt + 1 < self._options.attempts:
                 time.sleep(self._options.pause_seconds(attempt))
-        attempts = counted(self._options.attempts, "attempt")
+        attempts = plural(self._options.attempts, "attempt")
         raise BuildError(
             f"{public(url)} could not be {done}: gave up after {attempts} "
             f"in {time.monotonic() - began:.1f} s; the last one: {cause}. Check server and "

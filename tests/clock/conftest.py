@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import DataSet
+from shards import Dataset
 from tests.clock.corpus import make_corpus
 from tests.clock.measure import build_shards, index_unprepared
 
@@ -15,11 +15,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def unprepared(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def unprepared(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return index_unprepared(tmp_path_factory.mktemp("unprepared") / "tar", videos)
 
 
 @pytest.fixture(scope="session")
-def built(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def built(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = next(iter(videos.values())).parent
     return build_shards(tmp_path_factory.mktemp("built") / "shards", folder)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shards import BuildOptions, DataSet, Manifest
+from shards import BuildOptions, Dataset, Manifest
 from shards.building.build import build
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
 from tests.clock.corpus import CORPUS, SECONDS, Variant
-from tests.clock.readable_clock import HEIGHT, WIDTH, UnreadableClockError, read_picture, read_sound
+from tests.clock.readable_clock import HEIGHT, WIDTH, UnreadableClockError, read_audio, read_picture
 
 NUM_FRAMES, SAMPLE_RATE_HZ = 30, 24_000
 _WINDOW, _NUM_WINDOWS = SAMPLE_RATE_HZ // 20, 7
@@ -98,7 +98,7 @@ def _audio_errors(variant: Variant, start: float, audio: NDArray[np.float32]) ->
             yield 0.0 if silent else math.nan
         elif begin >= variant.audio_start and end <= SECONDS:
             try:
-                yield abs(read_sound(window, SAMPLE_RATE_HZ, near=begin) - begin)
+                yield abs(read_audio(window, SAMPLE_RATE_HZ, near=begin) - begin)
             except UnreadableClockError:
                 yield math.nan
 
@@ -121,7 +121,7 @@ def answer_of(segment: Any) -> Answer:
 
 def index_unprepared(
     folder: Path, paths: dict[str, Path], variants: Sequence[Variant] = CORPUS
-) -> DataSet:
+) -> Dataset:
     """A tar of the videos as they are, and its index; sample i is variant i."""
     folder.mkdir()
     with ShardWriter(folder / "videos.tar") as writer:
@@ -131,16 +131,16 @@ def index_unprepared(
             writer.add(variant.name.replace(".", "_"), {variant.container: data}, tracks)
         entry = writer.finish()
     Manifest((entry,)).write(folder)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
-def build_shards(folder: Path, sources: Path) -> DataSet:
+def build_shards(folder: Path, sources: Path) -> Dataset:
     """Shards of the videos as `gdt shards build` makes them, every clip decoded from a seek."""
     options = BuildOptions(
         clip_seconds=CLIP_SECONDS, size=(WIDTH, HEIGHT), seconds_per_unit=CLIP_SECONDS
     )
     build([sources], folder, options)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
 def clip_start(variant: Variant, metadata: dict[str, Any]) -> float:

@@ -74,7 +74,7 @@ def sound(sample_rate_hz: int) -> NDArray[np.float32]:
     return np.asarray(np.clip(0.8 * wave / loudest, -0.95, 0.95), np.float32)
 
 
-def read_sound(window: NDArray[np.float32], sample_rate_hz: int, near: float = 0.0) -> float:
+def read_audio(window: NDArray[np.float32], sample_rate_hz: int, near: float = 0.0) -> float:
     """The time in seconds at which a window [n] of the sound begins; 50 ms are enough.
 
     Args:

@@ -17,7 +17,7 @@ from pipelines.decoding.backends import BACKENDS, Backend, make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.skips import MismatchError
-from shards import DataSet, Manifest
+from shards import Dataset, Manifest
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
 from tests.clock.corpus import CORPUS, Variant
@@ -43,7 +43,7 @@ def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return 10 * math.log10(255**2 / max(squared, 1e-12))
 
 
-def segments(dataset: DataSet, number: int, starts: list[float], name: str) -> list[Any]:
+def segments(dataset: Dataset, number: int, starts: list[float], name: str) -> list[Any]:
     reader = SegmentReader(dataset, SegmentOptions(decoder=name, fallback="refuse"))
     return reader.segments(number, starts)
 
@@ -51,7 +51,7 @@ def segments(dataset: DataSet, number: int, starts: list[float], name: str) -> l
 @pytest.mark.parametrize("name", BIT_EXACT)
 @pytest.mark.parametrize("variant", CORPUS, ids=lambda v: v.name)
 def test_every_backend_gives_the_same_second(
-    variant: Variant, name: str, unprepared: DataSet
+    variant: Variant, name: str, unprepared: Dataset
 ) -> None:
     backend_or_skip(name)
     starts = [start - variant.offset for start in starts_of(variant)]
@@ -94,16 +94,16 @@ def colourful(
     return file.getvalue()
 
 
-def dataset_of(folder: Path, *videos: bytes) -> DataSet:
+def dataset_of(folder: Path, *videos: bytes) -> Dataset:
     with ShardWriter(folder / "a.tar") as writer:
         for number, data in enumerate(videos):
             writer.add(f"clip-{number}", {"mp4": data}, demux_tracks(data, "mp4"))
         entry = writer.finish()
     Manifest((entry,)).write(folder)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
-def pictures(dataset: DataSet, name: str, fallback: str = "refuse", **options: Any) -> Any:
+def pictures(dataset: Dataset, name: str, fallback: str = "refuse", **options: Any) -> Any:
     made = SegmentOptions(decoder=name, fallback=fallback, **options)
     reader = SegmentReader(dataset, made, audio=False)
     return reader.segments(0, [0.1])[0].video, reader.backend
@@ -157,7 +157,7 @@ def test_av1_is_decoded_or_counted_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["av", *BIT_EXACT])
-def test_threads_share_a_backend(name: str, unprepared: DataSet) -> None:
+def test_threads_share_a_backend(name: str, unprepared: Dataset) -> None:
     backend_or_skip(name)
     reader = SegmentReader(unprepared, SegmentOptions(decoder=name, num_frames=8))
     starts = [reader.span(unprepared.sample(n))[0] + 0.4 for n in range(6)]

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from shards import DataSet
+from shards import Dataset
 from tests.clock.corpus import CORPUS, SECONDS, Variant
 from tests.clock.measure import (
     CLIP_SECONDS,
@@ -24,8 +24,8 @@ from tests.clock.readable_clock import (
     HEIGHT,
     UnreadableClockError,
     picture,
+    read_audio,
     read_picture,
-    read_sound,
     sound,
 )
 
@@ -49,14 +49,14 @@ def test_the_clock_can_be_read_at_any_size_and_from_any_window() -> None:
     for rate in (24_000, 44_100):
         for first in (0, rate // 3, 5 * rate):
             window = sound(rate)[first : first + rate // 20]
-            assert read_sound(window, rate) == pytest.approx(first / rate, abs=1e-6)
+            assert read_audio(window, rate) == pytest.approx(first / rate, abs=1e-6)
     with pytest.raises(UnreadableClockError, match="matches none"):
-        read_sound(np.zeros(1200, np.float32), 24_000)
+        read_audio(np.zeros(1200, np.float32), 24_000)
 
 
 def test_between_two_samples_the_sound_tells_the_time_too() -> None:
     every_other = sound(48_000)[20_001::2][:1200]
-    assert read_sound(every_other, 24_000) == pytest.approx(20_001 / 48_000, abs=2e-6)
+    assert read_audio(every_other, 24_000) == pytest.approx(20_001 / 48_000, abs=2e-6)
 
 
 @each_variant
@@ -78,11 +78,11 @@ def test_the_corpus_is_what_it_says(variant: Variant, videos: dict[str, Path]) -
     for at in (0.4, 1.5, 2.7):
         window = wave[round(at * rate) :][: rate // 20] / np.float32(full_scale)
         heard = pieces[0].time + variant.offset + round(at * rate) / rate
-        assert read_sound(window, rate) == pytest.approx(heard, abs=0.001)
+        assert read_audio(window, rate) == pytest.approx(heard, abs=0.001)
 
 
 @each_variant
-def test_unprepared_files_are_read_on_one_clock(variant: Variant, unprepared: DataSet) -> None:
+def test_unprepared_files_are_read_on_one_clock(variant: Variant, unprepared: Dataset) -> None:
     reader = SegmentReader(unprepared, OPTIONS)
     number = CORPUS.index(variant)
     errors = ask(variant, lambda start: answer_of(reader.segments(number, [start])[0]))
@@ -94,7 +94,7 @@ def test_unprepared_files_are_read_on_one_clock(variant: Variant, unprepared: Da
 
 @each_variant
 def test_unprepared_files_begin_and_end_with_what_a_player_shows(
-    variant: Variant, unprepared: DataSet
+    variant: Variant, unprepared: Dataset
 ) -> None:
     reader = SegmentReader(unprepared, OPTIONS)
     number = CORPUS.index(variant)
@@ -113,7 +113,7 @@ def test_unprepared_files_begin_and_end_with_what_a_player_shows(
 
 
 @each_variant
-def test_shards_are_on_one_clock(variant: Variant, built: DataSet) -> None:
+def test_shards_are_on_one_clock(variant: Variant, built: Dataset) -> None:
     reader = SegmentReader(built, OPTIONS)
     errors = []
     for number in range(len(built)):

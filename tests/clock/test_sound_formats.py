@@ -9,12 +9,12 @@ import pytest
 from pipelines.decoding.backends.av import PacketDecoder
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from shards import BuildError, BuildOptions, DataSet, Manifest
-from shards.encoding.audio import SOUND_FORMATS, encode_sound
+from shards import BuildError, BuildOptions, Dataset, Manifest
+from shards.encoding.audio import SOUND_FORMATS, encode_audio
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
 from shards.options import AUDIO_RATES
-from tests.clock.readable_clock import read_sound, sound
+from tests.clock.readable_clock import read_audio, sound
 
 SECONDS = 3.0
 EACH = [(n, c, r) for n, rates in AUDIO_RATES.items() for c in (1, 2) for r in rates]
@@ -26,19 +26,19 @@ def clock(rate: int, channels: int) -> Any:
     return np.stack([mono * gain for gain in (1.0, 0.5)[:channels]]).round().astype(np.int16)
 
 
-def data_set(folder: Path, name: str, channels: int, rate: int) -> DataSet:
-    data = encode_sound(clock(rate, channels), rate, name)
-    assert data == encode_sound(clock(rate, channels), rate, name)
+def data_set(folder: Path, name: str, channels: int, rate: int) -> Dataset:
+    data = encode_audio(clock(rate, channels), rate, name)
+    assert data == encode_audio(clock(rate, channels), rate, name)
     folder.mkdir()
     extension = SOUND_FORMATS[name].extension
     with ShardWriter(folder / "sound.tar") as writer:
         writer.add("clip", {extension: data}, demux_tracks(data, extension))
         entry = writer.finish()
     Manifest((entry,)).write(folder)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
-def heard(dataset: DataSet, first: int, count: int) -> Any:
+def heard(dataset: Dataset, first: int, count: int) -> Any:
     """Samples [first, first + count) at the track's own rate, and how many bytes that took."""
     sample, out, taken = dataset.sample(0), np.zeros(count, np.float32), []
 
@@ -68,7 +68,7 @@ def test_sound_is_where_it_was_put(name: str, channels: int, rate: int, tmp_path
         for first in (0, 11_000, 22_800):
             at = segment.start_seconds + first / 24_000
             window = segment.audio[first : first + 1200]
-            assert read_sound(window, 24_000, near=at) == pytest.approx(at, abs=0.0001)
+            assert read_audio(window, 24_000, near=at) == pytest.approx(at, abs=0.0001)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -114,7 +114,7 @@ class Afar:
 
     is_remote = True
 
-    def __init__(self, dataset: DataSet) -> None:
+    def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self.asked: list[tuple[int, int]] = []
 

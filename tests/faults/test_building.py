@@ -18,7 +18,7 @@ import av
 import pytest
 from typer.testing import CliRunner
 
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.encoding.transcode import Unit, UnitResult, transcode
 from shards.maintenance.verify import verify
@@ -166,7 +166,7 @@ def test_a_bad_input_is_counted_and_named(built: tuple[Path, dict[str, Any]], na
 def test_what_was_built_beside_them_is_right(built: tuple[Path, dict[str, Any]]) -> None:
     out, lines = built
     assert verify(out).problems == []
-    data_set = DataSet.open(out)
+    data_set = Dataset.open(out)
     assert len(data_set) == sum(line["clips"] for line in lines.values())
     for i in range(len(data_set)):
         info = data_set.metadata(i)

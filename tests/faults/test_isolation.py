@@ -22,8 +22,8 @@ from pipelines.decoding.shared_memory import SharedMemory
 from pipelines.loading.loader import Delivery, Loader, Request, make_loader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
-from pipelines.skips import Ledger
-from shards import DataSet
+from pipelines.skips import SkipLog
+from shards import Dataset
 from tests.faults.failing_decoder import FailingDecoder, offset_of
 
 OPTIONS = SegmentOptions(num_frames=6)
@@ -32,7 +32,7 @@ LIMIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("isolated")
     return write_textured_shards(folder, NUM_CLIPS, short_side=32, seconds=2.0)
 
@@ -54,7 +54,7 @@ def requests(num_batches: int, batch_size: int = 5, num_shifts: int = 2) -> Iter
 
 
 def delivered(
-    dataset: DataSet,
+    dataset: Dataset,
     faults: dict[int, str] | None = None,
     limit_seconds: float | None = LIMIT_SECONDS,
     num_batches: int = 4,
@@ -71,7 +71,7 @@ def delivered(
         loader.close()
 
 
-def test_workers_give_the_batches_of_threads(dataset: DataSet) -> None:
+def test_workers_give_the_batches_of_threads(dataset: Dataset) -> None:
     plan = named_plan("v_shift")
 
     def epoch(*, isolate: bool) -> list[RawBatch]:
@@ -95,7 +95,7 @@ def test_workers_give_the_batches_of_threads(dataset: DataSet) -> None:
     ],
 )
 def test_a_crash_or_a_hang_costs_one_sample(
-    dataset: DataSet, fault: str, limit_seconds: float, cause: str
+    dataset: Dataset, fault: str, limit_seconds: float, cause: str
 ) -> None:
     """Both samples that do it, each time they are asked for; all others are as by threads."""
     num_batches = 4 if fault != "hang" else 2
@@ -113,10 +113,10 @@ def test_a_crash_or_a_hang_costs_one_sample(
             assert getattr(mine.batch, name).equal(getattr(right.batch, name)[kept])
 
 
-def test_the_ledger_names_the_sample(dataset: DataSet, tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "skips.jsonl")
+def test_the_skip_log_names_the_sample(dataset: Dataset, tmp_path: Path) -> None:
+    skip_log = SkipLog(tmp_path / "skips.jsonl")
     options = StreamOptions(batch_size=5, threads=1, prefetch=0, isolate=True)
-    stream = Stream(dataset, named_plan("v_shift"), OPTIONS, options, seed=5, ledger=ledger)
+    stream = Stream(dataset, named_plan("v_shift"), OPTIONS, options, seed=5, skip_log=skip_log)
     bad = dataset.sample(7)
     stream._reader.backend = FailingDecoder({offset_of(bad): "segfault"})
     assert sum(len(batch) for batch in stream) == 2 * (NUM_CLIPS - 1)
@@ -126,21 +126,21 @@ def test_the_ledger_names_the_sample(dataset: DataSet, tmp_path: Path) -> None:
 
 
 def test_evaluation_can_be_isolated_as_well(
-    dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = FailingDecoder({offset_of(dataset.sample(7)): "segfault"})
     monkeypatch.setattr("pipelines.decoding.segment_reader.make_backend", lambda *_: bad)
-    ledger = Ledger()
+    skip_log = SkipLog()
     batches = evaluation_batches(
-        dataset, ("video", "audio"), OPTIONS, ledger=ledger, isolate_seconds=LIMIT_SECONDS
+        dataset, ("video", "audio"), OPTIONS, skip_log=skip_log, isolate_seconds=LIMIT_SECONDS
     )
     seen = [sample for batch in batches for sample in batch.sample.tolist()]
     assert seen == [sample for sample in range(NUM_CLIPS) if sample != 7]
-    assert (ledger.seen.skipped, ledger.causes) == (1, {"decode": 1})
+    assert (skip_log.seen.skipped, skip_log.causes) == (1, {"decode": 1})
 
 
 def test_auto_takes_a_decoder_that_can_be_isolated(
-    dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where there is a GPU."""
     chosen = ("nvdec", "there is a GPU")
@@ -150,7 +150,7 @@ def test_auto_takes_a_decoder_that_can_be_isolated(
     assert stream.decoder == ("av", "data.isolate needs frames on the CPU")
 
 
-def test_a_bug_in_a_worker_stops_the_run_and_names_the_sample(dataset: DataSet) -> None:
+def test_a_bug_in_a_worker_stops_the_run_and_names_the_sample(dataset: Dataset) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug") as caught:
         delivered(dataset, {1: "bug"})
     notes = "".join(caught.value.__notes__)
@@ -159,7 +159,7 @@ def test_a_bug_in_a_worker_stops_the_run_and_names_the_sample(dataset: DataSet) 
     assert "failing_decoder.py" in notes
 
 
-def test_a_skip_in_a_worker_is_the_skip_of_a_thread(dataset: DataSet) -> None:
+def test_a_skip_in_a_worker_is_the_skip_of_a_thread(dataset: Dataset) -> None:
     reader = SegmentReader(dataset, SegmentOptions(num_frames=6, seconds=3.0))
     loaders = [Loader(reader, 1, 0), Loader(reader, 1, 0, Workers(reader, 1, LIMIT_SECONDS))]
     texts = []
@@ -171,14 +171,14 @@ def test_a_skip_in_a_worker_is_the_skip_of_a_thread(dataset: DataSet) -> None:
     assert all("s in common, and a segment needs 3.000 s" in text for text in texts[0])
 
 
-def test_closing_leaves_no_open_file(dataset: DataSet) -> None:
+def test_closing_leaves_no_open_file(dataset: Dataset) -> None:
     delivered(dataset)  # the server of forks stays
     before = open_files()
     delivered(dataset, {3: "segfault"})
     assert open_files() == before
 
 
-def test_closing_does_not_wait_for_a_hang(dataset: DataSet) -> None:
+def test_closing_does_not_wait_for_a_hang(dataset: Dataset) -> None:
     reader = SegmentReader(dataset, OPTIONS)
     reader.backend = FailingDecoder({offset_of(dataset.sample(9)): "hang"})
     loader = make_loader(reader, 1, 1, isolate_seconds=3600.0)
@@ -186,7 +186,7 @@ def test_closing_does_not_wait_for_a_hang(dataset: DataSet) -> None:
     loader.close()
 
 
-def test_isolation_needs_frames_in_the_memory_of_the_cpu(dataset: DataSet) -> None:
+def test_isolation_needs_frames_in_the_memory_of_the_cpu(dataset: Dataset) -> None:
     reader = SegmentReader(dataset, OPTIONS)
     reader.decoder = "dali"
     with pytest.raises(ValueError, match=r"data.isolate: decoder = 'dali' decodes whole batches"):
@@ -226,11 +226,11 @@ import sys
 from gdt.named_plans import named_plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.loading.stream import Stream, StreamOptions
-from shards import DataSet
+from shards import Dataset
 from tests.faults.failing_decoder import FailingDecoder, offset_of
 
 if __name__ == "__main__":
-    dataset = DataSet.open(sys.argv[1])
+    dataset = Dataset.open(sys.argv[1])
     options = StreamOptions(batch_size=2, threads=2, prefetch=2, isolate=True)
     stream = Stream(dataset, named_plan("v_shift"), SegmentOptions(num_frames=6), options, seed=0)
     hangs = offset_of(dataset.sample(int(stream.order.samples(0, [3])[0])))
@@ -241,7 +241,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_worker_and_no_memory(dataset: DataSet, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_worker_and_no_memory(dataset: Dataset, tmp_path: Path) -> None:
     """SIGKILL, while one worker hangs in its decoder."""
     script = tmp_path / "run.py"
     script.write_text(RUN)

@@ -20,22 +20,22 @@ import pytest
 
 from benchmarks.made_up_shards import write_made_up_shards
 from benchmarks.range_server import Fault, RangeServer, Request
-from shards import ChecksumError, DataSet, IndexFormatError, RemoteError, RemoteOptions, ShardError
+from shards import ChecksumError, Dataset, IndexFormatError, RemoteError, RemoteOptions, ShardError
 from shards.format.manifest import MANIFEST_NAME
 from shards.storage.cache import BoundedFolder
 from tests.faults.endless_reader import media, read, read_for_ever
 
-Open = Callable[..., DataSet]
+Open = Callable[..., Dataset]
 TAR = "shard-000000.tar"
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_made_up_shards(tmp_path_factory.mktemp("made"), 8, 4, seconds=2)
 
 
 @pytest.fixture
-def server(local: DataSet) -> Iterator[RangeServer]:
+def server(local: Dataset) -> Iterator[RangeServer]:
     with RangeServer(Path(local.path)) as server:
         yield server
 
@@ -47,7 +47,7 @@ def far_options(tmp_path: Path, **options: Any) -> RemoteOptions:
 
 @pytest.fixture
 def afar(server: RangeServer, tmp_path: Path) -> Open:
-    return lambda **options: DataSet.open(server.url, remote=far_options(tmp_path, **options))
+    return lambda **options: Dataset.open(server.url, remote=far_options(tmp_path, **options))
 
 
 def on(name: str, *faults: Fault | None) -> Callable[[int, Request], Fault | None]:
@@ -84,7 +84,7 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_passing_fault_costs_a_request_and_no_byte(
-    local: DataSet, afar: Open, server: RangeServer, fault: Fault
+    local: Dataset, afar: Open, server: RangeServer, fault: Fault
 ) -> None:
     size = local.manifest.shards[0].size
     if fault.content_range:
@@ -105,7 +105,7 @@ def test_a_passing_fault_costs_a_request_and_no_byte(
     [("reset", 1), ("reset", 40_000), ("stop", 1), ("stop", 999), ("stop", 40_000), ("stall", 999)],
 )
 def test_a_broken_answer_is_continued_at_the_byte_where_it_broke(
-    local: DataSet, afar: Open, server: RangeServer, how: str, cut: int
+    local: Dataset, afar: Open, server: RangeServer, how: str, cut: int
 ) -> None:
     far = afar(timeout_seconds=1.0 if how == "stall" else 30)
     offset, size = media(far, 0)[0]
@@ -128,7 +128,7 @@ def test_a_broken_answer_is_continued_at_the_byte_where_it_broke(
 
 
 def test_manifest_and_index_are_continued_too(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     breaks = [on(MANIFEST_NAME, Fault(stop_after=50)), on(TAR + ".index", Fault(stop_after=999))]
     server.faults = lambda n, request: next((f for b in breaks if (f := b(n, request))), None)
@@ -140,7 +140,7 @@ def test_manifest_and_index_are_continued_too(
 
 
 def test_faults_all_the_time_and_nothing_is_lost_or_wrong(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     """Latency all the time, 5 % each of resets, cut answers and 503, and now and then a flip."""
     rng = random.Random(5)
@@ -199,7 +199,7 @@ def test_a_lasting_fault_names_url_range_attempts_and_cause(
 
 
 def test_a_trickle_of_bytes_does_not_keep_a_request_alive_for_ever(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     far = afar()
     offset, size = media(far, 0)[0]
@@ -213,7 +213,7 @@ def test_a_trickle_of_bytes_does_not_keep_a_request_alive_for_ever(
 
 
 def test_a_trickle_is_broken_off_and_continued(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     """Each byte comes in time, and all of them would take a minute."""
     far = afar(timeout_seconds=1.0)
@@ -252,7 +252,7 @@ def test_a_server_that_ignores_ranges_is_refused_and_its_whole_file_not_read(
 
 
 def test_whole_files_may_come_from_a_server_that_ignores_ranges(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     name = TAR + ".index"
     whole = Fault(ignore_range=True)
@@ -267,7 +267,7 @@ def test_whole_files_may_come_from_a_server_that_ignores_ranges(
 
 @pytest.mark.parametrize("change", ["longer", "shorter"])
 def test_a_shard_of_another_size_is_refused_with_both_sizes(
-    local: DataSet, tmp_path: Path, change: str
+    local: Dataset, tmp_path: Path, change: str
 ) -> None:
     shutil.copytree(local.path, tmp_path / "copy")
     tar = tmp_path / "copy" / TAR
@@ -276,7 +276,7 @@ def test_a_shard_of_another_size_is_refused_with_both_sizes(
     tar.write_bytes(data[:other] if other < 0 else data + bytes(other))
     with RangeServer(tmp_path / "copy") as server:
         options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
-        far = DataSet.open(server.url, remote=options)
+        far = Dataset.open(server.url, remote=options)
         far.sample(3)
         server.clear()
         with pytest.raises(
@@ -288,7 +288,7 @@ def test_a_shard_of_another_size_is_refused_with_both_sizes(
 
 
 def test_a_shard_that_is_replaced_while_it_is_read_is_refused_with_both_etags(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     far = afar()
     assert read(far, 0) == read(local, 0)
@@ -328,7 +328,7 @@ def test_a_missing_data_set_says_what_the_url_has_to_be(server: RangeServer) -> 
         match=rf"No data set could be opened at {server.url}/nowhere\. .*status 404 Not Found.*"
         r"the folder with manifest\.json",
     ):
-        DataSet.open(f"{server.url}/nowhere/")
+        Dataset.open(f"{server.url}/nowhere/")
     assert len(server.requests) == 1
 
 
@@ -338,12 +338,12 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/train"
         options = RemoteOptions(attempts=3, backoff_seconds=0, cache_folder=str(tmp_path))
         with pytest.raises(RemoteError, match=r"gave up after 3 attempts .*Cannot connect to host"):
-            DataSet.open(url, remote=options)
+            Dataset.open(url, remote=options)
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "of another set"])
 def test_an_index_that_is_not_the_manifests_is_refused(
-    local: DataSet, tmp_path: Path, damage: str
+    local: Dataset, tmp_path: Path, damage: str
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(local.path, folder)
@@ -356,7 +356,7 @@ def test_an_index_that_is_not_the_manifests_is_refused(
     else:
         index.write_bytes((folder / "shard-000001.tar.index").read_bytes())
     with RangeServer(folder) as server:
-        far = DataSet.open(server.url, remote=RemoteOptions(cache_folder=str(tmp_path / "cache")))
+        far = Dataset.open(server.url, remote=RemoteOptions(cache_folder=str(tmp_path / "cache")))
         if damage == "cut":
             with pytest.raises(RemoteError, match=rf"{len(data) - 1} bytes, the manifest says"):
                 far.sample(0)
@@ -370,7 +370,7 @@ def test_an_index_that_is_not_the_manifests_is_refused(
         assert far.sample(4).key == local.sample(4).key
 
 
-def test_a_damaged_manifest_is_refused(local: DataSet, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_refused(local: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(local.path, folder)
     manifest = folder / MANIFEST_NAME
@@ -379,10 +379,10 @@ def test_a_damaged_manifest_is_refused(local: DataSet, tmp_path: Path) -> None:
         RangeServer(folder) as server,
         pytest.raises(IndexFormatError, match=rf"{server.url}/manifest.json does not agree"),
     ):
-        DataSet.open(server.url)
+        Dataset.open(server.url)
 
 
-def test_a_damaged_shard_is_refused_and_not_kept(local: DataSet, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_refused_and_not_kept(local: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(local.path, folder)
     tar, sample = folder / TAR, local.sample(0)
@@ -394,7 +394,7 @@ def test_a_damaged_shard_is_refused_and_not_kept(local: DataSet, tmp_path: Path)
     tar.write_bytes(data)
     with RangeServer(folder) as server:
         options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
-        far = DataSet.open(server.url, remote=options)
+        far = Dataset.open(server.url, remote=options)
         first, last = sample.video.packets.offset[[0, 20]].tolist()
         server.clear()
         with pytest.raises(
@@ -408,12 +408,12 @@ def test_a_damaged_shard_is_refused_and_not_kept(local: DataSet, tmp_path: Path)
             far.metadata(0)
         # once the shard is right again, so is what is read
         tar.write_bytes((Path(local.path) / TAR).read_bytes())
-        again = DataSet.open(server.url, remote=options)
+        again = Dataset.open(server.url, remote=options)
         assert read(again, 0) == read(local, 0)
         assert again.metadata(0) == local.metadata(0)
 
 
-def test_damage_in_the_cache_is_mended(local: DataSet, afar: Open, tmp_path: Path) -> None:
+def test_damage_in_the_cache_is_mended(local: Dataset, afar: Open, tmp_path: Path) -> None:
     far = afar()
     assert read(far, 0) == read(local, 0)
     for path in (tmp_path / "cache").rglob("*"):
@@ -452,7 +452,7 @@ def test_retry_after_reaches_the_wait(
 
 
 def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
-    local: DataSet, afar: Open, server: RangeServer, tmp_path: Path
+    local: Dataset, afar: Open, server: RangeServer, tmp_path: Path
 ) -> None:
     rng = random.Random(11)
     # not forked from here, where the server has threads

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shards import DataSet, Manifest
+from shards import Dataset, Manifest
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
 
@@ -117,7 +117,7 @@ def members_of(clip: Clip) -> dict[str, bytes]:
 
 def write_shards(
     folder: Path, samples: Sequence[Mapping[str, bytes]], samples_per_shard: int = 8
-) -> DataSet:
+) -> Dataset:
     """A data set of these members, under the keys clip-0000, clip-0001, …"""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
@@ -130,7 +130,7 @@ def write_shards(
                 writer.add(f"clip-{i:04d}", members, tracks)
             entries.append(writer.finish())
     Manifest(tuple(entries)).write(folder)
-    return DataSet.open(folder)
+    return Dataset.open(folder)
 
 
 class Corpus:
@@ -162,6 +162,6 @@ def small_members() -> list[dict[str, bytes]]:
 @pytest.fixture(scope="session")
 def small_dataset(
     small_members: list[dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> DataSet:
+) -> Dataset:
     """The first 26 of them, in four shards; not to be changed."""
     return write_shards(tmp_path_factory.mktemp("small"), small_members[:26])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.encoding.audio import encode_sound
+from shards.encoding.audio import encode_audio
 from shards.encoding.video import VideoEncoder
 from shards.format.manifest import Manifest
 from shards.format.writer import ShardEntry, ShardWriter
@@ -26,7 +26,7 @@ def clip_members(number: int) -> dict[str, bytes]:
     wave = np.random.default_rng(number).integers(-9000, 9000, 24000, dtype=np.int16)
     return {
         "mp4": encoder.finish(),
-        "flac": encode_sound(wave[None], 24000),
+        "flac": encode_audio(wave[None], 24000),
         "json": f'{{"number": {number}}}'.encode(),
     }
 

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tools.cli import ERRORS_THAT_TEACH, app
+from tools.cli import USER_ERRORS, app
 
 DALI_ISOLATED = ("--set", "segment.decoder=dali", "--set", "data.isolate=true")
 HEAVY = ("torch", "lightning", "av", "matplotlib", "numpy", "pydantic", "webdataset")
@@ -27,7 +27,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_error_that_teaches_exists() -> None:
-    for name in ERRORS_THAT_TEACH:
+    for name in USER_ERRORS:
         module, _, kind = name.rpartition(".")
         assert issubclass(getattr(__import__(module, fromlist=[kind]), kind), Exception)
 

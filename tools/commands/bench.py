@@ -168,11 +168,11 @@ def _decodes_on_cpu(config: "Config") -> bool:
 
 
 def _way(count: int, isolate: bool) -> str:
-    from shards.plural import counted
+    from shards.plural import plural
 
     if isolate:
         return f"{count} process{'es' * (count > 1)} (data.isolate)"
-    return counted(count, "thread")
+    return plural(count, "thread")
 
 
 def rate(
@@ -203,12 +203,12 @@ def _consume(
     import torch
 
     from pipelines.loading.stream import Stream
-    from tools.runs.config import what_is_asked_for
+    from tools.runs.config import as_config_errors
     from tools.runs.run import build_device_transform
 
     device = _device(config)
     to_batch = build_device_transform(config, training=True)
-    with what_is_asked_for():
+    with as_config_errors():
         source = Stream(dataset, config.build_plan(), config.segment, options, config.seed)
     rows, wall, cpu = 0, 0.0, 0.0
     try:

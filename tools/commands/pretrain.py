@@ -57,8 +57,10 @@ def pretrain(
             ("loss curve", folder.loss_curve),
         ):
             console.print(f"{name:<11} {path}", soft_wrap=True)
-        if folder.ledger.exists():
-            console.print(f"{count_skips(folder.ledger)} skips    {folder.ledger}", soft_wrap=True)
+        if folder.skip_log.exists():
+            console.print(
+                f"{count_skips(folder.skip_log)} skips    {folder.skip_log}", soft_wrap=True
+            )
 
 
 def is_first_rank(environment: Mapping[str, str]) -> bool:

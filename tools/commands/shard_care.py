@@ -8,7 +8,7 @@ import typer
 from tools.display.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from shards import DataSet, IndexedSample
+    from shards import Dataset, IndexedSample
 
 PROBLEMS_FOUND = 1
 
@@ -24,7 +24,7 @@ def verify(
 ) -> None:
     """Compare every byte with what was written; exit status 1 and a list where they differ."""
     from shards.maintenance.verify import verify as verify_shards
-    from shards.plural import counted
+    from shards.plural import plural
     from shards.storage.transfer import public
 
     with progress_bar("verifying", in_bytes=True) as progress:
@@ -34,12 +34,12 @@ def verify(
             num_threads=workers,
             progress=progress,
         )
-    what = "sizes and indexes" if quick else f"all {counted(found.bytes_read, 'byte')}"
-    held = f"{counted(found.shards, 'shard')}, {counted(found.samples, 'sample')}"
+    what = "sizes and indexes" if quick else f"all {plural(found.bytes_read, 'byte')}"
+    held = f"{plural(found.shards, 'shard')}, {plural(found.samples, 'sample')}"
     if not found.problems:
         typer.echo(f"{public(data_set)}: {held}, {what} as they were written")
         return
-    problems = counted(len(found.problems), "problem")
+    problems = plural(len(found.problems), "problem")
     typer.echo(f"{public(data_set)}: {problems} in {held}:", err=True)
     for problem in found.problems[:20]:
         typer.echo(f"  {problem}", err=True)
@@ -57,13 +57,13 @@ def merge(
 ) -> None:
     """Make one data set of several, by a manifest that names the shards where they lie."""
     from shards.maintenance.merge import merge_data_sets, merge_portions
-    from shards.plural import counted
+    from shards.plural import plural
 
     made = [merge_data_sets(out, data_sets)] if data_sets else merge_portions(out)
     for merged in made:
         typer.echo(
-            f"{merged.location}: {counted(merged.data_sets, 'data set')}, "
-            f"{counted(merged.shards, 'shard')}, {counted(merged.samples, 'sample')}"
+            f"{merged.location}: {plural(merged.data_sets, 'data set')}, "
+            f"{plural(merged.shards, 'shard')}, {plural(merged.samples, 'sample')}"
         )
 
 
@@ -124,7 +124,7 @@ def repair(
 
     from shards.building.engines import LocalEngine
     from shards.maintenance.repair import repair as repair_shards
-    from shards.plural import counted
+    from shards.plural import plural
 
     with progress_bar("examining shards") as progress:
         found = repair_shards(
@@ -135,8 +135,8 @@ def repair(
     for line in found.repaired:
         typer.echo(line)
     typer.echo(
-        f"{folder}: whole: {counted(found.whole, 'shard')}; made again: "
-        f"{counted(len(found.repaired), 'file')}"
+        f"{folder}: whole: {plural(found.whole, 'shard')}; made again: "
+        f"{plural(len(found.repaired), 'file')}"
     )
     if found.problems:
         typer.echo(f"{len(found.problems)} could not be:", err=True)
@@ -170,9 +170,9 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    from shards import DataSet
+    from shards import Dataset
 
-    opened = DataSet.open(data_set)
+    opened = Dataset.open(data_set)
     number = opened.find(key) if key is not None else 0
     sample = opened.sample(number)
     table = Table(title=f"sample {sample.key}", title_justify="left", box=None, pad_edge=False)
@@ -188,7 +188,7 @@ def inspect(
         console.print(f"drew {out}", highlight=False, soft_wrap=True)
 
 
-def _facts(data_set: "DataSet", sample: "IndexedSample", number: int) -> "list[tuple[str, str]]":
+def _facts(data_set: "Dataset", sample: "IndexedSample", number: int) -> "list[tuple[str, str]]":
     import numpy as np
 
     facts = [("number", f"{number} of {len(data_set)}"), ("shard", sample.shard)]
@@ -208,7 +208,7 @@ def _facts(data_set: "DataSet", sample: "IndexedSample", number: int) -> "list[t
     return facts
 
 
-def _draw(data_set: "DataSet", number: int, *, every: bool, segments: int, out: Path) -> None:
+def _draw(data_set: "Dataset", number: int, *, every: bool, segments: int, out: Path) -> None:
     """Draw segments of one sample, evenly spaced, or one from the middle of several samples."""
     from pipelines.decoding.segment import SegmentOptions
     from pipelines.decoding.segment_reader import SegmentReader

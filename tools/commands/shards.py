@@ -217,7 +217,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
     from rich.table import Table
 
     from shards.building.target import REPORT_NAME
-    from shards.plural import counted
+    from shards.plural import plural
 
     console = Console(markup=False)  # file names may hold brackets
     if summary.already_built:
@@ -241,7 +241,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
     console.print(table)
     skipped = sum(summary.skipped_sources.values())
     console.print(
-        f"{counted(summary.sources, 'source')} = {summary.made} made + {skipped} skipped, "
+        f"{plural(summary.sources, 'source')} = {summary.made} made + {skipped} skipped, "
         f"in {seconds:.1f} s; each has a line in {out}/{REPORT_NAME}",
         highlight=False,
         soft_wrap=True,
@@ -255,7 +255,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         )
     for (first, second), number in summary.repeated.items():
         console.print(
-            f"{counted(number, 'file')} given by {first} and again by {second}: taken once",
+            f"{plural(number, 'file')} given by {first} and again by {second}: taken once",
             style="yellow",
             soft_wrap=True,
         )
@@ -263,7 +263,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         names = ", ".join(summary.labels_without_source[:5])
         number = len(summary.labels_without_source)
         console.print(
-            f"labels for {counted(number, 'file')} that this build does not have: {names}",
+            f"labels for {plural(number, 'file')} that this build does not have: {names}",
             style="yellow",
             soft_wrap=True,
         )
@@ -286,7 +286,7 @@ def index(
     import os
 
     from shards.maintenance.index_tars import REPORT_NAME, index_tars
-    from shards.plural import counted
+    from shards.plural import plural
 
     with progress_bar("indexing tars") as progress:
         summary = index_tars(
@@ -295,12 +295,12 @@ def index(
             time_limit_seconds=time_limit,
             progress=progress,
         )
-    indexed = f"{counted(summary.samples, 'sample')} of {counted(summary.tars, 'tar')}"
+    indexed = f"{plural(summary.samples, 'sample')} of {plural(summary.tars, 'tar')}"
     typer.echo(f"indexed: {indexed}")
     for cause, number in summary.skipped_tars.most_common():
-        typer.echo(f"  left out: {counted(number, 'tar')}: {cause}")
+        typer.echo(f"  left out: {plural(number, 'tar')}: {cause}")
     for cause, number in summary.skipped.most_common():
-        typer.echo(f"  left out: {counted(number, 'sample')}: {cause}")
+        typer.echo(f"  left out: {plural(number, 'sample')}: {cause}")
     folder = tars[0] if tars[0].is_dir() else tars[0].parent
     typer.echo(f"{folder / REPORT_NAME} has a line for each tar")
 

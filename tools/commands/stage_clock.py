@@ -20,12 +20,12 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "pipelines.loading.stream:uniform",
     ),
     "index lookup": (
-        "shards:DataSet.sample",
+        "shards:Dataset.sample",
         "pipelines.decoding.segment_reader:SegmentReader.starts",
         "pipelines.decoding.segment_reader:frames_on_screen",
     ),
     "read and checksum": (
-        "shards:DataSet.reader",
+        "shards:Dataset.reader",
         "pipelines.decoding.backends.av:read_packets",
         "pipelines.decoding.backends.feed:read_packets",
     ),
@@ -34,7 +34,7 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "pipelines.decoding.backends.torchcodec:TorchcodecDecoder.frames",
         "pipelines.decoding.backends.decord:DecordDecoder.frames",
     ),
-    "audio decode, resample": ("pipelines.decoding.segment_reader:read_sound",),
+    "audio decode, resample": ("pipelines.decoding.segment_reader:read_audio",),
     "collate": (
         "pipelines.loading.loader:Loader._start",
         "pipelines.loading.loader:Loader._collate",

@@ -48,7 +48,7 @@ def log_mel_picture(log_mel: npt.NDArray[np.floating[Any]]) -> bytes:
     return bytes(encode_png(torch.from_numpy(pixels).permute(2, 0, 1).contiguous()).numpy())
 
 
-def mp3_sound(audio: npt.NDArray[np.float32], sample_rate_hz: int) -> bytes:
+def mp3_audio(audio: npt.NDArray[np.float32], sample_rate_hz: int) -> bytes:
     """A waveform [S] in -1…1 as MP3 bytes, which every browser plays."""
     import av
 

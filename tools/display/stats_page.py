@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards.maintenance.stats import Stats, quantiles
-from shards.plural import counted
+from shards.plural import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +21,7 @@ def stats_table(found: Stats) -> "Table":
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column()
-    table.add_row("samples", f"{found.samples:,}", f"in {counted(found.shards, 'shard')}")
+    table.add_row("samples", f"{found.samples:,}", f"in {plural(found.shards, 'shard')}")
     if found.deinterlaced:
         table.add_row("  deinterlaced", f"{found.deinterlaced:,}")
     table.add_row("sources", f"{found.sources:,}")
@@ -88,7 +88,7 @@ def draw_stats(found: Stats, out: Path) -> None:
     from tools.display.pictures import ACCENT, FAINT, PAGE_WIDTH_INCHES
 
     figure = Figure(figsize=(PAGE_WIDTH_INCHES, 3.6), layout="constrained")
-    title = f"{found.location}: {counted(found.samples, 'sample')}"
+    title = f"{found.location}: {plural(found.samples, 'sample')}"
     figure.suptitle(title, fontsize=10, parse_math=False)
     lengths, rates, labels = figure.subplots(1, 3)
     panels: list[tuple[Any, Any, str]] = [
@@ -106,7 +106,7 @@ def draw_stats(found: Stats, out: Path) -> None:
         labels.barh(range(len(most)), [number for _, number in most], color=ACCENT)
         names = [label if len(label) <= 24 else label[:23] + "…" for label, _ in most]
         labels.set_yticks(range(len(most)), names, fontsize=7, parse_math=False)
-        labels.set_xlabel(f"samples; {len(most)} of {counted(len(found.labels), 'label')}")
+        labels.set_xlabel(f"samples; {len(most)} of {plural(len(found.labels), 'label')}")
         labels.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         labels.text(0.5, 0.5, "no labels", ha="center", va="center", color=FAINT)

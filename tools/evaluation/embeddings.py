@@ -17,7 +17,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-    from pipelines.skips import Ledger
+    from pipelines.skips import SkipLog
     from shards import Samples
     from tools.runs.run import Run
 
@@ -109,7 +109,7 @@ def embed_clips(
     threads: int = 2,
     device: "torch.device | str" = "cpu",
     layer: Literal["embedding", "features"] = "embedding",
-    ledger: "Ledger | None" = None,
+    skip_log: "SkipLog | None" = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> ClipEmbeddings:
     """Embeds every clip of a data set once in each modality of the run's plan.
@@ -123,12 +123,12 @@ def embed_clips(
         device: "cpu", "cuda", …
         layer: What is averaged: the embedding that the loss compares, or the encoder's features
             before the projection head, scaled to length 1.
-        ledger: Where skipped clips go; they have no embedding.
+        skip_log: Where skipped clips go; they have no embedding.
         report: Gets (clips done, clips in all).
 
     Raises:
         ConfigError: The clips or this machine do not have what the run's config asks for.
-        TooManySkipsError: See `Ledger`.
+        TooManySkipsError: See `SkipLog`.
         RunError: Not one clip could be embedded.
     """
     import torch
@@ -136,13 +136,13 @@ def embed_clips(
 
     from pipelines.loading.stream import evaluation_batches
     from tools.evaluation.retrieval import average_segments
-    from tools.runs.config import what_is_asked_for
+    from tools.runs.config import as_config_errors
 
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in run.plan.modalities}
     rows: list[npt.NDArray[np.int64]] = []
     keys: dict[int, str] = {}
     method = run.method.to(device).eval()
-    with what_is_asked_for():
+    with as_config_errors():
         batches = evaluation_batches(
             dataset,
             run.plan.modalities,
@@ -150,7 +150,7 @@ def embed_clips(
             segments_per_clip=segments_per_clip,
             batch_size=batch_size,
             threads=threads,
-            ledger=ledger,
+            skip_log=skip_log,
             isolate_seconds=run.config.data.isolation_limit_seconds,
         )
     with torch.inference_mode():

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from models import build_method
-from pipelines.skips import Ledger
+from pipelines.skips import SkipLog
 from shards import Samples, open_samples
-from shards.plural import counted
+from shards.plural import plural
 from tools.display.progress_bar import progress_bar
 from tools.evaluation.embeddings import embed_clips
 from tools.evaluation.neighbors import LabelledFeatures, accuracies, chance
@@ -93,7 +93,7 @@ def evaluate_knn(
     num_clips, done_before = 2 * (len(voting_set) + len(asking_set)), 0
 
     def features(
-        run: Run, dataset: Samples, labels: Sequence[str], ledger: Ledger
+        run: Run, dataset: Samples, labels: Sequence[str], skip_log: SkipLog
     ) -> dict[str, LabelledFeatures]:
         nonlocal done_before
         clips = embed_clips(
@@ -104,7 +104,7 @@ def evaluate_knn(
             threads=threads,
             device=on,
             layer="features",
-            ledger=ledger,
+            skip_log=skip_log,
             report=lambda done, _: progress(done_before + done, num_clips),
         )
         done_before += len(dataset)
@@ -123,8 +123,8 @@ def evaluate_knn(
         for name, run in (("trained", trained), ("untrained", untrained)):
             # clips are decoded for each encoder: what is skipped is written down once
             paths = skipped if name == "trained" else dict.fromkeys(skipped)
-            voting = features(run, voting_set, voting_labels, Ledger(paths["train"]))
-            asking = features(run, asking_set, asking_labels, Ledger(paths["test"]))
+            voting = features(run, voting_set, voting_labels, SkipLog(paths["train"]))
+            asking = features(run, asking_set, asking_labels, SkipLog(paths["test"]))
             for modality in voting:
                 found[modality, name] = accuracies(voting[modality], asking[modality], ks)
     num_train, num_test = (len(next(iter(side.values())).labels) for side in (voting, asking))
@@ -196,9 +196,7 @@ def print_report(result: KnnResult) -> None:
         table.add_column(f"k = {k}", justify="right")
     for (modality, name), by_k in result.accuracies.items():
         steps = (
-            f"after {counted(result.step, 'step')}"
-            if name == "trained"
-            else "before the first step"
+            f"after {plural(result.step, 'step')}" if name == "trained" else "before the first step"
         )
         table.add_row(f"{modality}, {steps}", *(f"{100 * by_k[k]:.1f} %" for k in ks))
     table.add_row("chance", *(f"{100 * result.chance:.1f} %" for _ in ks), style="dim")
@@ -208,9 +206,9 @@ def print_report(result: KnnResult) -> None:
     console = Console()
     console.print(table)
     lines = (
-        f"{counted(result.num_test, 'clip')} by the votes of {result.num_train}, "
-        f"{counted(result.num_labels, 'label')}, "
-        f"{counted(result.segments_per_clip, 'segment')} a clip{skipped}",
+        f"{plural(result.num_test, 'clip')} by the votes of {result.num_train}, "
+        f"{plural(result.num_labels, 'label')}, "
+        f"{plural(result.segments_per_clip, 'segment')} a clip{skipped}",
         f"metrics     {result.out / 'metrics.json'}",
     )
     for line in lines:

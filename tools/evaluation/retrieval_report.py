@@ -16,11 +16,11 @@ import numpy as np
 
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.skips import Ledger
-from shards import DataSet
-from shards.plural import counted
+from pipelines.skips import SkipLog
+from shards import Dataset
+from shards.plural import plural
 from tools.display.progress_bar import progress_bar
-from tools.display.retrieval_cards import frames_picture, log_mel_picture, mp3_sound
+from tools.display.retrieval_cards import frames_picture, log_mel_picture, mp3_audio
 from tools.display.retrieval_page import Card, Direction, Hit, Query, metric_text, retrieval_page
 from tools.display.segment_views import log_mel, rgb_frames
 from tools.evaluation.embeddings import ClipEmbeddings, embed_clips
@@ -88,7 +88,7 @@ def evaluate_retrieval(
             f"{run_path}: its plan has the modalities {', '.join(run.plan.modalities)}; retrieval "
             "needs video and audio. For a model of images use `gdt evaluate knn`"
         )
-    dataset = DataSet.open(shards, remote=run.config.data.remote)
+    dataset = Dataset.open(shards, remote=run.config.data.remote)
     out.mkdir(parents=True, exist_ok=True)
     skipped = out / "skipped.jsonl"
     skipped.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def evaluate_retrieval(
             batch_size=batch_size,
             threads=threads,
             device=on,
-            ledger=Ledger(skipped),
+            skip_log=SkipLog(skipped),
             report=progress,
         )
     embeddings.save(out / "embeddings.safetensors")
@@ -150,8 +150,8 @@ def print_report(result: RetrievalResult) -> None:
     console.print(table)
     skipped = f", {result.num_skipped} skipped (skipped.jsonl)" if result.num_skipped else ""
     lines = (
-        f"{counted(result.num_clips, 'clip')}{skipped}, "
-        f"{counted(result.segments_per_clip, 'segment')} a clip",
+        f"{plural(result.num_clips, 'clip')}{skipped}, "
+        f"{plural(result.segments_per_clip, 'segment')} a clip",
         f"embeddings  {result.out / 'embeddings.safetensors'}",
         f"metrics     {result.out / 'metrics.json'}",
         f"page        {result.page}",
@@ -181,7 +181,7 @@ def _write_metrics(
 
 def _page(
     run: Run,
-    dataset: DataSet,
+    dataset: Dataset,
     embeddings: ClipEmbeddings,
     rankings: Mapping[tuple[str, str], Ranking],
     result: RetrievalResult,
@@ -232,7 +232,7 @@ def _query(
 class _Cards:
     """Cards of clips, made when first asked for."""
 
-    def __init__(self, run: Run, dataset: DataSet, embeddings: ClipEmbeddings) -> None:
+    def __init__(self, run: Run, dataset: Dataset, embeddings: ClipEmbeddings) -> None:
         self._dataset, self._embeddings = dataset, embeddings
         self._log_mel = run.config.log_mel
         options: SegmentOptions = run.config.segment
@@ -257,7 +257,7 @@ class _Cards:
                 key,
                 caption,
                 log_mel_picture(log_mel(segment, self._log_mel)),
-                mp3_sound(segment.audio, segment.sample_rate_hz),
+                mp3_audio(segment.audio, segment.sample_rate_hz),
             ),
         }
 

@@ -33,7 +33,7 @@ class ConfigError(Exception):
 
 
 @contextmanager
-def what_is_asked_for(*refusals: type[Exception]) -> Iterator[None]:
+def as_config_errors(*refusals: type[Exception]) -> Iterator[None]:
     """Say of what cannot be made that the config asks for it; of the pipelines', and `refusals`.
 
     Raises:

@@ -4,7 +4,7 @@
     RUN/checkpoints/last.ckpt  everything needed to go on, or to evaluate
     RUN/logs/losses.csv        see tools/runs/losses.py
     RUN/logs/tensorboard/      the same for TensorBoard
-    RUN/ledger.jsonl           every skipped sample, and why
+    RUN/skips.jsonl            every skipped sample, and why
     RUN/pictures/              what the command drew
 
 A folder is a run's because of its config.toml, and keeps to the config it began with.
@@ -54,9 +54,9 @@ class RunFolder:
         return self.path / "logs" / "losses.csv"
 
     @property
-    def ledger(self) -> Path:
+    def skip_log(self) -> Path:
         """Skipped samples."""
-        return self.path / "ledger.jsonl"
+        return self.path / "skips.jsonl"
 
     @property
     def loss_curve(self) -> Path:

@@ -29,10 +29,10 @@ from gdt import Batch
 from models import Encoder, Method, build_method
 from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import RawBatch, Stream
-from pipelines.skips import Ledger
+from pipelines.skips import SkipLog
 from shards import Samples
 from tools.runs.checkpoints import TRAINED_ON, AtomicCheckpointIO, SaveCheckpoints
-from tools.runs.config import Config, what_is_asked_for
+from tools.runs.config import Config, as_config_errors
 from tools.runs.losses import LossFile, LossRow, read_loss_file
 from tools.runs.options import TrainerOptions
 from tools.runs.run import build_device_transform
@@ -145,7 +145,7 @@ class Pretraining(LightningModule):
         Raises:
             ConfigError: the data set or this machine does not have what the config asks for.
         """
-        with what_is_asked_for():
+        with as_config_errors():
             stream = Stream(
                 self.dataset,
                 self.plan,
@@ -154,7 +154,7 @@ class Pretraining(LightningModule):
                 self.config.seed,
                 rank=self.trainer.global_rank,
                 num_ranks=self.trainer.world_size,
-                ledger=Ledger(self.folder.ledger),
+                skip_log=SkipLog(self.folder.skip_log),
             )
         overlap = Overlap(self.device_transform, self.trainer.strategy.root_device)
         return WholeRun(stream, overlap, self.num_steps)
@@ -246,7 +246,7 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
-    with what_is_asked_for(MisconfigurationException):
+    with as_config_errors(MisconfigurationException):
         dataset = config.data.open()
         module = Pretraining(config, dataset, folder)
         trainer = _trainer(config, folder, module)
@@ -256,7 +256,7 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     if not (trainer.global_step or read_loss_file(folder.losses)):
         raise TrainingError(
             f"every sample of every batch was skipped, so that nothing was trained: "
-            f"{folder.ledger} has the causes"
+            f"{folder.skip_log} has the causes"
         )
 
 

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shards.plural import counted
+from shards.plural import plural
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -50,8 +50,8 @@ class TrainingProgress(Callback):
         )
         device = pl_module.device.type
         self._console.print(
-            f"{counted(self.num_steps, 'step')} of {counted(self.samples_per_step, 'sample')}, "
-            f"{counted(self.epochs, 'epoch')} · "
+            f"{plural(self.num_steps, 'step')} of {plural(self.samples_per_step, 'sample')}, "
+            f"{plural(self.epochs, 'epoch')} · "
             f"{num_weights / 1e6:.1f} M weights · {trainer.world_size} × {device}, "
             f"{trainer.precision}",
             soft_wrap=True,
@@ -59,7 +59,7 @@ class TrainingProgress(Callback):
         stream = cast(Any, trainer.train_dataloader).stream
         size = "" if stream.picture_size is None else ", {}×{} pixels".format(*stream.picture_size)
         self._console.print(
-            f"{counted(len(stream.dataset), 'sample')} of {stream.dataset.path}{size}",
+            f"{plural(len(stream.dataset), 'sample')} of {stream.dataset.path}{size}",
             soft_wrap=True,
             markup=False,
             highlight=False,
@@ -71,7 +71,7 @@ class TrainingProgress(Callback):
         if stream.left_out:
             self._console.print(
                 f"not in a last batch, which they would not fill: "
-                f"{counted(stream.left_out, 'sample')}, other ones in every epoch",
+                f"{plural(stream.left_out, 'sample')}, other ones in every epoch",
                 soft_wrap=True,
             )
         if trainer.global_step:
@@ -112,7 +112,7 @@ class TrainingProgress(Callback):
         if self._is_shown:
             for cause, number in cast(Any, trainer.train_dataloader).stream.fallbacks.items():
                 self._console.print(
-                    f"decoded on the CPU: {counted(number, 'sample')}: {cause}",
+                    f"decoded on the CPU: {plural(number, 'sample')}: {cause}",
                     soft_wrap=True,
                     markup=False,
                 )

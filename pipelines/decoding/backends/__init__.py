@@ -20,8 +20,8 @@ __all__ = [
     "BACKENDS",
     "FALLBACKS",
     "Backend",
-    "Choosy",
     "MediaError",
+    "PartialBackend",
     "Read",
     "choose_decoder",
     "make_backend",
@@ -94,7 +94,7 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Choosy(Protocol):
+class PartialBackend(Protocol):
     """A backend that does not decode everything itself."""
 
     def refusal(self, read: Read, track: Track, height: int, width: int) -> str | None:

@@ -1,8 +1,8 @@
 """Still pictures (JPEG, PNG, WebP): decoded upright into the planes that every picture has.
 
 The middle of the picture that has the wanted shape is scaled to the wanted size, in BT.709, limited
-range, by the filter chain that builds shards (shards/media/picture.py). JPEG and WebP are BT.601;
-JPEG and grey PNG use the full range; what is RGB needs no matrix.
+range, by the filter chain that builds shards (shards/media/frame_fitting.py). JPEG and WebP are
+BT.601; JPEG and grey PNG use the full range; what is RGB needs no matrix.
 """
 
 import threading
@@ -17,8 +17,8 @@ from pipelines.decoding.backends import MediaError, Read
 from pipelines.decoding.backends.packets import read_packets
 from shards import SourceError, Track
 from shards.media.container import MAX_PIXELS, describe
+from shards.media.frame_fitting import FrameFitter
 from shards.media.padded_packet import padded_packet
-from shards.media.picture import PictureFitter
 from shards.media.still import StillHeader, still_header
 
 __all__ = ["StillDecoder"]
@@ -65,12 +65,12 @@ class StillDecoder:
             out[place : place + rows * columns].reshape(rows, columns)[:] = pixels
             place += rows * columns
 
-    def _fitter(self, width: int, height: int) -> PictureFitter:
+    def _fitter(self, width: int, height: int) -> FrameFitter:
         size = _Size(width, height)
         if getattr(self._of_thread, "size", None) != size:
             self._of_thread.size = size
-            self._of_thread.fitter = PictureFitter(size, None)
-        fitter: PictureFitter = self._of_thread.fitter
+            self._of_thread.fitter = FrameFitter(size, None)
+        fitter: FrameFitter = self._of_thread.fitter
         return fitter
 
 

@@ -17,7 +17,7 @@ from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.loader import Loader, Request
 from shards import BuildOptions
 from shards.encoding.video import VideoEncoder
-from shards.media.picture import PictureFitter, coded_color
+from shards.media.frame_fitting import FrameFitter, coded_color
 from shards.options import CODECS
 from tests.pipelines.coded_clips import picture, planes_of, psnr
 
@@ -37,7 +37,7 @@ def clip_of(codec: str) -> bytes:
     options = BuildOptions(
         codec=codec, size=(WIDTH, HEIGHT), fps=12, gop_seconds=0.5, crf=18, clip_seconds=2.0
     )
-    encoder, fitter = VideoEncoder(options), PictureFitter(options, None, coded_color(codec))
+    encoder, fitter = VideoEncoder(options), FrameFitter(options, None, coded_color(codec))
     for number in range(NUM_FRAMES):
         encoder.push(fitter.fit(rgb_source(number)))
     return encoder.finish()

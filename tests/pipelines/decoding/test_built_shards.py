@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.building.build import build
 from tests.films import read_number
 
@@ -24,7 +24,7 @@ def test_sources_that_keep_their_own_rates_are_read_by_time(
         film(f"videos/{name}", seconds=4.2, fps=rate, container=container)
     options = BuildOptions(fps="source", clip_seconds=2.0, short_side=64)
     build([tmp_path / "videos"], tmp_path / "out", options)
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     assert len(data_set) == 6
     reader = SegmentReader(data_set, SegmentOptions(num_frames=20, decoder="av"))
     for i in range(6):
@@ -51,7 +51,7 @@ def test_the_ranges_of_a_list_are_clips_of_their_own_lengths(
         cut="ranges", clip_seconds=2.0, min_clip_seconds=1.0, fps=25, short_side=64
     )
     summary = build([tmp_path / "list.csv"], tmp_path / "out", options)
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     infos = [data_set.metadata(i) for i in range(len(data_set))]
     assert [(i["caption"], i["start_seconds"], i["stop_seconds"]) for i in infos] == [
         ("short", 0.4, 1.9 + 0.02),  # a frame whose middle comes before the end is in it

@@ -14,7 +14,7 @@ from pipelines.decoding.backends.av import PacketDecoder
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.skips import SkipError
-from shards import DataSet
+from shards import Dataset
 
 RATES = {
     "12 fps": Fraction(12),
@@ -157,7 +157,7 @@ def test_only_the_groups_of_pictures_that_are_needed_are_read(corpus: Any, tmp_p
     assert corpus.numbers(out, reader.width) == wanted.ravel().tolist()
 
 
-def test_one_context_serves_all_clips_of_one_kind(small_dataset: DataSet) -> None:
+def test_one_context_serves_all_clips_of_one_kind(small_dataset: Dataset) -> None:
     reader = SegmentReader(small_dataset, SegmentOptions(num_frames=5))
     for index in range(len(small_dataset)):
         reader.segments(index, [0.1])
@@ -194,7 +194,7 @@ def test_what_cannot_cover_its_second_is_a_skip_with_the_numbers(
         video_only.segments(1, [1.5])
 
 
-def flip_a_bit(dataset: DataSet, offset: int) -> None:
+def flip_a_bit(dataset: Dataset, offset: int) -> None:
     with (Path(dataset.path) / dataset.sample(0).shard).open("r+b") as file:
         file.seek(offset)
         byte = file.read(1)[0]

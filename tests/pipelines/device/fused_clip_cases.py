@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.color import rgb_from_pixels
-from pipelines.device.augment import VideoAugment, augment_pictures
+from pipelines.device.augment import VideoAugment, augment_frames
 from pipelines.device.fused_clip import fused_clip
 from pipelines.sampling.draws import uniform
 
@@ -75,7 +75,7 @@ def difference(case: Case, device: str) -> dict[str, float]:
     size = (num_rows, 3, num_frames, options.size, options.size)
     expected = torch.empty(size, device=device)
     drawn = draw if case.has_draws else None
-    augment_pictures(
+    augment_frames(
         frames, height, width, rgb, options, drawn, expected, is_reversed=case.is_reversed
     )
     out = torch.full(size, torch.nan, dtype=case.dtype, device=device)

@@ -14,7 +14,7 @@ from pipelines.device.augment import (
     AudioAugment,
     ImageAugment,
     VideoAugment,
-    augment_pictures,
+    augment_frames,
     gain_of,
     gaussian_blur,
     mask_spectrogram,
@@ -59,7 +59,7 @@ def smooth_frames() -> torch.Tensor:
 def augmented(options: VideoAugment, draw: Callable[..., np.ndarray] | None) -> torch.Tensor:
     out = torch.empty(2, 3, 3, SIZE, SIZE)
     rgb = rgb_from_yuv("bt709", "limited")
-    augment_pictures(smooth_frames(), HEIGHT, WIDTH, rgb, options, draw, out)
+    augment_frames(smooth_frames(), HEIGHT, WIDTH, rgb, options, draw, out)
     return out
 
 

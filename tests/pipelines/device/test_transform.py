@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gdt.plan import Plan
-from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment, augment_pictures
+from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment, augment_frames
 from pipelines.device.log_mel import LogMel, LogMelSpectrogram
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.raw_batch import RawBatch
@@ -198,7 +198,7 @@ def test_where_triton_does_not_run_torch_does_its_work() -> None:
     transform._fused_kernel.cache_clear()
     with pytest.warns(UserWarning, match="by torch's functions .*needs a C compiler"):
         found = transform._augmenter(torch.device("cuda"), VideoAugment(), training=True)
-    assert found is augment_pictures
+    assert found is augment_frames
 
 
 @pytest.mark.gpu

@@ -23,7 +23,7 @@ from pipelines.decoding.segment import SegmentOptions
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions
 from pipelines.sampling.mixture import Mixture
-from shards import DataSet, Samples
+from shards import Dataset, Samples
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Life:
 def stream_of(life: Life, rank: int) -> Stream:
     options = StreamOptions(batch_size=6, threads=life.threads, prefetch=life.prefetch)
     segment = SegmentOptions(seconds=0.5, num_frames=4)
-    dataset: Samples = DataSet.open(life.shards)
+    dataset: Samples = Dataset.open(life.shards)
     if life.is_mixed:
         dataset = Mixture({"a": dataset, "b": dataset}, {"a": 3, "b": 1})
     return Stream(

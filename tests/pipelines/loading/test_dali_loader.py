@@ -25,8 +25,8 @@ from pipelines.loading.dali_loader import DaliLoader
 from pipelines.loading.loader import Delivery, Loader, Request
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions
-from pipelines.skips import Ledger
-from shards.encoding.audio import encode_sound
+from pipelines.skips import SkipLog
+from shards.encoding.audio import encode_audio
 from tests.pipelines.coded_clips import coded_clip, psnr
 
 OPTIONS = SegmentOptions(seconds=1.0, num_frames=12, decoder="av")
@@ -141,7 +141,7 @@ def test_sound_of_every_kind_comes_by_our_own_path(
     """DALI knows WAV, FLAC and OGG alone; ours mixes to mono and starts on the sample."""
     rng = np.random.default_rng(3)
     noise = (rng.normal(size=(channels, 72_000)) * 2000).astype(np.int16)
-    member = encode_sound(noise, 24_000, sound_format)
+    member = encode_audio(noise, 24_000, sound_format)
     dataset = corpus.write(tmp_path, [{"mp4": coded_clip("vp9"), extension: member}] * 2)
     reader = SegmentReader(dataset, OPTIONS)
     loader = DaliLoader(reader, 1, 0, "cpu")
@@ -281,7 +281,7 @@ def test_a_stream_of_it_has_the_same_order_and_resumes(dataset: Any) -> None:
 
     def stream(decoder: str) -> Stream:
         options = SegmentOptions(num_frames=12, decoder=decoder)
-        return Stream(dataset, plan, options, StreamOptions(batch_size=2), 5, ledger=Ledger())
+        return Stream(dataset, plan, options, StreamOptions(batch_size=2), 5, skip_log=SkipLog())
 
     whole = list(stream("dali"))
     by_default = list(stream("av"))

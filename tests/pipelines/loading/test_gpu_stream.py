@@ -17,7 +17,7 @@ from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.overlap import Overlap
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.stream import Stream, StreamOptions
-from pipelines.skips import Ledger
+from pipelines.skips import SkipLog
 from tests.pipelines.coded_clips import coded_clip
 
 HAS_GPU = torch.cuda.is_available()
@@ -60,14 +60,14 @@ def members(corpus: Any) -> list[dict[str, bytes]]:
     return [{"mp4": video, "flac": sound} for sound in sounds]
 
 
-def stream_of(dataset: Any, decoder: str, **ledger: Any) -> Stream:
+def stream_of(dataset: Any, decoder: str, **skip_log: Any) -> Stream:
     return Stream(
         dataset,
         PLAN,
         SegmentOptions(num_frames=8, decoder=decoder),
         StreamOptions(batch_size=3, threads=2),
         seed=4,
-        ledger=Ledger(**ledger),
+        skip_log=SkipLog(**skip_log),
     )
 
 
@@ -116,7 +116,7 @@ def test_a_corrupt_sample_in_every_batch_leaves_the_others(
     assert found == [(keys[0], keys[2]) for keys in order]
     assert stream.finished_epoch is not None
     assert (stream.finished_epoch.delivered, stream.finished_epoch.skipped) == (8, 4)
-    assert stream.ledger.causes == {"checksum": 4}
+    assert stream.skip_log.causes == {"checksum": 4}
 
 
 @pytest.mark.gpu

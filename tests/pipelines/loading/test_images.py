@@ -25,8 +25,8 @@ from pipelines.device.augment import ImageAugment
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
 from pipelines.sampling.mixture import Mixture
-from pipelines.skips import Ledger
-from shards import DataSet, ImageFolder, Samples, ShardError, open_samples
+from pipelines.skips import SkipLog
+from shards import Dataset, ImageFolder, Samples, ShardError, open_samples
 from shards.maintenance.index_tars import index_tars
 from tests.pipelines.stills import image_file, smooth_picture
 
@@ -195,7 +195,7 @@ def test_a_still_covers_any_second_of_its_sound(
     still = image_file(smooth_picture(0, 64, 48), "a.jpg")
     write_tar(tmp_path / "talks.tar", {"a.jpg": still, "a.flac": small_members[0]["flac"]})
     index_tars([tmp_path])
-    reader = SegmentReader(DataSet.open(tmp_path), SegmentOptions(seconds=0.5, num_frames=3))
+    reader = SegmentReader(Dataset.open(tmp_path), SegmentOptions(seconds=0.5, num_frames=3))
     assert reader.span(reader.dataset.sample(0)) == (0.0, 1.2)
     (segment,) = reader.segments(0, [0.6])
     assert segment.audio is not None
@@ -260,15 +260,15 @@ def test_the_size_of_images_does_not_hang_on_the_first_one(tmp_path: Path) -> No
     assert reader.width == 256
 
 
-def test_images_mix_with_films(pictures: Path, small_dataset: DataSet) -> None:
+def test_images_mix_with_films(pictures: Path, small_dataset: Dataset) -> None:
     parts: dict[str, Samples] = {"films": small_dataset, "images": ImageFolder(pictures)}
     segment = SegmentOptions(seconds=0.1, num_frames=1, frame_size=(64, 64))
-    ledger = Ledger()
+    skip_log = SkipLog()
     mixture = Mixture(parts, {"films": 1, "images": 1})
-    stream = stream_of(mixture, segment=segment, ledger=ledger)
+    stream = stream_of(mixture, segment=segment, skip_log=skip_log)
     batches = list(stream)
     assert (stream._reader.color_matrix, stream._reader.color_range) == ("bt709", "limited")
-    assert ledger.seen.skipped == 0
+    assert skip_log.seen.skipped == 0
     keys = {key.partition("-")[0] for batch in batches for key in batch.keys}
     assert "clip" in keys  # of films, which are brought to the colours of stills
     assert any(key.startswith(("cats/", "dogs/")) for key in keys)
@@ -318,10 +318,10 @@ def test_damaged_images_are_skipped_with_their_cause(tmp_path: Path) -> None:
     for name in ("gone.jpg", "link.jpg"):
         expected[name] = "cannot be read any more: No such file or directory"
     expected["itself.jpg"] = "cannot be read any more: Too many levels of symbolic links"
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    batches = list(evaluation_batches(folder, ("image",), ONE_FRAME, ledger=ledger))
+    skip_log = SkipLog(tmp_path / "skips.jsonl")
+    batches = list(evaluation_batches(folder, ("image",), ONE_FRAME, skip_log=skip_log))
     assert [key for batch in batches for key in batch.keys] == ["good.jpg"]
-    lines = (tmp_path / "ledger.jsonl").read_text().splitlines()
+    lines = (tmp_path / "skips.jsonl").read_text().splitlines()
     causes = {entry["key"]: entry["cause"] for entry in map(json.loads, lines)}
     assert causes.keys() == expected.keys()
     for name, cause in expected.items():
@@ -366,7 +366,7 @@ def test_webdatasets_of_images_are_indexed_and_read(tmp_path: Path) -> None:
     summary = index_tars([tmp_path])
     assert summary.samples == 6
     dataset = open_samples(tmp_path)
-    assert isinstance(dataset, DataSet)
+    assert isinstance(dataset, Dataset)
     assert dataset.metadata(1) == {"label": "1", "caption": "picture 1"}
     assert dataset.metadata(3)["label"] == "seven"
     batches = list(evaluation_batches(dataset, ("image",), ONE_FRAME))
@@ -385,7 +385,7 @@ def test_a_json_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(
         ShardError, match=r"Sample a of images\.tar: its json (cannot be read|is no)"
     ):
-        DataSet.open(tmp_path).metadata(0)
+        Dataset.open(tmp_path).metadata(0)
 
 
 def test_a_film_in_a_tar_goes_before_its_thumbnail(
@@ -397,7 +397,7 @@ def test_a_film_in_a_tar_goes_before_its_thumbnail(
         tmp_path / "films.tar", sample | {"b.mp4": small_members[1]["mp4"], "b.jpg": thumbnail}
     )
     index_tars([tmp_path])
-    dataset = DataSet.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     tracks = [dataset.sample(i).video for i in range(2)]
     assert [track is not None and track.member for track in tracks] == ["mp4", "mp4"]
 

@@ -20,8 +20,8 @@ from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import StateError, Stream, StreamOptions, evaluation_batches
 from pipelines.sampling.draws import uniform
 from pipelines.sampling.order import Order
-from pipelines.skips import Ledger, TooManySkipsError
-from shards import DataSet
+from pipelines.skips import SkipLog, TooManySkipsError
+from shards import Dataset
 
 SAMPLE = {"relation": "distinctive"}
 SHIFTS: dict[str, Any] = {"relation": "distinctive", "draws": 2}
@@ -34,7 +34,7 @@ PLAN = Plan.from_tables({"sample": SAMPLE, "time_shift": SHIFTS, "modality": MOD
 SEGMENT = SegmentOptions(seconds=0.5, num_frames=4)
 
 
-def stream_of(dataset: DataSet, **changes: Any) -> Stream:
+def stream_of(dataset: Dataset, **changes: Any) -> Stream:
     options = {"batch_size": 6, "threads": 2, "prefetch": 1} | {
         key: changes.pop(key) for key in ("batch_size", "threads", "prefetch") if key in changes
     }
@@ -49,7 +49,7 @@ def assert_equal(a: RawBatch, b: RawBatch) -> None:
     assert (a.keys, a.epoch, a.step) == (b.keys, b.epoch, b.step)
 
 
-def test_an_epoch_is_the_order_in_batches(small_dataset: DataSet) -> None:
+def test_an_epoch_is_the_order_in_batches(small_dataset: Dataset) -> None:
     stream = stream_of(small_dataset)
     assert (len(stream), stream.left_out) == (4, 2)
     order = Order(3, 26)
@@ -65,7 +65,7 @@ def test_an_epoch_is_the_order_in_batches(small_dataset: DataSet) -> None:
     assert (stream.finished_epoch.delivered, stream.finished_epoch.skipped) == (24, 0)
 
 
-def test_rows_are_the_segments_that_the_draws_say(small_dataset: DataSet) -> None:
+def test_rows_are_the_segments_that_the_draws_say(small_dataset: Dataset) -> None:
     reader = SegmentReader(small_dataset, SEGMENT)
     batch = next(iter(stream_of(small_dataset)))
     assert batch.frames is not None
@@ -81,7 +81,7 @@ def test_rows_are_the_segments_that_the_draws_say(small_dataset: DataSet) -> Non
         assert np.array_equal(batch.audio[row].numpy(), segment.audio)
 
 
-def test_threads_and_prefetch_change_nothing(small_dataset: DataSet) -> None:
+def test_threads_and_prefetch_change_nothing(small_dataset: Dataset) -> None:
     expected = list(stream_of(small_dataset, threads=1, prefetch=0))
     for threads, prefetch in ((1, 3), (3, 0), (4, 9)):
         got = list(stream_of(small_dataset, threads=threads, prefetch=prefetch))
@@ -90,7 +90,7 @@ def test_threads_and_prefetch_change_nothing(small_dataset: DataSet) -> None:
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])
-def test_ranks_share_the_same_global_batches(small_dataset: DataSet, num_ranks: int) -> None:
+def test_ranks_share_the_same_global_batches(small_dataset: Dataset, num_ranks: int) -> None:
     whole = list(stream_of(small_dataset))
     shares = [
         list(stream_of(small_dataset, rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)
@@ -103,7 +103,7 @@ def test_ranks_share_the_same_global_batches(small_dataset: DataSet, num_ranks: 
             )
 
 
-def test_resume_is_bit_for_bit_the_unbroken_run(small_dataset: DataSet) -> None:
+def test_resume_is_bit_for_bit_the_unbroken_run(small_dataset: Dataset) -> None:
     unbroken, stream = [], stream_of(small_dataset)
     for _ in range(3):
         unbroken += list(stream)
@@ -127,21 +127,21 @@ def test_resume_is_bit_for_bit_the_unbroken_run(small_dataset: DataSet) -> None:
 
 @pytest.mark.parametrize(("threads", "prefetch"), [(1, 0), (2, 1)])
 def test_resuming_costs_the_same_at_every_position(
-    small_dataset: DataSet, monkeypatch: pytest.MonkeyPatch, threads: int, prefetch: int
+    small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, threads: int, prefetch: int
 ) -> None:
     """Counted, not timed: what is looked up, read and drawn until the first batch is there."""
     work: Counter[str] = Counter()
 
     def counting(owner: Any, name: str, amount: Callable[..., int]) -> None:
-        counted = getattr(owner, name)
+        plural = getattr(owner, name)
 
         def count(*arguments: Any, **keywords: Any) -> Any:
             work[name] += amount(*arguments)
-            return counted(*arguments, **keywords)
+            return plural(*arguments, **keywords)
 
         monkeypatch.setattr(owner, name, count)
 
-    counting(DataSet, "sample", lambda *_: 1)
+    counting(Dataset, "sample", lambda *_: 1)
     counting(Order, "samples", lambda order, epoch, places: np.size(places))
     counting(stream_module, "uniform", lambda *arguments: np.size(arguments[2]))
     costs = []
@@ -161,7 +161,7 @@ def test_resuming_costs_the_same_at_every_position(
 
 
 def test_whoever_waits_for_a_batch_is_told_that_the_stream_was_closed(
-    small_dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, may_end, closing = threading.Event(), threading.Event(), threading.Event()
     decode, shutdown = SegmentReader.fill_sample, ThreadPoolExecutor.shutdown
@@ -200,7 +200,7 @@ def test_whoever_waits_for_a_batch_is_told_that_the_stream_was_closed(
     assert len(told) == 1
 
 
-def test_state_is_a_few_numbers_and_normal_at_the_end_of_an_epoch(small_dataset: DataSet) -> None:
+def test_state_is_a_few_numbers_and_normal_at_the_end_of_an_epoch(small_dataset: Dataset) -> None:
     stream = stream_of(small_dataset)
     assert (stream.state_dict()["epoch"], stream.state_dict()["step"]) == (0, 0)
     list(stream)
@@ -225,7 +225,7 @@ def test_state_is_a_few_numbers_and_normal_at_the_end_of_an_epoch(small_dataset:
     ],
 )
 def test_another_run_is_refused_with_both_values(
-    small_dataset: DataSet, changes: dict[str, Any], field: str
+    small_dataset: Dataset, changes: dict[str, Any], field: str
 ) -> None:
     state = stream_of(small_dataset).state_dict()
     other = stream_of(small_dataset, **changes)
@@ -236,7 +236,7 @@ def test_another_run_is_refused_with_both_values(
 
 
 def test_another_data_set_or_version_is_refused(
-    corpus: Any, small_dataset: DataSet, small_members: list[dict[str, bytes]], tmp_path: Path
+    corpus: Any, small_dataset: Dataset, small_members: list[dict[str, bytes]], tmp_path: Path
 ) -> None:
     stream = stream_of(small_dataset)
     other = stream_of(corpus.write(tmp_path, small_members[:6]))
@@ -246,7 +246,7 @@ def test_another_data_set_or_version_is_refused(
         stream.load_state_dict({**stream.state_dict(), "version": 0})
 
 
-def test_a_dropped_iterator_loses_nothing(small_dataset: DataSet) -> None:
+def test_a_dropped_iterator_loses_nothing(small_dataset: Dataset) -> None:
     expected = list(stream_of(small_dataset))
     stream, got = stream_of(small_dataset), []
     for _ in range(4):
@@ -257,7 +257,7 @@ def test_a_dropped_iterator_loses_nothing(small_dataset: DataSet) -> None:
         assert_equal(a, b)
 
 
-def test_a_stream_can_be_sent_to_another_process(small_dataset: DataSet) -> None:
+def test_a_stream_can_be_sent_to_another_process(small_dataset: Dataset) -> None:
     stream = stream_of(small_dataset)
     first = next(iter(stream))
     copy = pickle.loads(pickle.dumps(stream))
@@ -266,9 +266,9 @@ def test_a_stream_can_be_sent_to_another_process(small_dataset: DataSet) -> None
 
 
 @pytest.fixture
-def damaged(corpus: Any, small_members: list[dict[str, bytes]], tmp_path: Path) -> DataSet:
+def damaged(corpus: Any, small_members: list[dict[str, bytes]], tmp_path: Path) -> Dataset:
     """Thirty clips, of which 4 and 11 have wrong bytes in every video packet."""
-    dataset: DataSet = corpus.write(tmp_path, small_members)
+    dataset: Dataset = corpus.write(tmp_path, small_members)
     for index in (4, 11):
         sample = dataset.sample(index)
         assert sample.video is not None
@@ -280,10 +280,10 @@ def damaged(corpus: Any, small_members: list[dict[str, bytes]], tmp_path: Path) 
 
 
 def test_a_skip_leaves_its_place_empty_and_is_written_down(
-    damaged: DataSet, tmp_path: Path
+    damaged: Dataset, tmp_path: Path
 ) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    stream = stream_of(damaged, ledger=ledger)
+    skip_log = SkipLog(tmp_path / "skips.jsonl")
+    stream = stream_of(damaged, skip_log=skip_log)
     batches = list(stream)
     order = Order(3, 30).samples(0, np.arange(30)).reshape(5, 6)
     for row, batch in zip(order, batches, strict=True):
@@ -293,13 +293,13 @@ def test_a_skip_leaves_its_place_empty_and_is_written_down(
         assert len(batch.frames) == 2 * len(kept)
     assert stream.finished_epoch is not None
     assert (stream.finished_epoch.delivered, stream.finished_epoch.skipped) == (28, 2)
-    lines = (tmp_path / "ledger.jsonl").read_text().splitlines()
+    lines = (tmp_path / "skips.jsonl").read_text().splitlines()
     assert len(lines) == 2
     assert {f'"key": "clip-{i:04d}"' in line for i in (4, 11) for line in lines} == {True, False}
     assert all('"stage": "checksum"' in line and '"epoch": 0' in line for line in lines)
 
 
-def test_accounts_add_up_after_a_resume_in_the_middle(damaged: DataSet) -> None:
+def test_accounts_add_up_after_a_resume_in_the_middle(damaged: Dataset) -> None:
     stream = stream_of(damaged)
     stream.seek(2, 3)
     list(stream)
@@ -309,13 +309,13 @@ def test_accounts_add_up_after_a_resume_in_the_middle(damaged: DataSet) -> None:
     assert stream.finished_epoch.total == 30
 
 
-def test_too_many_skips_stop_the_run(damaged: DataSet) -> None:
-    stream = stream_of(damaged, ledger=Ledger(floor=10))
+def test_too_many_skips_stop_the_run(damaged: Dataset) -> None:
+    stream = stream_of(damaged, skip_log=SkipLog(floor=10))
     with pytest.raises(TooManySkipsError, match=r"of \d+ samples were skipped.*checksum"):
         list(stream)
 
 
-def test_a_batch_of_which_nothing_is_left_is_passed_over(damaged: DataSet) -> None:
+def test_a_batch_of_which_nothing_is_left_is_passed_over(damaged: Dataset) -> None:
     stream = stream_of(damaged, batch_size=1)
     steps = {batch.step: batch.sample.tolist() for batch in stream}
     order = Order(3, 30).samples(0, np.arange(30)).tolist()
@@ -328,7 +328,7 @@ def test_a_batch_of_which_nothing_is_left_is_passed_over(damaged: DataSet) -> No
     last.close()
 
 
-def test_of_several_ranks_one_that_has_nothing_stops_the_run(damaged: DataSet) -> None:
+def test_of_several_ranks_one_that_has_nothing_stops_the_run(damaged: Dataset) -> None:
     place = Order(3, 30).samples(0, np.arange(30)).tolist().index(4)
     stream = stream_of(damaged, batch_size=2, rank=place % 2, num_ranks=2)
     stream.seek(0, place // 2)
@@ -339,7 +339,7 @@ def test_of_several_ranks_one_that_has_nothing_stops_the_run(damaged: DataSet) -
 
 
 def test_a_bug_fails_at_once_and_names_the_sample(
-    small_dataset: DataSet, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = stream_of(small_dataset)
     culprit = int(Order(3, 26).samples(0, np.arange(24))[8])
@@ -367,13 +367,13 @@ def test_a_bug_fails_at_once_and_names_the_sample(
     ],
 )
 def test_settings_that_cannot_work_are_refused(
-    small_dataset: DataSet, changes: dict[str, Any], text: str
+    small_dataset: Dataset, changes: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ValueError, match=text):
         stream_of(small_dataset, **changes)
 
 
-def test_only_what_the_plan_needs_is_decoded(small_dataset: DataSet) -> None:
+def test_only_what_the_plan_needs_is_decoded(small_dataset: Dataset) -> None:
     images = Plan.from_tables(
         {
             "sample": {"relation": "distinctive"},
@@ -388,7 +388,7 @@ def test_only_what_the_plan_needs_is_decoded(small_dataset: DataSet) -> None:
     assert batch.frames.shape == (6, 1, 160 * 48 * 3 // 2)
 
 
-def test_evaluation_takes_every_sample_once_in_order(small_dataset: DataSet) -> None:
+def test_evaluation_takes_every_sample_once_in_order(small_dataset: Dataset) -> None:
     batches = list(evaluation_batches(small_dataset, PLAN.modalities, SEGMENT, 3, batch_size=10))
     assert [len(b) for b in batches] == [30, 30, 18]
     assert torch.cat([b.sample for b in batches]).tolist() == np.arange(26).repeat(3).tolist()
@@ -397,9 +397,9 @@ def test_evaluation_takes_every_sample_once_in_order(small_dataset: DataSet) -> 
     np.testing.assert_allclose(batches[0].start_seconds[:3], expected, atol=1e-9)
 
 
-def test_evaluation_leaves_skipped_samples_out(damaged: DataSet) -> None:
-    ledger = Ledger()
-    batches = list(evaluation_batches(damaged, ("video",), SEGMENT, ledger=ledger))
+def test_evaluation_leaves_skipped_samples_out(damaged: Dataset) -> None:
+    skip_log = SkipLog()
+    batches = list(evaluation_batches(damaged, ("video",), SEGMENT, skip_log=skip_log))
     samples = torch.cat([b.sample for b in batches]).tolist()
     assert samples == [i for i in range(30) if i not in (4, 11)]
-    assert (ledger.seen.delivered, ledger.seen.skipped) == (28, 2)
+    assert (skip_log.seen.delivered, skip_log.seen.skipped) == (28, 2)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import DataSet
+from shards import Dataset
 from tests.pipelines.loading.stream_lives import Life, entries_of, rows_of, stream_of
 
 ROOT = Path(__file__).parents[3]
@@ -57,7 +57,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_kills", "is_mixed"), [(60, False), (12, True)])
 def test_kills_lose_nothing_and_repeat_nothing(
-    small_dataset: DataSet,
+    small_dataset: Dataset,
     server: subprocess.Popen[str],
     tmp_path: Path,
     num_kills: int,

@@ -16,7 +16,7 @@ from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import StateError, Stream, StreamOptions, evaluation_batches
 from pipelines.sampling.mixture import BLOCK, MixedOrder, Mixture, shares_of
-from shards import DataSet
+from shards import Dataset
 
 PLAN = Plan.from_tables(
     {
@@ -236,14 +236,14 @@ def test_changed_weights_are_refused_with_both_values(
         stream_of(other).load_state_dict(stream_of(mixed).state_dict())
 
 
-def test_another_data_set_of_the_mixture_is_refused(mixed: Mixture, small_dataset: DataSet) -> None:
+def test_another_data_set_of_the_mixture_is_refused(mixed: Mixture, small_dataset: Dataset) -> None:
     other = Mixture(mixed.data_sets | {"few": small_dataset}, mixed.weights)
     prefix = small_dataset.fingerprint[:8]
     with pytest.raises(StateError, match=f"dataset 'few=.*and this one 'few={prefix}"):
         stream_of(other).load_state_dict(stream_of(mixed).state_dict())
 
 
-def test_mixtures_that_cannot_be_are_refused(small_dataset: DataSet) -> None:
+def test_mixtures_that_cannot_be_are_refused(small_dataset: Dataset) -> None:
     with pytest.raises(ValueError, match="data sets a with weights for b: the names must be"):
         Mixture({"a": small_dataset}, {"b": 1})
     with pytest.raises(ValueError, match="'a/b': a name of a mixture has no slash"):
@@ -277,7 +277,7 @@ def test_colours_that_differ_need_the_decoder_that_converts(
     stream = stream_of(mixture)
     batches = list(stream)
     assert {(b.color_matrix, b.color_range) for b in batches} == {("bt601", "limited")}
-    assert stream.ledger.seen.skipped == 0
+    assert stream.skip_log.seen.skipped == 0
     pytest.importorskip("decord")
     with pytest.raises(ValueError, match="a has 160×48 bt601 limited and b has 160×48 bt709 full"):
         stream_of(mixture, segment_options=replace(SEGMENT, decoder="decord"))

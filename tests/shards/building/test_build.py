@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.maintenance.verify import verify
 from tests.films import decode_audio, decode_video, read_number
@@ -58,7 +58,7 @@ def test_a_build_makes_a_data_set_and_accounts_for_every_source(
     assert seen[-1] == ("build", 9, 9)
     assert ("probe", 6, None) in seen
 
-    data_set = DataSet.open(out)
+    data_set = Dataset.open(out)
     assert len(data_set) == 9
     assert [s.num_samples for s in data_set.manifest.shards] == [3, 3, 3]
     infos = [data_set.metadata(i) for i in range(9)]
@@ -82,7 +82,7 @@ def test_a_build_makes_a_data_set_and_accounts_for_every_source(
 
 def test_what_was_written_is_what_any_tar_reader_finds(videos: Path, tmp_path: Path) -> None:
     build([videos / "a/film.mp4"], tmp_path / "out", OPTIONS)
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     number = 0
     for shard in data_set.manifest.shards:
         with tarfile.open(tmp_path / "out" / shard.name) as tar:
@@ -148,7 +148,7 @@ def test_an_interrupted_build_is_continued_to_the_same_bytes(
             build([videos], out, OPTIONS, progress=stop_at(clips))
         assert not (out / "manifest.json").exists()
         with pytest.raises(BuildError.__base__ or Exception, match=r"has no manifest\.json"):
-            DataSet.open(out)
+            Dataset.open(out)
     kept = (out / "shard-000000.tar").stat().st_mtime_ns
     (out / "shard-000001.tar.index").unlink()  # lost with its shard's report still there
     build([videos], out, OPTIONS, num_workers=2)
@@ -226,7 +226,7 @@ def test_train_and_held_out_parts(videos: Path, tmp_path: Path) -> None:
     options = BuildOptions(**{**_options(), "holdout": 0.4, "gap_seconds": 0.5})
     summary = build([videos / "a/film.mp4"], tmp_path / "out", options)
     assert summary.clips_by_part == {"train": 2, "val": 2}
-    train, val = DataSet.open(tmp_path / "out/train"), DataSet.open(tmp_path / "out/val")
+    train, val = Dataset.open(tmp_path / "out/train"), Dataset.open(tmp_path / "out/val")
     assert train.metadata(len(train) - 1)["stop_seconds"] <= 3 - 0.5
     assert val.metadata(0)["start_seconds"] >= 3
     assert {train.sample(i).key for i in range(2)}.isdisjoint({val.sample(0).key})
@@ -241,7 +241,7 @@ def test_labels_reach_the_samples(videos: Path, tmp_path: Path) -> None:
     summary = build([videos], tmp_path / "out", OPTIONS, labels=table)
     assert summary.sources == 6  # the table itself is no source
     assert summary.labels_without_source == ["gone.mp4"]
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     first, other, bare = (data_set.metadata(i) for i in (0, 5, 8))
     assert (first["label"], first["caption"], first["metadata"]) == (
         "cat",
@@ -271,7 +271,7 @@ def test_a_wrong_labels_file_is_refused(
 def test_several_sources_are_named_from_where_they_meet(videos: Path, tmp_path: Path) -> None:
     given = [videos / "b", videos / "a/film.mp4"]
     build(given, tmp_path / "out", OPTIONS)
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     found = {data_set.metadata(i)["source"] for i in range(len(data_set))}
     assert found == {"a/film.mp4", "b/film.mkv", "b/film.mp4"} or found == {
         "film.mp4",

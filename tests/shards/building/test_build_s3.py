@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.building.jobs import BuiltShard, Layout
 from tests.shards.building.test_build import digests
@@ -61,8 +61,8 @@ def test_a_build_on_s3_has_the_bytes_of_one_here(
     summary = build(videos, url, OPTIONS, **given)
     assert stored(port, url) == digests(tmp_path / "here")
     assert not staging.exists()
-    far = DataSet.open(f"{url}/train", remote=quick(port, cache_folder=str(tmp_path / "cache")))
-    assert far.fingerprint == DataSet.open(tmp_path / "here/train").fingerprint
+    far = Dataset.open(f"{url}/train", remote=quick(port, cache_folder=str(tmp_path / "cache")))
+    assert far.fingerprint == Dataset.open(tmp_path / "here/train").fingerprint
     again = build(videos, url, OPTIONS, **given)
     assert (again.already_built, again.clips) == (True, summary.clips)
     with pytest.raises(BuildError, match=r"s3://bucket/one already holds another build: its holdo"):

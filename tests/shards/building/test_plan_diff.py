@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.building.plan_diff import first_change
 from shards.building.plan_file import plan_line
@@ -176,4 +176,4 @@ def test_what_is_staged_outlives_a_changed_source(
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert sorted(p.name for p in (tmp_path / "staging/.build").glob("*.json")) == states
         build([tmp_path / "videos"], "s3://bucket/x", options, **given)
-        assert len(DataSet.open("s3://bucket/x", remote=remote)) == 6
+        assert len(Dataset.open("s3://bucket/x", remote=remote)) == 6

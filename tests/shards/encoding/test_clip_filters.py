@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.building.build import build
 from shards.encoding.clip_filters import MotionMeter, is_silent
 
@@ -122,7 +122,7 @@ def test_clips_without_what_is_required_are_counted(
     for number, each in enumerate((options, copied)):
         out = tmp_path / f"out {number}"
         summary = build([path], out, each)
-        data_set = DataSet.open(out)
+        data_set = Dataset.open(out)
         found = [data_set.metadata(i)["start_seconds"] for i in range(len(data_set))]
         assert found == kept
         assert summary.skipped_clips == lost

@@ -11,7 +11,7 @@ import pytest
 from shards import BuildError, BuildOptions
 from shards.encoding.video import VideoEncoder
 from shards.media.demux import demux_tracks
-from shards.media.picture import coded_color
+from shards.media.frame_fitting import coded_color
 from shards.options import CODECS, COPY, PROFILES
 
 DECODERS = {"av1": "libdav1d"}

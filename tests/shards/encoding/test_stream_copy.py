@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from shards import BuildOptions, DataSet, SourceError
+from shards import BuildOptions, Dataset, SourceError
 from shards.building.build import build
-from shards.encoding.stream_copy import borders
+from shards.encoding.stream_copy import cut_points
 from shards.maintenance.verify import verify
 from shards.options import CODECS
 from tests.films import decode_audio, decode_video, onsets, read_number
@@ -76,7 +76,7 @@ def test_copied_clips_are_the_sources_own_pictures(
     codec = name.split(".")[0] if name.split(".")[0] in CODECS else "h264"
     build([path], tmp_path / "out", dataclasses.replace(OPTIONS, codec=codec))
     assert verify(tmp_path / "out").problems == []
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     # as many GOPs, of 25 frames but for the last, as two seconds hold
     lengths = [50, 50, 25] if rate == 25 else [25, 25, 25, 45]
     assert [data_set.metadata(i)["num_frames"] for i in range(len(data_set))] == lengths
@@ -122,7 +122,7 @@ def test_a_source_copied_in_many_units_is_the_source_in_one(
     for seconds in (60.0, 2.0):
         out = tmp_path / f"{seconds}"
         build([path], out, dataclasses.replace(OPTIONS, seconds_per_unit=seconds))
-        data_set = DataSet.open(out)
+        data_set = Dataset.open(out)
         found.append([data_set.read_member(data_set.sample(i), "mp4") for i in range(5)])
     assert found[0] == found[1]
 
@@ -131,7 +131,7 @@ def test_clips_are_runs_of_whole_gops(film: Callable[..., Path], tmp_path: Path)
     """Keyframes every 0.8 s: clips of at most two seconds have two GOPs; the rest is left out."""
     path = film("a.mp4", **FITS | {"seconds": 7, "video_options": B_FRAMES | {"g": "20"}})
     summary = build([path], tmp_path / "out", dataclasses.replace(OPTIONS, min_clip_seconds=1.5))
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     spans = [
         (info["start_seconds"], info["stop_seconds"])
         for info in (data_set.metadata(i) for i in range(len(data_set)))
@@ -142,11 +142,11 @@ def test_clips_are_runs_of_whole_gops(film: Callable[..., Path], tmp_path: Path)
     (tmp_path / "list.csv").write_text(f"path,start,stop\n{path},1,5.7\n")
     ranges = dataclasses.replace(OPTIONS, cut="ranges", clip_seconds=4.0)
     build([tmp_path / "list.csv"], tmp_path / "ranges", ranges)
-    info = DataSet.open(tmp_path / "ranges").metadata(0)
+    info = Dataset.open(tmp_path / "ranges").metadata(0)
     assert (info["start_seconds"], info["stop_seconds"]) == (1.6, 5.6)
     held = dataclasses.replace(OPTIONS, holdout=0.5, gap_seconds=0.4, min_clip_seconds=0.8)
     summary = build([path], tmp_path / "held", held)
-    val = DataSet.open(tmp_path / "held/val").metadata(0)
+    val = Dataset.open(tmp_path / "held/val").metadata(0)
     assert (val["start_seconds"], val["stop_seconds"]) == (4.0, 5.6)  # the half is at 3.5 s
     assert summary.clips_by_part == {"train": 2, "val": 2}
 
@@ -229,7 +229,9 @@ def test_a_source_that_does_not_fit_says_why(film: Callable[..., Path], name: st
         change(path)
     options = dataclasses.replace(OPTIONS, **asked).for_source(Fraction(25), (320, 180))
     with path.open("rb") as file, pytest.raises(SourceError, match=reason):
-        borders(file, options if asked.get("size") else dataclasses.replace(options, size="source"))
+        cut_points(
+            file, options if asked.get("size") else dataclasses.replace(options, size="source")
+        )
 
 
 def test_a_source_that_does_not_fit_is_a_counted_skip(
@@ -251,7 +253,7 @@ def test_the_command_copies(film: Callable[..., Path], tmp_path: Path) -> None:
     arguments = ["shards", "build", str(path), "--out", str(tmp_path / "out"), *asked]
     result = CliRunner().invoke(app, [*arguments, "--clip-seconds", "1", "--workers", "1"])
     assert result.exit_code == 0, result.output
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     assert [data_set.metadata(i)["num_frames"] for i in range(len(data_set))] == [25, 25]
     assert data_set.manifest.build["options"]["profile"] == "copy"
 
@@ -262,7 +264,7 @@ def test_the_size_and_rate_that_are_asked_for_may_be_the_sources_own(
     path = film("a.mp4", **FITS | {"seconds": 2})
     options = BuildOptions(profile="copy", clip_seconds=2.0, size=(320, 180), fps=25)
     build([path], tmp_path / "out", options)
-    info = DataSet.open(tmp_path / "out").metadata(0)
+    info = Dataset.open(tmp_path / "out").metadata(0)
     assert (info["width"], info["height"], info["num_frames"]) == (320, 180, 50)
 
 
@@ -273,7 +275,7 @@ def test_a_copied_source_that_was_cut_short_or_damaged_loses_what_it_lost(
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     summary = build([path], tmp_path / "cut", OPTIONS)
-    made = len(DataSet.open(tmp_path / "cut"))
+    made = len(Dataset.open(tmp_path / "cut"))
     assert 1 <= made <= 2
     assert summary.skipped_clips["the picture ends before the declared length"] in (1, 2)
 
@@ -287,7 +289,7 @@ def test_a_copied_source_that_was_cut_short_or_damaged_loses_what_it_lost(
     path.write_bytes(content)
     summary = build([path], tmp_path / "damaged", OPTIONS)
     assert summary.skipped_clips == {"the decoder met damage": 1}
-    data_set = DataSet.open(tmp_path / "damaged")
+    data_set = Dataset.open(tmp_path / "damaged")
     assert [data_set.metadata(i)["start_seconds"] for i in range(2)] == [0, 4]
     frame = decode_video(data_set.read_member(data_set.sample(1), "mp4"))[0].to_ndarray()
     assert read_number(frame[:180]) == 100

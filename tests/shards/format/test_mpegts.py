@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from shards import DataSet, Manifest, ShardError
+from shards import Dataset, Manifest, ShardError
 from shards.format.mpegts import Transport, elementary_stream
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
@@ -108,7 +108,7 @@ def test_every_packet_of_a_real_file_is_found_again(m2ts: str, tmp_path: Path) -
         writer.add("second", {"ts": data}, demux_tracks(data, "ts"))
         entry = writer.finish()
     Manifest((entry,)).write(tmp_path)
-    dataset = DataSet.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     sample = dataset.sample(1)
     for track in (sample.video, sample.audio):
         assert track is not None

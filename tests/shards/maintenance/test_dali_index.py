@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards import DataSet, ShardError
+from shards import Dataset, ShardError
 from shards.maintenance.dali_index import dali_index, write_dali_indexes
 from tests.shards.small import clip_members, write_data_set
 
@@ -48,7 +48,7 @@ def test_dali_reads_a_shard_by_it(tmp_path: Path) -> None:
 
 def test_a_name_that_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path / "set", num_shards=1)
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     data_set.sample(0)
     index = data_set._shard(0).index
     keys = index.column("key_bytes").copy()

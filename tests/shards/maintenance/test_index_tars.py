@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shards import BuildError, DataSet
-from shards.encoding.audio import encode_sound
+from shards import BuildError, Dataset
+from shards.encoding.audio import encode_audio
 from shards.maintenance.index_tars import index_tars
 from shards.maintenance.verify import verify
 from tests.films import onsets, read_number
@@ -71,7 +71,7 @@ def test_a_tar_of_the_webdataset_package_is_read_as_it_is(
     names = {p.name for p in folder.iterdir()}
     assert names == {"00000.tar", "00000.tar.index", "manifest.json", "index-report.jsonl"}
 
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     theirs = list(webdataset.WebDataset([str(path)], shardshuffle=False, empty_check=False))
     assert [data_set.sample(i).key for i in range(3)] == [s["__key__"] for s in theirs]
     for i, sample in enumerate(theirs):
@@ -112,7 +112,7 @@ def test_what_cannot_be_indexed_is_left_out_and_counted(clip: bytes, tmp_path: P
     (tmp_path / "tars/b.tar").write_bytes(b"no tar at all" * 100)
     plain_tar(tmp_path / "tars/c.tar", {"only.txt": b"text"})
     summary = index_tars([tmp_path / "tars"], num_workers=2)
-    data_set = DataSet.open(tmp_path / "tars")
+    data_set = Dataset.open(tmp_path / "tars")
     assert [data_set.sample(i).key for i in range(len(data_set))] == ["good", "other"]
     assert set(data_set.sample(0).members) == {"mp4"}
     assert summary.skipped == {
@@ -149,7 +149,7 @@ def test_a_tar_that_is_cut_anywhere_loses_what_is_cut_and_says_so(
     ):
         (folder / "cut.tar").write_bytes(whole[:size])
         summary = index_tars([folder / "cut.tar"])
-        keys = [DataSet.open(folder).sample(i).key for i in range(summary.samples)]
+        keys = [Dataset.open(folder).sample(i).key for i in range(summary.samples)]
         assert keys == left, size
         assert summary.skipped == {"the tar is cut short or damaged": 1}, size
     # a header that is damaged ends a tar for tarfile without a word
@@ -178,7 +178,7 @@ def test_indexing_again_or_with_more_workers_gives_the_same_bytes(
     first = bytes_of()
     index_tars([tmp_path / "tars" / f"{n}.tar" for n in (2, 0, 1)])
     assert bytes_of() == first
-    assert len(DataSet.open(tmp_path / "tars")) == 6
+    assert len(Dataset.open(tmp_path / "tars")) == 6
 
 
 def test_keys_are_unique_in_the_data_set(clip: bytes, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_sound_alone_is_a_sample_and_its_cover_is_no_film(
     plain_tar(tmp_path / "tars/a.tar", members)
     index_tars([tmp_path / "tars"])
     for i in range(2):
-        sample = DataSet.open(tmp_path / "tars").sample(i)
+        sample = Dataset.open(tmp_path / "tars").sample(i)
         assert sample.video is None
         assert sample.audio is not None
         assert np.isclose(sample.audio.stop_seconds - sample.audio.start_seconds, 2)
@@ -224,7 +224,7 @@ def with_cover(wave: Path) -> bytes:
     with av.open(str(wave)) as container:
         sound = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
     mono = np.ascontiguousarray(sound.reshape(-1, 2)[:, 0]).astype(np.int16)
-    flac = encode_sound(mono[None], 44100)
+    flac = encode_audio(mono[None], 44100)
     # the first block, STREAMINFO, takes 4 + 34 bytes after the mark
     return flac[:42] + bytes([6]) + len(block).to_bytes(3, "big") + block + flac[42:]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shards import BuildError, BuildOptions, DataSet, IndexFormatError
+from shards import BuildError, BuildOptions, Dataset, IndexFormatError
 from shards.building.array_part import Portion
 from shards.building.build import build
 from shards.format.manifest import Manifest, parse_manifest, read_manifest
@@ -27,7 +27,7 @@ def contents(*folders: Path) -> dict[str, Any]:
     """Every sample of some data sets: key → its json, and the bytes of its picture."""
     found = {}
     for folder in folders:
-        data_set = DataSet.open(folder)
+        data_set = Dataset.open(folder)
         for i in range(len(data_set)):
             sample = data_set.sample(i)
             found[sample.key] = (data_set.metadata(i), data_set.read_member(sample, "mp4"))
@@ -136,13 +136,13 @@ def test_data_sets_are_merged_where_they_lie(tmp_path: Path) -> None:
     two = write_data_set(tmp_path / "all/deep/two", first=6)
     merged = merge_data_sets(tmp_path / "all", [two, one])
     assert (merged.data_sets, merged.shards, merged.samples) == (2, 4, 12)
-    data_set = DataSet.open(tmp_path / "all")
+    data_set = Dataset.open(tmp_path / "all")
     assert data_set.sample(0).shard == "deep/two/shard-000000.tar"
     assert data_set.metadata(0) == {"number": 6}
     assert data_set.metadata(data_set.find("clip-0004")) == {"number": 4}
     assert verify(tmp_path / "all").problems == []
     merge_data_sets(tmp_path / "all", [one])  # again, with others
-    assert len(DataSet.open(tmp_path / "all")) == 6
+    assert len(Dataset.open(tmp_path / "all")) == 6
     write_data_set(tmp_path / "all/copy")
     with pytest.raises(BuildError, match=r"Key clip-0000 is in one/shard-000000.tar and in copy/"):
         merge_data_sets(tmp_path / "all", [one, tmp_path / "all/copy"])
@@ -167,7 +167,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
     shards = read_manifest(folder).shards
     Manifest((replace(shards[0], name=name),)).write(folder)
     with pytest.raises(IndexFormatError, match=r"manifest.json is damaged .*shard name"):
-        DataSet.open(folder)
+        Dataset.open(folder)
 
 
 def test_a_manifest_holds_sizes_too_and_the_first_version_is_read(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_manifest_holds_sizes_too_and_the_first_version_is_read(tmp_path: Path
     content["shards"][0]["size"] += 1
     path.write_text(json.dumps(content))
     with pytest.raises(IndexFormatError, match="does not agree with its own fingerprint"):
-        DataSet.open(folder)
+        Dataset.open(folder)
     old = Path(__file__).parent / "manifest-1.json"
     assert parse_manifest(old.read_bytes(), "").num_samples == 6
 
@@ -198,7 +198,7 @@ def test_parts_on_s3_are_merged_there(videos: list[Path], tmp_path: Path) -> Non
         lines = file_system(port).cat_file("bucket/x/report.jsonl").splitlines()
         expected = (tmp_path / "whole/report.jsonl").read_bytes().splitlines()
         assert sorted(lines) == sorted(expected)
-        far = DataSet.open(train.location, remote=remote)
+        far = Dataset.open(train.location, remote=remote)
         near = contents(tmp_path / "whole/train")
         assert len(far) == len(near)
         for i in range(len(far)):

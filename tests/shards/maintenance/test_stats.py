@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import DataSet
+from shards import Dataset
 from shards.maintenance.stats import stats
 from tests.shards.s3_server import file_system, quick, s3_server
 from tests.shards.small import write_data_set
@@ -25,7 +25,7 @@ def test_train_and_val_are_counted_together(tmp_path: Path) -> None:
     assert steps[-1] == (9, 9)
     samples = [
         sample
-        for data_set in map(DataSet.open, (train, val))
+        for data_set in map(Dataset.open, (train, val))
         for sample in map(data_set.sample, range(len(data_set)))
     ]
     assert (found.samples, found.shards) == (9, 3)

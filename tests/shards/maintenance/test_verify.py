@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.range_server import Fault, RangeServer, Request
-from shards import DataSet, IndexFormatError, RemoteError, RemoteOptions
+from shards import Dataset, IndexFormatError, RemoteError, RemoteOptions
 from shards.format.manifest import Manifest
 from shards.maintenance.stats import stats
 from shards.maintenance.verify import verify
@@ -45,7 +45,7 @@ def test_no_flipped_byte_goes_unseen(folder: Path) -> None:
 
 
 def test_damage_is_named_down_to_the_packet(folder: Path) -> None:
-    sample = DataSet.open(folder).sample(4)
+    sample = Dataset.open(folder).sample(4)
     assert sample.video is not None
     flip(folder / sample.shard, int(sample.video.packets.offset[7]))
     assert problems(folder) == ["shard-000001.tar, sample clip-0004: .mp4 is damaged (packets 7)"]

@@ -18,13 +18,13 @@ import pytest
 from typer.testing import CliRunner
 
 import shards.media.deinterlace
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.building.build import build
 from shards.building.report import read_jsonl
 from shards.maintenance.stats import stats
 from shards.maintenance.verify import verify
 from shards.media.deinterlace import Deinterlacer
-from shards.media.picture import filter_chain
+from shards.media.frame_fitting import filter_chain
 from tests.films import decode_video
 from tools.cli import app
 
@@ -101,7 +101,7 @@ def joined(path: Path) -> Path:
     return path
 
 
-def lumas(data_set: DataSet, number: int) -> list[npt.NDArray[np.uint8]]:
+def lumas(data_set: Dataset, number: int) -> list[npt.NDArray[np.uint8]]:
     data = data_set.read_member(data_set.sample(number), "mp4")
     return [frame.to_ndarray()[: frame.height] for frame in decode_video(data)]
 
@@ -135,7 +135,7 @@ def test_clips_of_an_interlaced_source_show_one_time_in_each_picture(
     assert (summary.clips, summary.deinterlaced_clips) == (1, 1)
     (line,) = read_jsonl(tmp_path / "out/report.jsonl")
     assert line["deinterlaced_clips"] == 1
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     assert data_set.metadata(0)["deinterlaced"] is True
     shown = lumas(data_set, 0)
     assert len(shown) == 25
@@ -152,7 +152,7 @@ def test_who_makes_a_clip_changes_nothing(tmp_path: Path) -> None:
     path = interlaced(tmp_path / "a.mp4", ["tff"] * 127)
     for name, seconds in (("one", 60.0), ("many", 1.0)):
         build([path], tmp_path / name, dataclasses.replace(OPTIONS, seconds_per_unit=seconds))
-    one, many = (DataSet.open(tmp_path / name) for name in ("one", "many"))
+    one, many = (Dataset.open(tmp_path / name) for name in ("one", "many"))
     assert len(one) == len(many) == 5
     for i in range(5):
         for member in ("mp4", "json"):
@@ -168,7 +168,7 @@ def test_progressive_pictures_pass_as_they_are_beside_interlaced_ones(tmp_path: 
     summary = build([mixed], tmp_path / "a", OPTIONS)
     build([plain], tmp_path / "b", OPTIONS)
     assert (summary.clips, summary.deinterlaced_clips) == (3, 1)
-    a, b = DataSet.open(tmp_path / "a"), DataSet.open(tmp_path / "b")
+    a, b = Dataset.open(tmp_path / "a"), Dataset.open(tmp_path / "b")
     for i, said in enumerate((None, True, None)):
         assert a.metadata(i).get("deinterlaced") is said
         members = [each.read_member(each.sample(i), "mp4") for each in (a, b)]

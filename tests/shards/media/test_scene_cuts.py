@@ -10,7 +10,7 @@ import av.filter
 import numpy as np
 import pytest
 
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.building.build import build
 from shards.media.scene_cuts import scene_cuts
 from tests.films import decode_video
@@ -105,7 +105,7 @@ def test_no_clip_crosses_a_cut(tmp_path: Path) -> None:
         cut="scenes", clip_seconds=1.0, min_clip_seconds=0.6, fps=10, size=(160, 96)
     )
     summary = build([tmp_path / "film.mp4"], tmp_path / "out", options)
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     # 1.2 s: 1.0 and a rest of 0.2; 2.0: two clips; 0.4: none; 2.4: two and a rest of 0.4
     expected = [(0, 1.0), (1.2, 2.2), (2.2, 3.2), (3.6, 4.6), (4.6, 5.6)]
     infos = [data_set.metadata(i) for i in range(len(data_set))]
@@ -123,12 +123,12 @@ def test_rests_of_scenes_are_shorter_clips(tmp_path: Path) -> None:
     scenes_film(tmp_path / "film.mp4", "mp4")
     options = BuildOptions(cut="scenes", clip_seconds=1.5, fps=10, size=(160, 96))
     build([tmp_path / "film.mp4"], tmp_path / "out", options)  # by default, 1.5 s are the least
-    assert len(DataSet.open(tmp_path / "out")) == 2
+    assert len(Dataset.open(tmp_path / "out")) == 2
     options = BuildOptions(
         cut="scenes", clip_seconds=1.5, min_clip_seconds=0.4, fps=10, size=(160, 96)
     )
     build([tmp_path / "film.mp4"], tmp_path / "shorter", options)
-    data_set = DataSet.open(tmp_path / "shorter")
+    data_set = Dataset.open(tmp_path / "shorter")
     lengths = [data_set.metadata(i)["duration_seconds"] for i in range(len(data_set))]
     assert lengths == [1.2, 1.5, 0.5, 0.4, 1.5, 0.9]
     for i, length in enumerate(lengths):

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from shards import ChecksumError, DataSet, IndexFormatError, ShardError
+from shards import ChecksumError, Dataset, IndexFormatError, ShardError
 from shards.format.manifest import Manifest
 from tests.films import decode_audio, decode_video, read_number
 from tests.shards.small import clip_members, write_data_set
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_samples_are_numbered_through_the_shards(folder: Path) -> None:
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     assert len(data_set) == 6
     assert [data_set.sample(i).key for i in range(6)] == [f"clip-{i:04d}" for i in range(6)]
     assert [data_set.metadata(i) for i in range(6)] == [{"number": i} for i in range(6)]
@@ -37,7 +37,7 @@ def test_samples_are_numbered_through_the_shards(folder: Path) -> None:
 
 
 def test_members_are_the_bytes_that_were_written(folder: Path) -> None:
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     for i in range(6):
         sample = data_set.sample(i)
         assert {e: data_set.read_member(sample, e) for e in sample.members} == clip_members(i)
@@ -47,7 +47,7 @@ def test_members_are_the_bytes_that_were_written(folder: Path) -> None:
 
 def test_packets_alone_decode_to_what_the_container_holds(folder: Path) -> None:
     """No container is opened: the codec's header and the packets of the index are enough."""
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     members = clip_members(4)
     sample = data_set.sample(4)
     for track in (sample.video, sample.audio):
@@ -80,7 +80,7 @@ def test_packets_alone_decode_to_what_the_container_holds(folder: Path) -> None:
 
 def test_codec_headers_are_shared_by_all_clips(folder: Path) -> None:
     """So that one decoder, once opened, serves them all."""
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     for kind in ("video", "audio"):
         tracks = [getattr(data_set.sample(i), kind) for i in range(6)]
         assert len({(t.codec, t.extradata) for t in tracks}) == 1
@@ -88,7 +88,7 @@ def test_codec_headers_are_shared_by_all_clips(folder: Path) -> None:
 
 def test_many_threads_read_with_few_shards_open(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path / "set", num_shards=12, samples_each=1)
-    data_set = DataSet.open(folder, max_open_shards=8)
+    data_set = Dataset.open(folder, max_open_shards=8)
     wanted = np.random.default_rng(0).integers(0, 12, 400).tolist()
 
     def number_of(i: int) -> int:
@@ -99,7 +99,7 @@ def test_many_threads_read_with_few_shards_open(tmp_path: Path) -> None:
 
 
 def test_a_copy_for_another_process_opens_its_own_files(folder: Path) -> None:
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     data_set.sample(0)
     copy = pickle.loads(pickle.dumps(data_set))
     assert copy.metadata(5) == {"number": 5}
@@ -109,18 +109,18 @@ def test_a_copy_for_another_process_opens_its_own_files(folder: Path) -> None:
 def test_the_fingerprint_is_that_of_the_bytes(folder: Path, tmp_path: Path) -> None:
     same = write_data_set(tmp_path / "same")
     other = write_data_set(tmp_path / "other", samples_each=2)
-    assert DataSet.open(folder).fingerprint == DataSet.open(same).fingerprint
-    assert DataSet.open(folder).fingerprint != DataSet.open(other).fingerprint
+    assert Dataset.open(folder).fingerprint == Dataset.open(same).fingerprint
+    assert Dataset.open(folder).fingerprint != Dataset.open(other).fingerprint
 
 
 def test_a_folder_that_is_no_data_set_says_what_it_is(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError, match="does not exist"):
-        DataSet.open(tmp_path / "nowhere")
+        Dataset.open(tmp_path / "nowhere")
     with pytest.raises(IndexFormatError, match=r"holds the data sets set; name one, e\.g\. .*/set"):
-        DataSet.open(tmp_path)
+        Dataset.open(tmp_path)
     (tmp_path / "plain").mkdir()
     with pytest.raises(IndexFormatError, match=r"has no manifest\.json: it is no data set, or its"):
-        DataSet.open(tmp_path / "plain")
+        Dataset.open(tmp_path / "plain")
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ def test_a_changed_manifest_is_refused(folder: Path, change: object, complaint: 
     change(content)
     path.write_text(json.dumps(content))
     with pytest.raises(IndexFormatError, match=complaint):
-        DataSet.open(folder)
+        Dataset.open(folder)
 
 
 def test_a_manifest_that_is_no_json_is_refused(folder: Path) -> None:
     for text in (b"", b"{", b"[" * 100_000, b"\xff\xfe"):
         (folder / "manifest.json").write_bytes(text)
         with pytest.raises(IndexFormatError, match="is no manifest"):
-            DataSet.open(folder)
+            Dataset.open(folder)
 
 
 def test_a_changed_byte_of_a_member_is_found_when_it_is_read(folder: Path) -> None:
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     sample = data_set.sample(1)
     at = sample.members["json"].offset
     _flip(folder / "shard-000000.tar", at + 3)
@@ -165,7 +165,7 @@ def test_a_changed_byte_of_a_member_is_found_when_it_is_read(folder: Path) -> No
 
 def test_an_index_of_other_bytes_is_refused(folder: Path) -> None:
     _flip(folder / "shard-000001.tar.index", 2000)
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     assert data_set.metadata(0) == {"number": 0}
     with pytest.raises(IndexFormatError, match=r"shard-000001\.tar\.index is not the one that"):
         data_set.sample(3)
@@ -175,16 +175,16 @@ def test_a_missing_or_shortened_shard_is_named(folder: Path) -> None:
     tar = folder / "shard-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-512])
     with pytest.raises(IndexFormatError, match=r"changed or cut short"):
-        DataSet.open(folder).sample(3)
+        Dataset.open(folder).sample(3)
     tar.unlink()
     with pytest.raises(
         ShardError, match=r"shard-000001\.tar is in the manifest .* not on the disk"
     ):
-        DataSet.open(folder).sample(3)
+        Dataset.open(folder).sample(3)
 
 
 def test_a_shard_that_shrinks_while_it_is_open_is_named(folder: Path) -> None:
-    data_set = DataSet.open(folder)
+    data_set = Dataset.open(folder)
     sample = data_set.sample(5)
     tar = folder / "shard-000001.tar"
     with tar.open("r+b") as file:
@@ -194,7 +194,7 @@ def test_a_shard_that_shrinks_while_it_is_open_is_named(folder: Path) -> None:
 
 
 def test_a_manifest_writes_what_it_reads(folder: Path, tmp_path: Path) -> None:
-    manifest = DataSet.open(folder).manifest
+    manifest = Dataset.open(folder).manifest
     (tmp_path / "copy").mkdir()
     Manifest(manifest.shards, manifest.build).write(tmp_path / "copy")
     assert (tmp_path / "copy/manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.made_up_shards import write_made_up_shards
-from shards import DataSet, RemoteError, RemoteOptions
+from shards import Dataset, RemoteError, RemoteOptions
 from shards.maintenance.verify import verify
 from tests.shards.s3_server import endpoint, file_system, quick, s3_server
 
@@ -21,12 +21,12 @@ pytest.importorskip("s3fs")
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_made_up_shards(tmp_path_factory.mktemp("made"), 4, 2, seconds=2)
 
 
 @pytest.fixture(scope="module")
-def port(local: DataSet) -> Iterator[int]:
+def port(local: Dataset) -> Iterator[int]:
     """Of a server whose bucket holds the data set under sets/train."""
     with s3_server() as number:
         fs = file_system(number)
@@ -36,22 +36,22 @@ def port(local: DataSet) -> Iterator[int]:
         yield number
 
 
-def open_it(port: int, cache: Path, **options: Any) -> DataSet:
+def open_it(port: int, cache: Path, **options: Any) -> Dataset:
     given: dict[str, Any] = {
         "backoff_seconds": 0.001,
         "storage_options": endpoint(port),
         "cache_folder": str(cache),
     }
     remote = RemoteOptions(**(given | options))
-    return DataSet.open("s3://shards/sets/train", remote=remote)
+    return Dataset.open("s3://shards/sets/train", remote=remote)
 
 
-def read(dataset: DataSet, i: int) -> list[bytes]:
+def read(dataset: Dataset, i: int) -> list[bytes]:
     sample = dataset.sample(i)
     return dataset.read_many(sample, [(m.offset, m.size) for m in sample.members.values()])
 
 
-def test_s3_gives_what_the_disk_gives(local: DataSet, port: int, tmp_path: Path) -> None:
+def test_s3_gives_what_the_disk_gives(local: Dataset, port: int, tmp_path: Path) -> None:
     far = open_it(port, tmp_path)
     assert far.fingerprint == local.fingerprint
     for i in range(len(local)):
@@ -66,13 +66,13 @@ def test_s3_gives_what_the_disk_gives(local: DataSet, port: int, tmp_path: Path)
 
 
 def test_environment_variables_are_enough(
-    local: DataSet, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: Dataset, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    far = DataSet.open("s3://shards/sets/train")
+    far = Dataset.open("s3://shards/sets/train")
     assert read(far, 0) == read(local, 0)
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_there_is_asked_for_once(port: int, tmp_path: Path) -> None:
     with pytest.raises(
         RemoteError, match=r"s3://shards/nowhere/manifest\.json, the whole file: status 404 NoSuchK"
     ):
-        DataSet.open(
+        Dataset.open(
             "s3://shards/nowhere",
             remote=RemoteOptions(
                 storage_options=endpoint(port),
@@ -89,7 +89,7 @@ def test_what_is_not_there_is_asked_for_once(port: int, tmp_path: Path) -> None:
         )
 
 
-def test_what_lies_on_s3_is_verified_there(local: DataSet, port: int, tmp_path: Path) -> None:
+def test_what_lies_on_s3_is_verified_there(local: Dataset, port: int, tmp_path: Path) -> None:
     fs = file_system(port)
     remote = quick(port, cache_folder=str(tmp_path))
     found = verify("s3://shards/sets", num_threads=2, remote=remote)  # holds train alone
@@ -111,7 +111,7 @@ def test_what_lies_on_s3_is_verified_there(local: DataSet, port: int, tmp_path: 
         fs.pipe_file(name, whole)
 
 
-def test_a_shard_cut_short_is_refused(local: DataSet, port: int, tmp_path: Path) -> None:
+def test_a_shard_cut_short_is_refused(local: Dataset, port: int, tmp_path: Path) -> None:
     fs = file_system(port)
     name, size = "shards/sets/train/shard-000001.tar", local.manifest.shards[1].size
     whole = (Path(local.path) / "shard-000001.tar").read_bytes()
@@ -166,7 +166,7 @@ class BreakingProxy:
 
 
 def test_broken_connections_cost_nothing_but_requests(
-    local: DataSet, port: int, tmp_path: Path
+    local: Dataset, port: int, tmp_path: Path
 ) -> None:
     proxy = BreakingProxy(port, 0.05)
     try:

@@ -17,30 +17,30 @@ import pytest
 
 from benchmarks.made_up_shards import write_made_up_shards
 from benchmarks.range_server import Fault, RangeServer, Request
-from shards import DataSet, IndexedSample, RemoteError
+from shards import Dataset, IndexedSample, RemoteError
 from shards.reading.remote_store import default_cache_folder
 from shards.storage.cache import RangeCache
 from shards.storage.transfer import RemoteOptions
 
-Open = Callable[..., DataSet]
+Open = Callable[..., Dataset]
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_made_up_shards(tmp_path_factory.mktemp("made") / "train set", 12, 4)
 
 
 @pytest.fixture
-def server(local: DataSet) -> Iterator[RangeServer]:
+def server(local: Dataset) -> Iterator[RangeServer]:
     with RangeServer(Path(local.path)) as server:
         yield server
 
 
 @pytest.fixture
 def afar(server: RangeServer, tmp_path: Path) -> Open:
-    def open_it(**options: Any) -> DataSet:
+    def open_it(**options: Any) -> Dataset:
         options = {"cache_folder": str(tmp_path / "cache"), **options}
-        return DataSet.open(server.url, remote=RemoteOptions(**options))
+        return Dataset.open(server.url, remote=RemoteOptions(**options))
 
     return open_it
 
@@ -60,12 +60,12 @@ def segment(sample: IndexedSample, start: float = 1.0) -> list[tuple[int, int]]:
     return ranges
 
 
-def same(a: DataSet, b: DataSet, i: int, start: float = 1.0) -> bool:
+def same(a: Dataset, b: Dataset, i: int, start: float = 1.0) -> bool:
     mine, other = a.sample(i), b.sample(i)
     return a.read_many(mine, segment(mine, start)) == b.read_many(other, segment(other, start))
 
 
-def test_everything_is_as_on_this_machine(local: DataSet, afar: Open, server: RangeServer) -> None:
+def test_everything_is_as_on_this_machine(local: Dataset, afar: Open, server: RangeServer) -> None:
     far = afar()
     assert (len(far), far.fingerprint) == (len(local), local.fingerprint)
     assert far.summary() == local.summary() | {"path": server.url}
@@ -81,7 +81,7 @@ def test_everything_is_as_on_this_machine(local: DataSet, afar: Open, server: Ra
         assert far.read_many(sample, []) == []
 
 
-def test_requests_are_counted_and_few(local: DataSet, afar: Open, server: RangeServer) -> None:
+def test_requests_are_counted_and_few(local: Dataset, afar: Open, server: RangeServer) -> None:
     far = afar()
     assert [r.name for r in server.requests] == ["manifest.json"]
     sample = far.sample(0)
@@ -114,7 +114,7 @@ def test_only_what_is_missing_is_asked_for(afar: Open, server: RangeServer) -> N
     assert asked == [(15_000, 19_999), (25_000, 34_999)]
 
 
-def test_near_ranges_are_asked_for_as_one(local: DataSet, afar: Open, server: RangeServer) -> None:
+def test_near_ranges_are_asked_for_as_one(local: Dataset, afar: Open, server: RangeServer) -> None:
     far, ranges = afar(), [(40_000, 10_000), (51_000, 10_000), (52_000, 100), (200_000, 10)]
     sample = far.sample(0)
     server.clear()
@@ -124,7 +124,7 @@ def test_near_ranges_are_asked_for_as_one(local: DataSet, afar: Open, server: Ra
 
 
 def test_a_reader_fetches_ahead_and_asks_for_the_rest(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     far = afar()
     sample = far.sample(0)
@@ -139,7 +139,7 @@ def test_a_reader_fetches_ahead_and_asks_for_the_rest(
 
 
 def test_ranges_of_one_call_and_reads_of_several_threads_run_at_once(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     far = afar(attempts=1)
     for first in (0, 4, 8):
@@ -152,7 +152,7 @@ def test_ranges_of_one_call_and_reads_of_several_threads_run_at_once(
             assert all(pool.map(lambda i: same(local, far, i), samples))
 
 
-def test_no_more_connections_than_allowed(local: DataSet, afar: Open, server: RangeServer) -> None:
+def test_no_more_connections_than_allowed(local: Dataset, afar: Open, server: RangeServer) -> None:
     server.latency_seconds = 0.02
     far = afar(connections=3)
     with ThreadPoolExecutor(8) as pool:
@@ -198,13 +198,13 @@ def test_processes_share_one_fetch_of_an_index(afar: Open, server: RangeServer) 
     ]
 
 
-def read_in_another_process(far: DataSet, i: int) -> bytes:
+def read_in_another_process(far: Dataset, i: int) -> bytes:
     sample = far.sample(i)
     return b"".join(far.read_many(sample, segment(sample)))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_data_set_goes_to_other_processes(local: DataSet, afar: Open, method: str) -> None:
+def test_a_data_set_goes_to_other_processes(local: Dataset, afar: Open, method: str) -> None:
     far = afar(range_cache_bytes=0)
     assert same(local, far, 0)
     context: Any = multiprocessing.get_context(method)
@@ -230,7 +230,7 @@ def test_a_range_outside_the_shard_is_refused_without_a_request(
 
 
 def test_mapped_indexes_are_bounded_by_their_part_of_the_cache(
-    local: DataSet, afar: Open, server: RangeServer, tmp_path: Path
+    local: Dataset, afar: Open, server: RangeServer, tmp_path: Path
 ) -> None:
     largest = max(s.index_size for s in local.manifest.shards)
     far = afar(index_cache_bytes=2 * (largest + 8192))
@@ -242,14 +242,14 @@ def test_mapped_indexes_are_bounded_by_their_part_of_the_cache(
     assert sum(r.name.endswith(".index") for r in server.requests) == 9  # each left before its turn
 
 
-def test_nothing_in_memory_grows_with_use(local: DataSet, tmp_path: Path) -> None:
+def test_nothing_in_memory_grows_with_use(local: Dataset, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.range_server", str(local.path)]
     root, rng = Path(__file__).parents[3], random.Random(0)
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         options = RemoteOptions(cache_folder=str(tmp_path), range_cache_bytes=1 << 20)
-        far = DataSet.open(url, remote=options)
+        far = Dataset.open(url, remote=options)
 
         def use(times: int) -> None:
             for _ in range(times):
@@ -272,7 +272,7 @@ def test_nothing_in_memory_grows_with_use(local: DataSet, tmp_path: Path) -> Non
 
 
 def test_a_cache_that_cannot_be_written_costs_requests_and_says_so(
-    local: DataSet, afar: Open, monkeypatch: pytest.MonkeyPatch
+    local: Dataset, afar: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/cache/ranges")
@@ -296,18 +296,18 @@ def test_the_cache_lies_where_the_user_keeps_caches(
 
 
 def test_file_urls_are_read_here_and_other_protocols_by_fsspec(
-    local: DataSet, tmp_path: Path
+    local: Dataset, tmp_path: Path
 ) -> None:
     import fsspec
 
-    here = DataSet.open(Path(local.path).as_uri())
+    here = Dataset.open(Path(local.path).as_uri())
     assert not here.is_remote
     assert same(local, here, 0)
 
     memory: Any = fsspec.filesystem("memory")
     for path in Path(local.path).iterdir():
         memory.pipe(f"/sets/train/{path.name}", path.read_bytes())
-    far = DataSet.open(
+    far = Dataset.open(
         "memory://sets/train/", remote=RemoteOptions(cache_folder=str(tmp_path), attempts=1)
     )
     assert far.is_remote
@@ -328,20 +328,20 @@ def test_file_urls_are_read_here_and_other_protocols_by_fsspec(
 )
 def test_a_url_that_cannot_be_read_is_refused(url: str, text: str) -> None:
     with pytest.raises(RemoteError, match=text):
-        DataSet.open(url)
+        Dataset.open(url)
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
     with pytest.raises(RemoteError, match=r"http:// needs .*aiohttp.*install gdt-stream\[http\]"):
-        DataSet.open("http://127.0.0.1:1/train")
+        Dataset.open("http://127.0.0.1:1/train")
 
 
 def test_a_password_is_sent_and_never_shown(
-    server: RangeServer, local: DataSet, tmp_path: Path
+    server: RangeServer, local: Dataset, tmp_path: Path
 ) -> None:
     url = server.url.replace("http://", "http://me:secret@")
-    far = DataSet.open(url, remote=RemoteOptions(cache_folder=str(tmp_path)))
+    far = Dataset.open(url, remote=RemoteOptions(cache_folder=str(tmp_path)))
     assert same(local, far, 0)
     server.faults = lambda *_: Fault(status=403)
     with pytest.raises(RemoteError) as caught:
@@ -362,7 +362,7 @@ def test_options_check_themselves(name: str, value: float, allowed: str) -> None
 
 
 def test_bytes_of_a_segment_are_near_those_that_it_needs(
-    local: DataSet, afar: Open, server: RangeServer
+    local: Dataset, afar: Open, server: RangeServer
 ) -> None:
     """At most 1.3 × the needed groups of pictures and sound, indexes included."""
     far, rng = afar(range_cache_bytes=0), np.random.default_rng(1)
@@ -382,6 +382,6 @@ def test_shard_names_with_odd_characters_are_asked_for_rightly(tmp_path: Path) -
     odd = write_made_up_shards(tmp_path / "odd", 2, 1, name="a b%20#?é+&{}.tar")
     with RangeServer(tmp_path) as server:
         options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
-        far = DataSet.open(f"{server.url}/odd", remote=options)
+        far = Dataset.open(f"{server.url}/odd", remote=options)
         assert all(same(odd, far, i) for i in range(2))
         assert server.requests[-1].name == "odd/a b%20#?é+&1.tar"

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.range_server import RangeServer
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.sources.discover import list_sources, sources_of
 from shards.storage.globs import compiled, is_pattern
@@ -116,7 +116,7 @@ def test_the_command_says_what_was_given_twice(film: Callable[..., Path], tmp_pa
     assert result.exit_code == 0, result.output
     said = f"1 file given by {videos} and again by {videos}/x/*.mp4: taken once"
     assert said in result.output.replace("\n", "")
-    assert len(DataSet.open(tmp_path / "out")) == 1
+    assert len(Dataset.open(tmp_path / "out")) == 1
 
 
 def test_what_is_not_there_or_has_anothers_name_is_refused(tree: Path) -> None:
@@ -159,7 +159,7 @@ def test_films_behind_a_server_are_built(
             given = [str(write(tmp_path / "l.csv", f"{form},label\n{rows}"))]
         summary = build(given, tmp_path / "out", OPTIONS)
     assert summary.skipped_sources == {"status 404 Not Found": 1, "not media: a web page or XML": 1}
-    data_set = DataSet.open(tmp_path / "out")
+    data_set = Dataset.open(tmp_path / "out")
     infos = [data_set.metadata(i) for i in range(len(data_set))]
     assert infos[0]["source"] == f"{server.url}/a.mp4"
     assert len(infos) == 4 if form == "path" else 2
@@ -214,7 +214,7 @@ def test_a_bucket_is_a_folder(s3: Any, film: Callable[..., Path], tmp_path: Path
         (near / name).parent.mkdir(parents=True, exist_ok=True)
         os.link(path, near / name)
     build([near], tmp_path / "near", OPTIONS)
-    far, local = DataSet.open(tmp_path / "out"), DataSet.open(tmp_path / "near")
+    far, local = Dataset.open(tmp_path / "out"), Dataset.open(tmp_path / "near")
     for i in range(4):
         info = far.metadata(i)
         assert info.pop("source_version").startswith('"')

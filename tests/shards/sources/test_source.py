@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.sources.labels import Labels
 from shards.sources.source import Source, row_of
@@ -40,7 +40,7 @@ def test_every_form_says_the_same(film: Callable[..., Path], tmp_path: Path) -> 
 
     def info(out: str, *given: Path, **more: Any) -> dict[str, Any]:
         build(given, tmp_path / out, OPTIONS, **more)
-        return DataSet.open(tmp_path / out).metadata(0)
+        return Dataset.open(tmp_path / out).metadata(0)
 
     labels = write(tmp_path / "labels.csv", TABLE.format("file"))
     found = info("list", table)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shards import BuildError, BuildOptions, DataSet
+from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.sources.source import Source
 from shards.sources.source_lists import is_list, read_lists
@@ -37,7 +37,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def numbers(data_set: DataSet, i: int) -> list[int]:
+def numbers(data_set: Dataset, i: int) -> list[int]:
     """The source frames that a clip shows."""
     frames = decode_video(data_set.read_member(data_set.sample(i), "mp4"))
     return [read_number(frame.to_ndarray()[: frame.height]) for frame in frames]
@@ -142,7 +142,7 @@ def test_clips_come_from_the_ranges_alone(film: Callable[..., Path], tmp_path: P
     )
     out = tmp_path / "out"
     summary = build([write(tmp_path / "videos/clips.csv", text)], out, OPTIONS, num_workers=2)
-    data_set = DataSet.open(out)
+    data_set = Dataset.open(out)
     infos = [data_set.metadata(i) for i in range(len(data_set))]
     assert [(i["source"], i["start_seconds"], i["stop_seconds"]) for i in infos] == [
         ("film.mp4", 1.5, 2.5),
@@ -191,7 +191,7 @@ def test_the_same_list_makes_the_same_bytes_with_any_number_of_workers(
     build([clips], tmp_path / "one", OPTIONS, num_workers=1)
     build([clips], tmp_path / "three", OPTIONS, num_workers=3)
     assert digests(tmp_path / "one") == digests(tmp_path / "three")
-    assert len(DataSet.open(tmp_path / "one")) == 2 + 2 + 3 + 3
+    assert len(Dataset.open(tmp_path / "one")) == 2 + 2 + 3 + 3
 
 
 def test_the_end_of_every_range_is_held_out(film: Callable[..., Path], tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_end_of_every_range_is_held_out(film: Callable[..., Path], tmp_path:
     starts = {}
     keys = set()
     for part in ("train", "val"):
-        data_set = DataSet.open(tmp_path / "out" / part)
+        data_set = Dataset.open(tmp_path / "out" / part)
         infos = [data_set.metadata(i) for i in range(len(data_set))]
         starts[part] = [info["start_seconds"] for info in infos]
         keys |= {info["key"] for info in infos}

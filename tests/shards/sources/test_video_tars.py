@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.range_server import RangeServer
-from shards import BuildOptions, DataSet
+from shards import BuildOptions, Dataset
 from shards.building.build import build
 from shards.sources.source import Source
 from shards.sources.video_tars import tar_sources
@@ -84,7 +84,7 @@ def test_the_clips_are_those_of_the_files(clip: bytes, tmp_path: Path) -> None:
     summary = build([tmp_path / "tars"], tmp_path / "out", OPTIONS, num_workers=2)
     assert (summary.sources, summary.made, summary.clips) == (3, 3, 6)
     build([tmp_path / "files"], tmp_path / "from files", OPTIONS)
-    ours, theirs = DataSet.open(tmp_path / "out"), DataSet.open(tmp_path / "from files")
+    ours, theirs = Dataset.open(tmp_path / "out"), Dataset.open(tmp_path / "from files")
     assert [ours.metadata(i)["source"] for i in range(2, 6)] == ["one.tar/a"] * 2 + [
         "one.tar/b"
     ] * 2
@@ -98,7 +98,7 @@ def test_the_clips_are_those_of_the_files(clip: bytes, tmp_path: Path) -> None:
     assert [line["source"] for line in report(tmp_path / "alone")] == ["one.tar/a", "one.tar/b"]
     with RangeServer(tmp_path / "tars") as server:
         build([f"{server.url}/one.tar"], tmp_path / "far", OPTIONS)
-        far = DataSet.open(tmp_path / "far")
+        far = Dataset.open(tmp_path / "far")
         assert far.metadata(0)["source"] == f"{server.url}/one.tar/a"
     assert len(far) == 4
     for i in range(4):

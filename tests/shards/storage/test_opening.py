@@ -15,7 +15,7 @@ import pytest
 from benchmarks.range_server import Fault, RangeServer, Request
 from shards import BuildOptions, RemoteOptions, SourceError
 from shards.building.clip_plan import cut
-from shards.building.plan_file import Found, plan_line, planned_source
+from shards.building.plan_file import SurveyResult, plan_line, planned_source
 from shards.encoding.transcode import Unit, UnitResult, transcode
 from shards.media import container
 from shards.media.source_reader import Decoded, SourceReader
@@ -155,7 +155,7 @@ def built(location: Location, remote: RemoteOptions = QUICK) -> UnitResult:
 
 def planned(location: Location, remote: RemoteOptions = QUICK) -> Unit:
     """All clips of a source, as one unit."""
-    found = Found(container.probe(location, remote))
+    found = SurveyResult(container.probe(location, remote))
     line = plan_line(1, Source("a.mp4", location), found, OPTIONS)
     ((unit,),) = cut([planned_source(line)], "", OPTIONS)
     return unit

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from gdt.named_plans import named_plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.loading.stream import Stream, StreamOptions
-from shards import DataSet
+from shards import Dataset
 from tools.cli import app
 from tools.commands.bench import StageTimes, bench_config
 from tools.commands.stage_clock import STAGES, StageClock
@@ -55,10 +55,10 @@ def test_a_stage_is_not_charged_for_what_it_calls(monkeypatch: pytest.MonkeyPatc
 
     def outer(self: Order, *_: object) -> None:
         busy(0.01)
-        segment_reader.read_sound()  # type: ignore[attr-defined, call-arg]
+        segment_reader.read_audio()  # type: ignore[attr-defined, call-arg]
 
     monkeypatch.setattr(Order, "samples", outer)
-    monkeypatch.setattr("pipelines.decoding.segment_reader.read_sound", inner)
+    monkeypatch.setattr("pipelines.decoding.segment_reader.read_audio", inner)
     clock = StageClock()
     with clock:
         worker = threading.Thread(target=Order(0, 5).samples, args=(0, np.arange(2)))
@@ -75,7 +75,7 @@ def test_the_stages_are_the_stream(tiny_shards: Path) -> None:
 
     def first() -> list[bytes]:
         stream = Stream(
-            DataSet.open(tiny_shards), plan, OPTIONS, StreamOptions(batch_size=4), seed=3
+            Dataset.open(tiny_shards), plan, OPTIONS, StreamOptions(batch_size=4), seed=3
         )
         batch = next(iter(stream))
         stream.close()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tools.display.retrieval_cards import frames_picture, log_mel_picture, mp3_sound
+from tools.display.retrieval_cards import frames_picture, log_mel_picture, mp3_audio
 from tools.display.retrieval_page import Card, Direction, Hit, Query, metric_text, retrieval_page
 
 JPEG, MP3 = b"\xff\xd8\xff\xe0picture", b"ID3sound"
@@ -130,7 +130,7 @@ def test_log_mel_picture_has_low_frequencies_at_the_bottom() -> None:
 
 def test_sound_is_playable_and_keeps_its_pitch() -> None:
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(24_000) / 24_000).astype(np.float32)
-    with av.open(io.BytesIO(mp3_sound(tone, 24_000)), "r") as container:
+    with av.open(io.BytesIO(mp3_audio(tone, 24_000)), "r") as container:
         stream = container.streams.audio[0]
         assert stream.codec_context.sample_rate == 24_000
         decoded = np.concatenate([f.to_ndarray()[0] for f in container.decode(stream)])

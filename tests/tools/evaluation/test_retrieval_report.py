@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from models import build_method
 from pipelines.sampling.mixture import Mixture
-from shards import BuildOptions, DataSet, Samples, ShardError
+from shards import BuildOptions, Dataset, Samples, ShardError
 from shards.building.build import build as build_shards
 from shards.maintenance.index_tars import index_tars
 from tools.cli import app
@@ -211,7 +211,7 @@ def test_a_run_of_images_is_told_what_to_use(tmp_path: Path, shards: Path) -> No
 def test_clips_that_the_run_was_trained_on_are_no_test(
     tmp_path: Path, shards: Path, is_mixed: bool
 ) -> None:
-    trained: Samples = DataSet.open(shards)
+    trained: Samples = Dataset.open(shards)
     if is_mixed:
         trained = Mixture({"films": trained, "others": trained}, {"films": 1, "others": 2})
     run = make_run(tmp_path / "run", trained_on=trained.fingerprint)

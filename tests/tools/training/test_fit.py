@@ -11,7 +11,7 @@ from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import StateError
 from pipelines.sampling.order import Order
 from pipelines.skips import count_skips
-from shards import DataSet
+from shards import Dataset
 from tests.pipelines.stills import image_file, smooth_picture
 from tools.runs.checkpoints import AtomicCheckpointIO, load_checkpoint
 from tools.runs.config import ConfigError, load_config
@@ -126,7 +126,7 @@ def with_damage(shards: Path, copy: Path, places: list[int]) -> Path:
     """A copy of which the samples at these places of the first epoch cannot be decoded."""
     shutil.copytree(shards, copy)
     for number in Order(3, 14).samples(0, np.array(places)).tolist():
-        sample = DataSet.open(copy).sample(number)
+        sample = Dataset.open(copy).sample(number)
         member = sample.members["flac"]
         with (copy / sample.shard).open("r+b") as file:
             file.seek(member.offset + member.size // 2)
@@ -162,7 +162,7 @@ def test_a_run_whose_last_steps_have_no_good_sample_ends_with_a_checkpoint(
     train(tiny_config, tmp_path / "run", *short, "trainer.checkpoint_every_steps=100")
     assert [row.step for row in read_losses(tmp_path / "run")] == list(range(6))
     assert load_run(tmp_path / "run").step == 6
-    assert count_skips(RunFolder(tmp_path / "run").ledger) == 2
+    assert count_skips(RunFolder(tmp_path / "run").skip_log) == 2
 
 
 def test_a_run_of_which_nothing_is_left_says_so(tiny_config: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_run_of_which_nothing_is_left_says_so(tiny_config: Path, tmp_path: Pat
     for number in range(4):
         picture = smooth_picture(number, 32, 32)
         (images / f"{number}.jpg").write_bytes(image_file(picture, "a.jpg"))
-    with pytest.raises(TrainingError, match=r"every batch was skipped.*run/ledger\.jsonl"):
+    with pytest.raises(TrainingError, match=r"every batch was skipped.*run/skips\.jsonl"):
         train(tiny_config, tmp_path / "run", f"data.shards={images}", "trainer.epochs=1")
 
 
@@ -207,7 +207,7 @@ def test_resuming_on_other_shards_is_refused(
     tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tiny_config, tmp_path / "run", "trainer.max_steps=2")
-    monkeypatch.setattr("shards.DataSet.fingerprint", "another")
+    monkeypatch.setattr("shards.Dataset.fingerprint", "another")
     with pytest.raises(StateError, match="the saved stream has dataset"):
         train(tiny_config, tmp_path / "run", "trainer.max_steps=2", resume=True)
 

@@ -94,7 +94,7 @@ class CodedSize(Protocol):
         """One of options.FITS."""
 
 
-class PictureFitter:
+class FrameFitter:
     """Fits decoded frames to the coded size of `options`; keeps one filter chain per kind.
 
     filters: the chain of the last frame, in FFmpeg's syntax.

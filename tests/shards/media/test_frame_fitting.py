@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from shards import BuildOptions
-from shards.media.picture import PictureFitter, matrix_name
+from shards.media.frame_fitting import FrameFitter, matrix_name
 
 LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 NUMBER = {"bt601": 5, "bt709": 1, "bt2020": 9, "unsaid": 2}
@@ -68,7 +68,7 @@ def test_every_matrix_and_range_gives_the_same_colours(matrix: str, full: bool, 
     meant = "bt601" if matrix == "unsaid" else matrix  # 180 lines: standard definition
     frame = frame_of(to_yuv(patches(), meant, full), form)
     frame.colorspace, frame.color_range = NUMBER[matrix], 2 if full else 1
-    fitted = PictureFitter(BuildOptions(), None).fit(frame)
+    fitted = FrameFitter(BuildOptions(), None).fit(frame)
     assert (fitted.width, fitted.height, fitted.format.name) == (224, 128, "yuv420p")
     assert seen(fitted) == pytest.approx(np.array(PATCHES), abs=3)
 
@@ -76,7 +76,7 @@ def test_every_matrix_and_range_gives_the_same_colours(matrix: str, full: bool, 
 @pytest.mark.parametrize("form", ["rgb24", "bgr0", "gbrp", "rgba"])
 def test_rgb_gives_the_same_colours(form: str) -> None:
     frame = av.VideoFrame.from_ndarray(patches(), "rgb24").reformat(format=form)
-    assert seen(PictureFitter(BuildOptions(), None).fit(frame)) == pytest.approx(
+    assert seen(FrameFitter(BuildOptions(), None).fit(frame)) == pytest.approx(
         np.array(PATCHES), abs=3
     )
 
@@ -87,7 +87,7 @@ def test_unsaid_matrices_are_guessed_by_height() -> None:
 
 
 def test_a_change_of_size_within_a_source_is_followed() -> None:
-    fitter = PictureFitter(BuildOptions(), None)
+    fitter = FrameFitter(BuildOptions(), None)
     for size in ((320, 180), (640, 480), (64, 64), (16, 16), (1280, 720), (320, 180)):
         fitted = fitter.fit(frame_of(to_yuv(patches(*size), "bt601", False), "yuv420p"))
         assert (fitted.width, fitted.height) == (224, 128)
@@ -96,8 +96,8 @@ def test_a_change_of_size_within_a_source_is_followed() -> None:
 @pytest.mark.parametrize("aspect", [Fraction(0, 1), Fraction(1, 1), Fraction(1, 1000), None])
 def test_senseless_pixel_shapes_are_taken_as_square(aspect: Fraction | None) -> None:
     frame = frame_of(to_yuv(patches(), "bt601", False), "yuv420p")
-    plain = PictureFitter(BuildOptions(), None).fit(frame).to_ndarray()
-    assert (PictureFitter(BuildOptions(), aspect).fit(frame).to_ndarray() == plain).all()
+    plain = FrameFitter(BuildOptions(), None).fit(frame).to_ndarray()
+    assert (FrameFitter(BuildOptions(), aspect).fit(frame).to_ndarray() == plain).all()
 
 
 @pytest.mark.parametrize(("matrix", "gray"), [(1, 235), (5, 235), (5, 100), (6, 16)])
@@ -106,6 +106,6 @@ def test_gray_stays_the_same_gray_from_any_matrix(matrix: int, gray: int) -> Non
     planes[90:] = 128
     frame = av.VideoFrame.from_ndarray(planes, "yuv420p")
     frame.colorspace, frame.color_range = matrix, 1
-    fitted = PictureFitter(BuildOptions(size=(96, 64)), None).fit(frame).to_ndarray()
+    fitted = FrameFitter(BuildOptions(size=(96, 64)), None).fit(frame).to_ndarray()
     assert np.unique(fitted[:64]).tolist() == [gray]
     assert np.unique(fitted[64:]).tolist() == [128]

@@ -14,7 +14,7 @@ from statistics import median_low
 from shards import Samples, Track
 from shards.media.container import MAX_PIXELS
 
-__all__ = ["PictureForm", "picture_form"]
+__all__ = ["FrameFormat", "frame_format"]
 
 _MOST_LOOKED_AT = 256  # samples without pictures before one with
 _MOST_STILL_SIDE = 256
@@ -22,7 +22,7 @@ _STILLS_MEASURED = 32  # spread evenly
 
 
 @dataclass(frozen=True)
-class PictureForm:
+class FrameFormat:
     """Size in pixels, what turns the planes into RGB (see color.py), and whether stills are in."""
 
     width: int
@@ -35,13 +35,13 @@ class PictureForm:
         return f"{self.width}×{self.height} {self.color_matrix} {self.color_range}"
 
 
-def picture_form(
+def frame_format(
     dataset: Samples,
     parts: Mapping[str, Samples],
     frame_size: tuple[int, int] | None,
     *,
     converts: bool,
-) -> PictureForm:
+) -> FrameFormat:
     """The form of a data set's pictures.
 
     Args:
@@ -71,7 +71,7 @@ def picture_form(
     return first
 
 
-def _form(dataset: Samples, frame_size: tuple[int, int] | None) -> PictureForm:
+def _form(dataset: Samples, frame_size: tuple[int, int] | None) -> FrameFormat:
     track = _first_pictures(dataset)
     width, height = frame_size or (track.width, track.height)
     if track.is_still and frame_size is None:
@@ -82,7 +82,7 @@ def _form(dataset: Samples, frame_size: tuple[int, int] | None) -> PictureForm:
             f"even, as chroma has half of each, and at most {MAX_PIXELS} pixels: set it"
         )
     matrix, color_range = track.color_matrix or "bt709", track.color_range or "limited"
-    return PictureForm(width, height, matrix, color_range, track.is_still)
+    return FrameFormat(width, height, matrix, color_range, track.is_still)
 
 
 def _still_side(dataset: Samples, first: Track) -> int:

@@ -1,0 +1,84 @@
+"""Write the parts of the documentation that follow from the code: `python docs/generate.py`.
+
+Between the lines `<!-- begin NAME -->` and `<!-- end NAME -->` of a page stands what a function of
+`PARTS` makes of the code; a test keeps each of them current.
+"""
+
+import ast
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+PACKAGES: Final = ("gdt", "shards", "pipelines", "models", "tools")
+
+
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring, or of a script's comment: what the file is."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].rstrip(".")
+    comment = re.search(r"^# (.+)$", text, re.MULTILINE)
+    return comment.group(1).rstrip(".") if comment else ""
+
+
+def file_tree() -> str:
+    """Every tracked file of the packages with its first line, folder by folder, as a code block."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [Path(name) for name in listing.splitlines() if (ROOT / name).exists()]
+    lines = []
+    for package in PACKAGES:
+        lines += _folder(Path(package), [f for f in files if f.parts[0] == package])
+    return "\n".join(["```", *lines, "```"])
+
+
+def _folder(folder: Path, files: list[Path]) -> list[str]:
+    indent = "  " * (len(folder.parts) - 1)
+    about = folder / "__init__.py"
+    lines = [f"{indent + folder.name + '/':<26}{first_line(ROOT / about)}"]
+    lines += [
+        f"{indent + '  ' + path.name:<26}{first_line(ROOT / path)}"
+        for path in sorted(p for p in files if p.parent == folder)
+        if path.suffix in {".py", ".sh"} and path.name != "__init__.py"
+    ]
+    depth = len(folder.parts)
+    rooms = {p.parts[depth] for p in files if p.parent != folder}
+    for room in sorted(rooms):
+        inside = [p for p in files if p.parts[: depth + 1] == (*folder.parts, room)]
+        if any(p.suffix == ".py" for p in inside):
+            lines += _folder(folder / room, inside)
+    return lines
+
+
+#: (page, name of the part) → its text
+PARTS: Final[dict[tuple[str, str], Callable[[], str]]] = {
+    ("docs/architecture.md", "file tree"): file_tree,
+}
+
+
+def renewed(page: str, name: str, text: str) -> str:
+    """The page's text with the part `name` replaced by `text`.
+
+    Raises:
+        ValueError: the page has no such part.
+    """
+    marks = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before, begin, rest = page.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not (begin and end):
+        raise ValueError(f"the page has no lines {marks[0]} and {marks[1]}")
+    return f"{before}{marks[0]}\n{text}\n{marks[1]}{after}"
+
+
+def main() -> None:
+    """Renew every part."""
+    for (page, name), make in PARTS.items():
+        path = ROOT / page
+        path.write_text(renewed(path.read_text(), name, make()))
+
+
+if __name__ == "__main__":
+    main()
