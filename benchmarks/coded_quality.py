@@ -21,8 +21,9 @@ from rich.table import Table
 from shards import BuildOptions
 from shards.encoding.video import VideoEncoder
 from shards.encoding.video_codecs import ENCODERS
+from shards.media.color import coded_color
 from shards.media.container import open_container, video_stream
-from shards.media.frame_fitting import FrameFitter, coded_color
+from shards.media.frame_fitting import FrameFitter
 from shards.options import CODECS
 
 

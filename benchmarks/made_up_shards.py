@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from shards import Dataset, Manifest
+from shards.format.tracks import KEYFRAME, CodecHeader, TrackTable
 from shards.format.writer import ShardWriter
-from shards.media.demux import KEYFRAME, CodecHeader, TrackTable
 
 _FPS, _GOP = 30, 15
 _RATE, _AUDIO_PACKET = 24_000, 2304

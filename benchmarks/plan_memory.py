@@ -24,7 +24,7 @@ from shards.building.build import build
 from shards.building.jobs import BuiltShard, Layout, ShardJob
 from shards.building.plan_file import SurveyResult
 from shards.building.report import unit_line
-from shards.format.writer import ShardEntry
+from shards.format.manifest import ShardEntry
 from shards.media.container import Probe
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median_low
 
 from shards import Samples, Track
-from shards.media.container import MAX_PIXELS
+from shards.media.limits import MAX_PIXELS
 
 __all__ = ["FrameFormat", "frame_format"]
 

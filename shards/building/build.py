@@ -24,8 +24,7 @@ from shards.building.report import BuildSummary
 from shards.building.target import NEW_PLAN_NAME, REPORT_NAME, Target
 from shards.encoding.transcode import machine
 from shards.errors import BuildError
-from shards.format.manifest import MANIFEST_NAME, Manifest
-from shards.format.writer import ShardEntry
+from shards.format.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from shards.options import BuildOptions
 from shards.plural import plural
 from shards.sources.discover import sources_of

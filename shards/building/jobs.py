@@ -12,7 +12,8 @@ from typing import Any
 from shards.building import report
 from shards.building.worker_pool import WorkerFailure
 from shards.encoding.transcode import Unit, UnitResult
-from shards.format.writer import INDEX_SUFFIX, ShardEntry, ShardWriter
+from shards.format.manifest import INDEX_SUFFIX, ShardEntry
+from shards.format.writer import ShardWriter
 from shards.storage.upload import RemoteFolder
 
 

@@ -32,10 +32,10 @@ from shards.building.plan_diff import first_change
 from shards.building.report import jsonl_sha256, read_jsonl
 from shards.building.worker_pool import TOOK_TOO_LONG
 from shards.errors import BuildError
-from shards.format.manifest import MANIFEST_NAME
+from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, ShardEntry
 from shards.format.sample import json_bytes
-from shards.format.writer import INDEX_SUFFIX, ShardEntry, write_atomically
 from shards.reading.remote_store import default_cache_folder
+from shards.storage.local_files import write_atomically
 from shards.storage.transfer import RemoteOptions, folder_or_url
 from shards.storage.upload import RemoteFolder
 

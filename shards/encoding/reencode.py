@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from shards.encoding.clip_filters import MotionMeter
 from shards.encoding.video import VideoEncoder
+from shards.media.color import coded_color
 from shards.media.deinterlace import Deinterlacer, Picture
-from shards.media.frame_fitting import FrameFitter, coded_color
+from shards.media.frame_fitting import FrameFitter
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
 

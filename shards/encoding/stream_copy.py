@@ -21,8 +21,10 @@ from shards.encoding.clip_filters import MotionMeter
 from shards.encoding.reencode import ClipVideo, Span
 from shards.encoding.video import Memory, open_mp4
 from shards.errors import SourceError
+from shards.media.color import coded_color, matrix_name
 from shards.media.container import demux, first_frame, open_container, video_stream
-from shards.media.frame_fitting import UPRIGHT, coded_color, is_full_range, matrix_name, orientation
+from shards.media.frame_fitting import is_full_range, orientation
+from shards.media.orientation import UPRIGHT
 from shards.options import SOURCE, BuildOptions
 
 

@@ -23,9 +23,10 @@ from shards.encoding.reencode import ClipEncoder, ClipVideo, Span
 from shards.encoding.stream_copy import ClipCopier
 from shards.errors import SourceError
 from shards.format.sample import SampleInfo, key_from_source
+from shards.format.tracks import TrackTable
+from shards.media.color import coded_color
 from shards.media.container import describe
-from shards.media.demux import TrackTable, demux_tracks
-from shards.media.frame_fitting import coded_color
+from shards.media.demux import demux_tracks
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
 from shards.storage.opening import Identity, Location, OpenSource, open_source

@@ -12,7 +12,7 @@ import av
 from av.codec.context import Flags
 
 from shards.encoding.video_codecs import encoder_of
-from shards.media.frame_fitting import coded_color
+from shards.media.color import coded_color
 from shards.options import BuildOptions
 
 

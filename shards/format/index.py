@@ -17,7 +17,7 @@ import numpy.typing as npt
 from shards.errors import IndexFormatError
 from shards.format.index_file import Check, check_columns, decode_header, read_columns, shard_of
 from shards.format.mpegts import Transport
-from shards.media.demux import DISCARD, KEYFRAME
+from shards.format.tracks import DISCARD, KEYFRAME
 
 
 @dataclass(frozen=True, eq=False)

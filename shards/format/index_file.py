@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from shards.errors import IndexFormatError
 from shards.format.mpegts import Transport
-from shards.media.demux import CodecHeader
+from shards.format.tracks import CodecHeader
 
 FORMAT, VERSION = "gdt-shard-index", 1
 HEADER_KEY = "gdt_shard_index"  # one metadata entry: several would be written in random order

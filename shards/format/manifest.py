@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import IndexFormatError
-from shards.format.writer import ShardEntry, write_atomically
+from shards.storage.local_files import write_atomically
 
 MANIFEST_NAME = "manifest.json"
+INDEX_SUFFIX = ".index"
 FORMAT, VERSION = "gdt-data-set", 2
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One finished shard, as the manifest lists it."""
+
+    name: str
+    size: int
+    sha256: str
+    num_samples: int
+    index_size: int
+    index_sha256: str
 
 
 @dataclass(frozen=True)

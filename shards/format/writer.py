@@ -8,37 +8,23 @@ samples make equal bytes, and any WebDataset reader can read it.
 import hashlib
 import io
 import json
-import os
-import shutil
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
 from shards.errors import ShardError
 from shards.format.index_file import COLUMNS, FORMAT, HEADER_KEY, VERSION, encode_header
+from shards.format.manifest import INDEX_SUFFIX, ShardEntry
 from shards.format.sample import check_key
-from shards.media.demux import CodecHeader, TrackTable
+from shards.format.tracks import CodecHeader, TrackTable
+from shards.storage.local_files import flush_to_disk, write_atomically
 
-INDEX_SUFFIX = ".index"
 _NUMPY = {"U8": "u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "I64": "<i8"}
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """One finished shard, as the manifest lists it."""
-
-    name: str
-    size: int
-    sha256: str
-    num_samples: int
-    index_size: int
-    index_sha256: str
 
 
 class _Digested:
@@ -166,7 +152,7 @@ class ShardWriter:
         """Flush, rename the tar, then the index; returns what the manifest says of the shard."""
         self._tar.close()
         size = self._file.tell()
-        _flush_to_disk(self._file)
+        flush_to_disk(self._file)
         self._file.close()
         index = self._index.to_bytes(self.path.name, size)
         self._temporary.rename(self.path)
@@ -184,31 +170,3 @@ class ShardWriter:
         """Drop what was written."""
         self._file.close()
         self._temporary.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, data: bytes | BinaryIO) -> None:
-    """Write a whole file or nothing: temporary name, flush to disk, rename, flush the folder."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        if isinstance(data, bytes):
-            file.write(data)
-        else:
-            shutil.copyfileobj(data, file)
-        _flush_to_disk(file)
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _flush_to_disk(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -9,8 +9,8 @@ from pathlib import Path
 from shards.errors import ShardError
 from shards.format.index import ShardIndex
 from shards.maintenance.verify import open_data_sets
-from shards.reading.local_store import LocalFolder
 from shards.reading.remote_store import RemoteStore
+from shards.storage.local_files import LocalFolder
 from shards.storage.transfer import RemoteOptions
 from shards.storage.upload import RemoteFolder
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shards.errors import ShardError, SourceError
+from shards.format.tracks import TrackTable
 from shards.format.webdataset_tar import CUT_SHORT, Entry, tar_samples
 from shards.format.writer import IndexColumns
 from shards.media.container import SNIFF_BYTES, sniff
-from shards.media.demux import TrackTable, demux_tracks
+from shards.media.demux import demux_tracks
 from shards.media.still import sniff_still, still_track
 
 MAX_MEMBER_BYTES = 1 << 31  # a member with media is read whole

@@ -22,11 +22,11 @@ from shards.building.target import REPORT_NAME as BUILD_REPORT_NAME
 from shards.building.worker_pool import WorkerFailure, WorkerPool
 from shards.errors import BuildError, ShardError, SourceError
 from shards.format.index import ShardIndex
-from shards.format.manifest import MANIFEST_NAME, Manifest, read_manifest
-from shards.format.writer import INDEX_SUFFIX, ShardEntry, write_atomically
+from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, read_manifest
 from shards.maintenance.index_tar import IndexedTar, index_tar
 from shards.maintenance.verify import PARTS
 from shards.plural import plural
+from shards.storage.local_files import write_atomically
 
 REPORT_NAME = "index-report.jsonl"
 MADE_BY = "gdt shards index 1"

@@ -18,11 +18,11 @@ from shards.building.clip_plan import HELD_OUT, TRAIN, WHOLE
 from shards.building.target import BUILD_NAME, REPORT_NAME
 from shards.errors import BuildError, IndexFormatError
 from shards.format.index import ShardIndex
-from shards.format.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from shards.format.writer import ShardEntry
+from shards.format.manifest import MANIFEST_NAME, Manifest, ShardEntry, parse_manifest
 from shards.maintenance.verify import key_hashes
-from shards.reading.local_store import Folder, LocalFolder
+from shards.reading.local_store import Folder
 from shards.reading.remote_store import RemoteStore
+from shards.storage.local_files import LocalFolder
 from shards.storage.transfer import RemoteOptions, folder_or_url
 from shards.storage.upload import RemoteFolder
 

@@ -25,11 +25,11 @@ from shards.building.worker_pool import WorkerFailure
 from shards.encoding.transcode import machine
 from shards.errors import BuildError, IndexFormatError
 from shards.format.index import ShardIndex
-from shards.format.manifest import MANIFEST_NAME, Manifest, read_manifest
-from shards.format.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
+from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, read_manifest
 from shards.maintenance.index_tar import IndexedTar, index_tar
 from shards.maintenance.merge import merge_portions
 from shards.maintenance.verify import PARTS, find_damage
+from shards.storage.local_files import file_sha256, write_atomically
 
 
 @dataclass

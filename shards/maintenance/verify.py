@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from shards.errors import RemoteError, RemoteMissingError, ShardError
 from shards.format.index import IndexedSample, ShardIndex
-from shards.format.manifest import Manifest
-from shards.format.writer import ShardEntry, file_sha256
+from shards.format.manifest import Manifest, ShardEntry
 from shards.plural import plural
 from shards.reading.local_store import Folder
 from shards.reading.remote_store import RemoteStore
+from shards.storage.local_files import file_sha256
 from shards.storage.transfer import RemoteOptions, folder_or_url
 
 PARTS = ("train", "val")

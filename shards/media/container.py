@@ -15,14 +15,10 @@ from typing import Any, BinaryIO
 import av
 
 from shards.errors import SourceError
+from shards.media.limits import MAX_HOURS, MAX_PIXELS, MAX_RATE, MAX_SIDE, MAX_STREAMS, MIN_RATE
 from shards.storage.opening import Location, open_source
 from shards.storage.transfer import RemoteOptions
 
-MAX_PIXELS = 8192 * 4608  # larger pictures are refused from the header, before anything is decoded
-MAX_SIDE = 16384
-MAX_HOURS = 168
-MAX_STREAMS = 64
-MIN_RATE, MAX_RATE = 1, 240  # frames a second
 SNIFF_BYTES = 1024
 
 _STREAMS_AFTER_HEADER = ("flv", "mpeg", "mpegts")  # their streams are found packet by packet

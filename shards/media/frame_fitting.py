@@ -16,53 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import SourceError
+from shards.media.color import BT709, CodedColor, matrix_name
+from shards.media.orientation import Turn
 
-
-@dataclass(frozen=True)
-class CodedColor:
-    """Matrix and range of coded pictures: by name, and as streams number them (ITU-T H.273)."""
-
-    matrix: str
-    matrix_number: int
-    range: str
-    range_number: int
-
-
-BT709 = CodedColor("bt709", 1, "limited", 1)
-#: Whoever reads a JPEG takes it for this (ITU-T T.871), and some never ask the container.
-_JFIF = CodedColor("bt601", 5, "full", 2)
-
-
-def coded_color(codec: str) -> CodedColor:
-    """The colour of pictures that a build encodes with a codec."""
-    return _JFIF if codec == "mjpeg" else BT709
-
-
-_MATRIX_OF_NUMBER = {1: "bt709", 5: "bt601", 6: "bt601"}
 _FILTER_MATRIX = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m"}
 _FILTER_MATRIX |= {9: "bt2020", 10: "bt2020"}
 _RGB_MATRIX, _FULL = 0, 2
-
-Turn = tuple[int, int, int, int]  # signs (a, b, c, d) of a display matrix
-UPRIGHT: Turn = (1, 0, 0, 1)
-#: EXIF's orientation → the turn that makes the picture upright.
-TURNS: dict[int, Turn] = {
-    1: (1, 0, 0, 1),
-    2: (-1, 0, 0, 1),
-    3: (-1, 0, 0, -1),
-    4: (1, 0, 0, -1),
-    5: (0, 1, 1, 0),
-    6: (0, 1, -1, 0),
-    7: (0, -1, -1, 0),
-    8: (0, -1, 1, 0),
-}
-_HIGH_DEFINITION_LINES = 720  # unlabelled pictures this tall are taken as BT.709, as players do
-
-
-def matrix_name(number: int, height: int) -> str:
-    """Name a stream's matrix; unlabelled or unknown ones are guessed by height, as players do."""
-    guess = "bt709" if height >= _HIGH_DEFINITION_LINES else "bt601"
-    return _MATRIX_OF_NUMBER.get(number, guess)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from shards.errors import SourceError
 from shards.media.container import describe
-from shards.media.frame_fitting import UPRIGHT, FrameFitter, luma_of
+from shards.media.frame_fitting import FrameFitter, luma_of
+from shards.media.orientation import UPRIGHT
 from shards.media.source_reader import SourceReader
 
 PIXELS = 64 * 36

@@ -13,9 +13,10 @@ from fractions import Fraction
 import numpy as np
 
 from shards.errors import SourceError
-from shards.media.container import MAX_PIXELS, MAX_SIDE
-from shards.media.demux import KEYFRAME, CodecHeader, TrackTable
-from shards.media.frame_fitting import BT709, TURNS, Turn
+from shards.format.tracks import KEYFRAME, CodecHeader, TrackTable
+from shards.media.color import BT709
+from shards.media.limits import MAX_PIXELS, MAX_SIDE
+from shards.media.orientation import TURNS, Turn
 
 __all__ = ["StillHeader", "sniff_still", "still_header", "still_track"]
 

@@ -19,8 +19,7 @@ from typing import Any
 
 from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.format.index import IndexedSample, Member
-from shards.format.manifest import Manifest
-from shards.format.writer import INDEX_SUFFIX
+from shards.format.manifest import INDEX_SUFFIX, Manifest
 from shards.plural import plural
 from shards.reading.local_store import Folder, OpenShard
 from shards.reading.remote_store import RemoteStore

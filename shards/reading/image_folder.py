@@ -19,7 +19,7 @@ import numpy as np
 
 from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.format.index import IndexedSample, Member, Packets, Track
-from shards.media.demux import TrackTable
+from shards.format.tracks import TrackTable
 from shards.media.still import still_track
 from shards.plural import plural
 from shards.storage.local_listing import files_below

@@ -1,16 +1,14 @@
 """A data set's files in a folder of this machine; remote_store.py is the same for a URL."""
 
-import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from typing import Protocol
 
 from shards.errors import IndexFormatError, ShardError
 from shards.format.index import IndexedSample, ShardIndex
-from shards.format.manifest import Manifest, read_manifest
-from shards.format.writer import INDEX_SUFFIX, ShardEntry, file_sha256, write_atomically
+from shards.format.manifest import INDEX_SUFFIX, Manifest, ShardEntry, read_manifest
+from shards.storage.local_files import file_sha256
 
 CHUNK_BYTES = 8 << 20  # of a tar that is read from front to back
 
@@ -68,43 +66,6 @@ class ShardFile:
     def __del__(self) -> None:
         if self.file >= 0:
             os.close(self.file)
-
-
-class LocalFolder:
-    """A folder of this machine to write to; upload.RemoteFolder is the same for a URL."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.location = path, f"{path}"
-
-    def read(self, name: str) -> bytes | None:
-        """A small file; None if there is none."""
-        try:
-            return (self.path / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def read_into(self, file: IO[bytes], name: str) -> None:
-        """Add the bytes of a file of any size to another; none where it is not there."""
-        with contextlib.suppress(FileNotFoundError), (self.path / name).open("rb") as found:
-            shutil.copyfileobj(found, file)
-
-    def write(self, name: str, data: bytes | BinaryIO) -> None:
-        """Write a file, whole or not at all."""
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / name, data)
-
-    def upload(self, source: Path, name: str) -> None:
-        """Copy a file there, whole or not at all."""
-        with source.open("rb") as file:
-            self.write(name, file)
-
-    def sizes(self, folder: str = "") -> dict[str, int]:
-        """What lies in a folder: names and sizes."""
-        try:
-            with os.scandir(self.path / folder) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries}
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
 
 
 class Folder:

@@ -20,8 +20,7 @@ import numpy as np
 
 from shards.errors import ChecksumError, IndexFormatError, RemoteError
 from shards.format.index import IndexedSample, ShardIndex
-from shards.format.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from shards.format.writer import INDEX_SUFFIX, ShardEntry
+from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, parse_manifest
 from shards.reading.local_store import CHUNK_BYTES
 from shards.storage.byte_ranges import Piece, assemble, joined, missing
 from shards.storage.cache import FileCache, RangeCache

@@ -32,7 +32,8 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from shards.errors import BuildError, SourceError
-from shards.media.container import MAX_HOURS, SNIFF_BYTES, sniff
+from shards.media.container import SNIFF_BYTES, sniff
+from shards.media.limits import MAX_HOURS
 from shards.sources.source import Source, row_of, split_labels
 from shards.storage.opening import Location
 from shards.storage.transfer import folder_or_url, is_url, public

@@ -6,8 +6,8 @@ import numpy as np
 
 from shards.encoding.audio import encode_audio
 from shards.encoding.video import VideoEncoder
-from shards.format.manifest import Manifest
-from shards.format.writer import ShardEntry, ShardWriter
+from shards.format.manifest import Manifest, ShardEntry
+from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
 from shards.options import BuildOptions
 from tests.films import picture

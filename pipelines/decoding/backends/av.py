@@ -18,7 +18,7 @@ from pipelines.decoding.backends import MediaError, Read
 from pipelines.decoding.backends.packets import read_packets, runs_of
 from pipelines.decoding.backends.still import StillDecoder
 from shards import Track
-from shards.media.container import MAX_PIXELS
+from shards.media.limits import MAX_PIXELS
 from shards.media.padded_packet import padded_packet
 
 __all__ = ["PREROLL_SECONDS", "PacketDecoder"]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pipelines.decoding.backends import MediaError, Read
 from pipelines.decoding.backends.packets import read_packets
 from shards import SourceError, Track
-from shards.media.container import MAX_PIXELS, describe
+from shards.media.container import describe
 from shards.media.frame_fitting import FrameFitter
+from shards.media.limits import MAX_PIXELS
 from shards.media.padded_packet import padded_packet
 from shards.media.still import StillHeader, still_header
 

@@ -17,7 +17,8 @@ from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.loader import Loader, Request
 from shards import BuildOptions
 from shards.encoding.video import VideoEncoder
-from shards.media.frame_fitting import FrameFitter, coded_color
+from shards.media.color import coded_color
+from shards.media.frame_fitting import FrameFitter
 from shards.options import CODECS
 from tests.pipelines.coded_clips import picture, planes_of, psnr
 

@@ -10,8 +10,8 @@ import pytest
 
 from shards import BuildError, BuildOptions
 from shards.encoding.video import VideoEncoder
+from shards.media.color import coded_color
 from shards.media.demux import demux_tracks
-from shards.media.frame_fitting import coded_color
 from shards.options import CODECS, COPY, PROFILES
 
 DECODERS = {"av1": "libdav1d"}

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from shards import ShardError, ShardIndex
-from shards.format.writer import ShardWriter, write_atomically
+from shards.format.writer import ShardWriter
+from shards.storage.local_files import write_atomically
 from tests.shards.small import clip_members, write_shard
 
 

@@ -9,7 +9,8 @@ import av
 import pytest
 
 from shards import SourceError
-from shards.media.container import MAX_PIXELS, demux, probe, sniff
+from shards.media.container import demux, probe, sniff
+from shards.media.limits import MAX_PIXELS
 from shards.storage.opening import Location
 
 HEADS = {

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from shards import BuildOptions
-from shards.media.frame_fitting import FrameFitter, matrix_name
+from shards.media.color import matrix_name
+from shards.media.frame_fitting import FrameFitter
 
 LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 NUMBER = {"bt601": 5, "bt709": 1, "bt2020": 9, "unsaid": 2}
