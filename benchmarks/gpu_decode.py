@@ -25,7 +25,8 @@ from benchmarks.textured_shards import write_textured_shards
 from pipelines.color import rgb_from_pixels
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.loader import Request, make_loader
+from pipelines.loading.batch_loader import Request
+from pipelines.loading.loader import make_loader
 from pipelines.loading.raw_batch import RawBatch
 from shards import Dataset
 

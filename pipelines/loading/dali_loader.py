@@ -34,8 +34,7 @@ from torch import Tensor
 from pipelines.decoding.backends.feed import Feed
 from pipelines.decoding.backends.gpu import current_gpu, require_nvcuvid, use_device
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.loader import Delivery, Request
-from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.batch_loader import Delivery, Outcome, Request, delivery_of
 from pipelines.skips import SkipError
 
 __all__ = ["DaliLoader"]
@@ -198,35 +197,20 @@ class DaliLoader:
         return frames.view(len(fed) * num_segments, num_frames, *shape[2:])
 
     def _deliver(self, request: Request, decoded: _Decoded) -> Delivery:
-        fed = [sample for sample in decoded.samples if isinstance(sample, _Fed)]
         if decoded.frames.is_cuda:
             decoded.frames.record_stream(torch.cuda.current_stream())
-        kept = [i for i, sample in enumerate(decoded.samples) if isinstance(sample, _Fed)]
-        num_segments, reader = request.places.shape[1], self._reader
+        outcomes: list[Outcome] = [
+            s if isinstance(s, SkipError) else (s.key, s.starts) for s in decoded.samples
+        ]
         audio = None
-        if reader.audio:
+        if self._reader.audio:
+            fed = [s for s in decoded.samples if isinstance(s, _Fed)]
             rows = [sample.audio for sample in fed if sample.audio is not None]
-            empty = np.empty((0, reader.options.num_samples), np.float32)
+            empty = np.empty((0, self._reader.options.num_samples), np.float32)
             audio = torch.from_numpy(np.concatenate([empty, *rows]))
-        batch = RawBatch(
-            frames=decoded.frames,
-            audio=audio,
-            sample=request.rows_of(request.samples, kept),
-            shift=torch.arange(num_segments).repeat(len(kept)),
-            start_seconds=torch.from_numpy(np.concatenate([np.empty(0), *(s.starts for s in fed)])),
-            keys=tuple(sample.key for sample in fed for _ in range(num_segments)),
-            height=reader.height,
-            width=reader.width,
-            color_matrix=reader.color_matrix,
-            color_range=reader.color_range,
-            sample_rate_hz=reader.options.sample_rate_hz,
-            epoch=request.epoch,
-            step=request.step,
-            data_epoch=request.row_epochs(kept),
-            pixels="rgb_bt601",
+        return delivery_of(
+            self._reader, request, outcomes, decoded.frames, audio, pixels="rgb_bt601"
         )
-        outcomes = tuple(s if isinstance(s, SkipError) else None for s in decoded.samples)
-        return Delivery(batch, outcomes)
 
 
 def _check(reader: SegmentReader, device: torch.device) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,45 +21,11 @@ from numpy.typing import NDArray
 from pipelines.decoding.backends.gpu import use_device
 from pipelines.decoding.isolation import Workers
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.batch_loader import BatchLoader, Delivery, Outcome, Request, delivery_of
 from pipelines.loading.recycle import Recycler, allocate_pages
 from pipelines.skips import SkipError
 
-__all__ = ["BatchLoader", "Delivery", "Loader", "Request", "make_loader"]
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One batch that is wanted.
-
-    Attributes:
-        epoch, step: where it stands in the run.
-        samples: int64 [n], indices in the data set.
-        places: float64 [n, K] in [0, 1]: where in what the clip allows each segment starts.
-        data_epochs: int64 [n], see `Visits`; None where all are in the run's epoch.
-    """
-
-    epoch: int
-    step: int
-    samples: NDArray[np.int64]
-    places: NDArray[np.float64]
-    data_epochs: NDArray[np.int64] | None = None
-
-    def rows_of(self, column: NDArray[np.int64], kept: list[int]) -> torch.Tensor:
-        """A column of the kept samples, int64 [R]: once for each of their segments."""
-        return torch.from_numpy(column[kept].repeat(self.places.shape[1]))
-
-    def row_epochs(self, kept: list[int]) -> torch.Tensor | None:
-        """`RawBatch.data_epoch` of the kept samples."""
-        return None if self.data_epochs is None else self.rows_of(self.data_epochs, kept)
-
-
-@dataclass(frozen=True, eq=False)
-class Delivery:
-    """One batch as it came, and for each of its n samples None, or why it was skipped."""
-
-    batch: RawBatch
-    outcomes: tuple[SkipError | None, ...]
+__all__ = ["Loader", "make_loader"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +34,6 @@ class _Underway:
     frames: Any  # uint8 [n, K, T, H·W·3/2], array or tensor on the backend's device; or None
     audio: NDArray[np.float32] | None  # [n, K, S]
     tasks: list["Future[tuple[str, NDArray[np.float64]]]"]
-
-
-class BatchLoader(Protocol):
-    """What a stream takes its batches from."""
-
-    def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
-        """The batches of `requests`, in their order, decoded ahead."""
-
-    def close(self) -> None:
-        """Stop decoding."""
 
 
 def make_loader(
@@ -195,23 +151,19 @@ class Loader:
             return torch.empty(shape, dtype=torch.uint8, device=self._reader.backend.device)
 
     def _finish(self, underway: _Underway) -> Delivery:
-        results: list[tuple[str, NDArray[np.float64]] | SkipError] = []
+        outcomes: list[Outcome] = []
         wait(underway.tasks)  # to wake once a batch, not once a sample, leaves Python to the tasks
         for task in underway.tasks:
             try:
-                results.append(task.result())
+                outcomes.append(task.result())
             except SkipError as error:
-                results.append(error)
-        return self._collate(underway, results)
+                outcomes.append(error)
+        return self._collate(underway, outcomes)
 
-    def _collate(
-        self, underway: _Underway, results: list[tuple[str, NDArray[np.float64]] | SkipError]
-    ) -> Delivery:
-        request, reader = underway.request, self._reader
-        outcomes = tuple(result if isinstance(result, SkipError) else None for result in results)
-        kept = [i for i, outcome in enumerate(outcomes) if outcome is None]
-        delivered = [result for result in results if not isinstance(result, SkipError)]
-        num_shifts = request.places.shape[1]
+    def _collate(self, underway: _Underway, outcomes: list[Outcome]) -> Delivery:
+        request = underway.request
+        kept = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, SkipError)]
+        num_rows = len(kept) * request.places.shape[1]
 
         def rows(array: Any) -> torch.Tensor | None:
             if array is None:
@@ -219,23 +171,7 @@ class Loader:
             if isinstance(array, torch.Tensor):
                 array.record_stream(torch.cuda.current_stream())
             whole = array if len(kept) == len(array) else array[kept]
-            return torch.as_tensor(whole.reshape(len(kept) * num_shifts, *array.shape[2:]))
+            return torch.as_tensor(whole.reshape(num_rows, *array.shape[2:]))
 
-        starts = np.array([starts_of_sample for _, starts_of_sample in delivered], np.float64)
-        batch = RawBatch(
-            frames=rows(underway.frames),
-            audio=rows(underway.audio),
-            sample=request.rows_of(request.samples, kept),
-            shift=torch.arange(num_shifts).repeat(len(kept)),
-            start_seconds=torch.from_numpy(starts.reshape(-1)),
-            keys=tuple(key for key, _ in delivered for _ in range(num_shifts)),
-            height=reader.height,
-            width=reader.width,
-            color_matrix=reader.color_matrix,
-            color_range=reader.color_range,
-            sample_rate_hz=reader.options.sample_rate_hz,
-            epoch=request.epoch,
-            step=request.step,
-            data_epoch=request.row_epochs(kept),
-        )
-        return Delivery(batch, outcomes)
+        frames, audio = rows(underway.frames), rows(underway.audio)
+        return delivery_of(self._reader, request, outcomes, frames, audio)

@@ -22,7 +22,8 @@ import numpy as np
 from gdt.plan import Plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.loader import BatchLoader, Delivery, Request, make_loader
+from pipelines.loading.batch_loader import BatchLoader, Delivery, Request
+from pipelines.loading.loader import make_loader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.sampling.draws import uniform
 from pipelines.sampling.mixture import MixedOrder, Mixture

@@ -19,7 +19,8 @@ from pipelines.decoding.isolation import Workers
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.decoding.shared_memory import SharedMemory
-from pipelines.loading.loader import Delivery, Loader, Request, make_loader
+from pipelines.loading.batch_loader import Delivery, Request
+from pipelines.loading.loader import Loader, make_loader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
 from pipelines.skips import SkipLog

@@ -14,7 +14,8 @@ from pipelines.color import i420_to_rgb
 from pipelines.decoding.backends import make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.loader import Loader, Request
+from pipelines.loading.batch_loader import Request
+from pipelines.loading.loader import Loader
 from shards import BuildOptions
 from shards.encoding.video import VideoEncoder
 from shards.media.color import coded_color

@@ -21,8 +21,9 @@ from pipelines.color import i420_to_rgb, rgb_from_pixels
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.device.transform import DeviceOptions, DeviceTransform
+from pipelines.loading.batch_loader import Delivery, Request
 from pipelines.loading.dali_loader import DaliLoader
-from pipelines.loading.loader import Delivery, Loader, Request
+from pipelines.loading.loader import Loader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions
 from pipelines.skips import SkipLog

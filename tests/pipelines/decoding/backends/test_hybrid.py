@@ -12,7 +12,8 @@ from pipelines.decoding.backends.av import PacketDecoder
 from pipelines.decoding.backends.hybrid import HybridDecoder
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.loader import Loader, Request
+from pipelines.loading.batch_loader import Request
+from pipelines.loading.loader import Loader
 
 
 class Slow(PacketDecoder):

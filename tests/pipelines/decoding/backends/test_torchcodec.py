@@ -14,7 +14,8 @@ from pipelines.decoding.backends import MediaError, make_backend
 from pipelines.decoding.backends.av import PacketDecoder
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.loader import Loader, Request
+from pipelines.loading.batch_loader import Request
+from pipelines.loading.loader import Loader
 from pipelines.skips import MismatchError
 from tests.pipelines.coded_clips import ENCODERS, coded_clip, psnr
 

@@ -1,0 +1,109 @@
+"""What a stream asks a loader for, and what it gets: batches by request, in their order.
+
+Loader (loader.py) decodes sample by sample, DaliLoader (dali_loader.py) whole batches; both put
+their batches together here.
+
+Legend: n samples of a batch, K segments of a sample, R rows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.raw_batch import RawBatch
+from pipelines.skips import SkipError
+
+__all__ = ["BatchLoader", "Delivery", "Outcome", "Request", "delivery_of"]
+
+#: What became of a sample: its key and the start times [K] of its segments, or why it was skipped.
+Outcome = tuple[str, NDArray[np.float64]] | SkipError
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One batch that is wanted.
+
+    Attributes:
+        epoch, step: where it stands in the run.
+        samples: int64 [n], indices in the data set.
+        places: float64 [n, K] in [0, 1]: where in what the clip allows each segment starts.
+        data_epochs: int64 [n], see `Visits`; None where all are in the run's epoch.
+    """
+
+    epoch: int
+    step: int
+    samples: NDArray[np.int64]
+    places: NDArray[np.float64]
+    data_epochs: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One batch as it came, and for each of its n samples None, or why it was skipped."""
+
+    batch: RawBatch
+    outcomes: tuple[SkipError | None, ...]
+
+
+class BatchLoader(Protocol):
+    """What a stream takes its batches from."""
+
+    def deliveries(self, requests: Iterable[Request]) -> Iterator[Delivery]:
+        """The batches of `requests`, in their order, decoded ahead."""
+
+    def close(self) -> None:
+        """Stop decoding."""
+
+
+def delivery_of(
+    reader: SegmentReader,
+    request: Request,
+    outcomes: Sequence[Outcome],
+    frames: Tensor | None,
+    audio: Tensor | None,
+    pixels: str = "i420",
+) -> Delivery:
+    """The batch of a request, without the samples that were skipped.
+
+    Args:
+        reader: of the segments.
+        request: of n samples, K segments each.
+        outcomes: [n].
+        frames: [R, …] of the samples that were not skipped, K rows each; None without video.
+        audio: float32 [R, S], likewise; None without audio.
+        pixels: what frames hold, see color.PIXELS.
+    """
+    num_segments = request.places.shape[1]
+    kept = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, SkipError)]
+    delivered = [outcome for outcome in outcomes if not isinstance(outcome, SkipError)]
+    starts = np.array([starts_of_sample for _, starts_of_sample in delivered], np.float64)
+
+    def rows_of(column: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(column[kept].repeat(num_segments))
+
+    epochs = request.data_epochs
+    batch = RawBatch(
+        frames=frames,
+        audio=audio,
+        sample=rows_of(request.samples),
+        shift=torch.arange(num_segments).repeat(len(kept)),
+        start_seconds=torch.from_numpy(starts.reshape(-1)),
+        keys=tuple(key for key, _ in delivered for _ in range(num_segments)),
+        height=reader.height,
+        width=reader.width,
+        color_matrix=reader.color_matrix,
+        color_range=reader.color_range,
+        sample_rate_hz=reader.options.sample_rate_hz,
+        epoch=request.epoch,
+        step=request.step,
+        data_epoch=None if epochs is None else rows_of(epochs),
+        pixels=pixels,
+    )
+    skips = tuple(outcome if isinstance(outcome, SkipError) else None for outcome in outcomes)
+    return Delivery(batch, skips)
