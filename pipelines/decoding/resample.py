@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import Backend, Read
+from pipelines.decoding.backends.backend import AudioRequest, Backend, Read
 from shards import Track
 
 __all__ = ["read_audio"]
@@ -44,7 +44,7 @@ def read_audio(
     last = round(seconds * sample_rate_hz) - len(out)  # where a segment at the very end starts
     first = min(round((start_seconds - track.start_seconds) * sample_rate_hz), max(0, last))
     if track.sample_rate_hz == sample_rate_hz:
-        backend.samples(read, track, first, out)
+        backend.samples(AudioRequest(read, track, first), out)
         return
     from torchaudio.functional import resample
 
@@ -56,7 +56,7 @@ def read_audio(
     stop_block = -(-(first + len(out)) // new) + margin
     num_input = round(seconds * track.sample_rate_hz)
     stretch = np.empty(min(num_input, stop_block * old) - first_block * old, np.float32)
-    backend.samples(read, track, first_block * old, stretch)
+    backend.samples(AudioRequest(read, track, first_block * old), stretch)
     resampled = resample(
         torch.from_numpy(stretch),
         old,

@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import (
-    AUTO,
+from pipelines.decoding.backends.backend import (
     Backend,
+    FrameRequest,
     MediaError,
     PartialBackend,
     Read,
-    choose_decoder,
-    make_backend,
 )
+from pipelines.decoding.backends.choice import AUTO, choose_decoder, make_backend
 from pipelines.decoding.backends.feed import Feed, feed_of
 from pipelines.decoding.frame_format import frame_format
 from pipelines.decoding.resample import read_audio
@@ -101,8 +100,10 @@ class SegmentReader:
             return None
         sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
         with suppress(MediaError, ShardError):
-            read = partial(self.dataset.read, sample)
-            return self.backend.refusal(read, _track(sample, "video"), self.height, self.width)
+            read, track = partial(self.dataset.read, sample), _track(sample, "video")
+            keyframe = np.flatnonzero(track.packets.keyframe)[:1]
+            request = FrameRequest(read, track, keyframe, self.height, self.width)
+            return self.backend.refusal(request)
         return None
 
     @property
@@ -163,9 +164,9 @@ class SegmentReader:
             if frames is not None:
                 track = _track(sample, "video")
                 self._check_size(sample, track)
-                wanted = frames_on_screen(track, starts, self.options)
-                out = frames.reshape(-1, self.frame_bytes)
-                self.backend.frames(read, track, wanted.ravel(), self.height, self.width, out)
+                wanted = frames_on_screen(track, starts, self.options).ravel()
+                request = FrameRequest(read, track, wanted, self.height, self.width)
+                self.backend.frames(request, frames.reshape(-1, self.frame_bytes))
             if audio is not None:
                 track = _track(sample, "audio")
                 for start, out_of_segment in zip(starts.tolist(), audio, strict=True):

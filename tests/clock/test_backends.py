@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import BACKENDS, Backend, make_backend
+from pipelines.decoding.backends.backend import Backend
+from pipelines.decoding.backends.choice import BACKENDS, make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.skips import MismatchError

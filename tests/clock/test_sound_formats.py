@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.backends.backend import AudioRequest
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from shards import BuildError, BuildOptions, Dataset, Manifest
@@ -47,7 +48,7 @@ def heard(dataset: Dataset, first: int, count: int) -> Any:
         return dataset.read(sample, offset, size)
 
     assert sample.audio is not None
-    PacketDecoder().samples(read, sample.audio, first, out)
+    PacketDecoder().samples(AudioRequest(read, sample.audio, first), out)
     return out, sum(taken)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.decoding.backends import Read
 from pipelines.decoding.backends.av import PacketDecoder
-from shards import IndexedSample, Track
+from pipelines.decoding.backends.backend import FrameRequest
+from shards import IndexedSample
 
 
 def _hang() -> None:
@@ -46,20 +46,12 @@ class FailingDecoder(PacketDecoder):
     def __reduce__(self) -> Any:
         return (FailingDecoder, (self.faults,))
 
-    def frames(
-        self,
-        read: Read,
-        track: Track,
-        wanted: Any,
-        height: int,
-        width: int,
-        out: np.ndarray[Any, Any],
-    ) -> None:
-        fault = self.faults.get(track.member_offset)
+    def frames(self, request: FrameRequest, out: np.ndarray[Any, Any]) -> None:
+        fault = self.faults.get(request.track.member_offset)
         if fault is not None:
             out[:] = 77  # half done is not to be seen
             WORST[fault]()
-        super().frames(read, track, wanted, height, width, out)
+        super().frames(request, out)
 
 
 def offset_of(sample: IndexedSample) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from av.codec.context import Flags2
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import MediaError, Read
+from pipelines.decoding.backends.backend import AudioRequest, FrameRequest, MediaError, Read
 from pipelines.decoding.backends.packets import read_packets, runs_of
 from pipelines.decoding.backends.still import StillDecoder
 from shards import Track
@@ -76,21 +76,14 @@ class PacketDecoder:
     def __reduce__(self) -> Any:
         return (PacketDecoder, (self._colors,))
 
-    def frames(
-        self,
-        read: Read,
-        track: Track,
-        wanted: NDArray[np.int64],
-        height: int,
-        width: int,
-        out: NDArray[np.uint8],
-    ) -> None:
+    def frames(self, request: FrameRequest, out: NDArray[np.uint8]) -> None:
         """See `Backend.frames`."""
+        track, height, width = request.track, request.height, request.width
         if track.is_still:
-            self._stills.picture(read, track, height, width, out[0])
+            self._stills.picture(request, out[0])
             out[1:] = out[0]
             return
-        ticks = track.packets.pts[wanted].tolist()
+        ticks = track.packets.pts[request.wanted].tolist()
         row_of = dict(zip(reversed(ticks), range(len(ticks) - 1, -1, -1), strict=True))
         repeats = [(row, row_of[tick]) for row, tick in enumerate(ticks) if row_of[tick] != row]
         conversion = _conversion(track, self._colors)
@@ -99,9 +92,9 @@ class PacketDecoder:
         to_u = out[:, luma : luma * 5 // 4].reshape(-1, *chroma)
         to_v = out[:, luma * 5 // 4 :].reshape(-1, *chroma)
         with _Decoding(self._contexts(), track) as context:
-            for run in runs_of(track.packets, wanted):
+            for run in runs_of(track.packets, request.wanted):
                 left = len(run.wanted)
-                for frame in _decode(context, read, track, run.first, run.stop):
+                for frame in _decode(context, request.read, track, run.first, run.stop):
                     row = row_of.pop(frame.pts, None)
                     if row is None:
                         continue
@@ -130,8 +123,9 @@ class PacketDecoder:
         for row, first in repeats:
             out[row] = out[first]
 
-    def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
+    def samples(self, request: AudioRequest, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
+        track, first = request.track, request.first
         rate, packets = track.sample_rate_hz, track.packets
         tick = track.time_base
         rate_per_tick = rate * tick.numerator / tick.denominator
@@ -143,7 +137,7 @@ class PacketDecoder:
         begin = max(0, begin - 1)
         filled, cursor, scale = first, None, 1.0
         with _Decoding(self._contexts(), track) as context:
-            for frame in _decode(context, read, track, begin, end):
+            for frame in _decode(context, request.read, track, begin, end):
                 start = round((frame.pts - zero) * rate_per_tick)
                 if cursor is None or abs(start - cursor) > _CLOCK_ERROR_SECONDS * rate:
                     cursor = start

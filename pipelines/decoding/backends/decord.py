@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.color import rgb_from_yuv
-from pipelines.decoding.backends import MediaError, Read
 from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.backends.backend import AudioRequest, FrameRequest, MediaError
 from pipelines.decoding.backends.feed import Feed, feed_of
 from pipelines.skips import MismatchError
 from shards import Track
@@ -57,21 +57,14 @@ class DecordDecoder:
     def __reduce__(self) -> Any:
         return (DecordDecoder, (self.fallback,))
 
-    def frames(
-        self,
-        read: Read,
-        track: Track,
-        wanted: NDArray[np.int64],
-        height: int,
-        width: int,
-        out: NDArray[np.uint8],
-    ) -> None:
+    def frames(self, request: FrameRequest, out: NDArray[np.uint8]) -> None:
         """See `Backend.frames`.
 
         Raises:
             MediaError: as the protocol says.
             MismatchError: decord does not take the codec, and `fallback` is "refuse".
         """
+        track, height, width = request.track, request.height, request.width
         if track.codec not in _CODECS:
             cause = f"decord does not decode {track.codec}"
             if self.fallback == "refuse":
@@ -82,15 +75,15 @@ class DecordDecoder:
         elif (track.height, track.width) != (height, width):
             cause = "another size"  # scaling is swscale's, for all backends alike
         else:
-            self._decode(track, feed_of(read, track, wanted), out, height, width)
+            self._decode(track, feed_of(request.read, track, request.wanted), out, height, width)
             return
-        self._default.frames(read, track, wanted, height, width, out)
+        self._default.frames(request, out)
         with self._lock:
             self.fallbacks[cause] += 1
 
-    def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
+    def samples(self, request: AudioRequest, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
-        self._default.samples(read, track, first, out)
+        self._default.samples(request, out)
 
     def _decode(
         self, track: Track, feed: Feed, out: NDArray[np.uint8], height: int, width: int

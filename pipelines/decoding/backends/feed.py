@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import MediaError, Read
+from pipelines.decoding.backends.backend import MediaError, Read
 from pipelines.decoding.backends.matroska import CODEC_IDS, matroska_file
 from pipelines.decoding.backends.packets import read_packets, runs_of
 from shards import Track

@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.decoding.backends import Backend, Read
-from shards import Track
+from pipelines.decoding.backends.backend import Backend, FrameRequest
 
 __all__ = ["current_gpu", "decode_on_cpu", "own_stream", "require_nvcuvid", "use_device"]
 
@@ -73,20 +71,12 @@ def own_stream(device: torch.device) -> Iterator[None]:
             stream.synchronize()
 
 
-def decode_on_cpu(
-    decoder: Backend,
-    read: Read,
-    track: Track,
-    wanted: NDArray[Any],
-    height: int,
-    width: int,
-    out: Any,
-) -> None:
+def decode_on_cpu(decoder: Backend, request: FrameRequest, out: Any) -> None:
     """`decoder.frames` of a CPU's decoder, to wherever `out` is: an array, or a tensor."""
     if not isinstance(out, Tensor):
-        decoder.frames(read, track, wanted, height, width, out)
+        decoder.frames(request, out)
         return
     with own_stream(out.device):
         on_host = torch.empty(out.shape, dtype=torch.uint8, pin_memory=out.is_cuda)
-        decoder.frames(read, track, wanted, height, width, on_host.numpy())
+        decoder.frames(request, on_host.numpy())
         out.copy_(on_host, non_blocking=True)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import Backend, Read
+from pipelines.decoding.backends.backend import AudioRequest, Backend, FrameRequest
 from pipelines.decoding.backends.gpu import decode_on_cpu
-from shards import Track
 
 __all__ = ["HybridDecoder"]
 
@@ -45,27 +44,19 @@ class HybridDecoder:
     def __reduce__(self) -> Any:
         return (HybridDecoder, (self._hardware, self._software, self._num_places))
 
-    def frames(
-        self,
-        read: Read,
-        track: Track,
-        wanted: NDArray[np.int64],
-        height: int,
-        width: int,
-        out: Any,
-    ) -> None:
+    def frames(self, request: FrameRequest, out: Any) -> None:
         """See `Backend.frames`."""
         by_hardware = self._places.acquire(blocking=False)
         with self._lock:
             self.decoded["hardware" if by_hardware else "software"] += 1
         if by_hardware:
             try:
-                self._hardware.frames(read, track, wanted, height, width, out)
+                self._hardware.frames(request, out)
             finally:
                 self._places.release()
         else:
-            decode_on_cpu(self._software, read, track, wanted, height, width, out)
+            decode_on_cpu(self._software, request, out)
 
-    def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
+    def samples(self, request: AudioRequest, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
-        self._software.samples(read, track, first, out)
+        self._software.samples(request, out)

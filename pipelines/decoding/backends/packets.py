@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import MediaError, Read
+from pipelines.decoding.backends.backend import MediaError, Read
 from shards import Packets, Track
 from shards.format.mpegts import Transport, elementary_stream
 

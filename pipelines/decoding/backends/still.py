@@ -13,9 +13,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends import MediaError, Read
+from pipelines.decoding.backends.backend import FrameRequest, MediaError
 from pipelines.decoding.backends.packets import read_packets
-from shards import SourceError, Track
+from shards import SourceError
 from shards.media.container import describe
 from shards.media.frame_fitting import FrameFitter
 from shards.media.limits import MAX_PIXELS
@@ -42,23 +42,21 @@ class StillDecoder:
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
-    def picture(
-        self, read: Read, track: Track, height: int, width: int, out: NDArray[np.uint8]
-    ) -> None:
+    def picture(self, request: FrameRequest, out: NDArray[np.uint8]) -> None:
         """Decode a track that is one still into `out`, uint8 [H·W·3/2], I420.
 
         Raises:
             MediaError: the checksum is wrong, or the file cannot be decoded.
         """
-        (body,) = read_packets(read, track, 0, 1)
+        (body,) = read_packets(request.read, request.track, 0, 1)
         try:
             header = still_header(body)
             frame = _decoded(header, body)
-            frame = self._fitter(width, height).fit(frame, header.turn)
+            frame = self._fitter(request.width, request.height).fit(frame, header.turn)
         except SourceError as error:
             raise MediaError("open", str(error).removeprefix(f"{error.stage}: ")) from error
         except (av.FFmpegError, ValueError) as error:
-            raise MediaError("decode", f"{track.codec}: {describe(error)}") from error
+            raise MediaError("decode", f"{request.track.codec}: {describe(error)}") from error
         place = 0
         for plane in frame.planes:
             rows, columns = plane.height, plane.width

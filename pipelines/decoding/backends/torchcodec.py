@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.color import i420_planes
-from pipelines.decoding.backends import MediaError, Read
 from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.backends.backend import AudioRequest, FrameRequest, MediaError
 from pipelines.decoding.backends.feed import Feed, feed_of
 from pipelines.decoding.backends.gpu import current_gpu, decode_on_cpu, own_stream, require_nvcuvid
 from pipelines.decoding.backends.matroska import CODEC_IDS, TICK_SECONDS
@@ -70,24 +70,17 @@ class TorchcodecDecoder:
     def __reduce__(self) -> Any:
         return (TorchcodecDecoder, (self.device.split(":")[0], self.fallback))
 
-    def frames(
-        self,
-        read: Read,
-        track: Track,
-        wanted: NDArray[np.int64],
-        height: int,
-        width: int,
-        out: NDArray[np.uint8] | Tensor,
-    ) -> None:
+    def frames(self, request: FrameRequest, out: NDArray[np.uint8] | Tensor) -> None:
         """See `Backend.frames`; `out` is an array on the CPU or a tensor on `device`.
 
         Raises:
             MediaError: as the protocol says.
             MismatchError: the stream is refused, and `fallback` is "refuse".
         """
-        cause = _unsuited(track, height, width)
+        track, height, width = request.track, request.height, request.width
+        cause = _unsuited(request)
         if cause is None:
-            feed = feed_of(read, track, wanted)
+            feed = feed_of(request.read, track, request.wanted)
             cause = self._header_refusal(track, feed)
             if cause is None:
                 planes = out if isinstance(out, Tensor) else torch.from_numpy(out)
@@ -99,28 +92,28 @@ class TorchcodecDecoder:
                 "build the shards with another codec or size, or set fallback = 'count' to decode "
                 "these with 'av' on the CPU"
             )
-        decode_on_cpu(self._default, read, track, wanted, height, width, out)
+        decode_on_cpu(self._default, request, out)
         with self._lock:
             self.fallbacks[cause] += 1
             is_new = self.fallbacks[cause] == 1
         if is_new and cause != _ANOTHER_SIZE:
             warnings.warn(f"decoded on the CPU: {cause}", stacklevel=2)
 
-    def refusal(self, read: Read, track: Track, height: int, width: int) -> str | None:
+    def refusal(self, request: FrameRequest) -> str | None:
         """Why the default backend would decode this track in its place; None where it would not.
 
         Raises:
-            MediaError: the track's first keyframe cannot be read, or says nothing.
+            MediaError: the wanted frames cannot be read, or say nothing.
         """
-        keyframe = np.flatnonzero(track.packets.keyframe)[:1]
-        cause = _unsuited(track, height, width)
-        if cause is not None or not len(keyframe):
+        cause = _unsuited(request)
+        if cause is not None or not len(request.wanted):
             return cause
-        return self._header_refusal(track, feed_of(read, track, keyframe))
+        feed = feed_of(request.read, request.track, request.wanted)
+        return self._header_refusal(request.track, feed)
 
-    def samples(self, read: Read, track: Track, first: int, out: NDArray[np.float32]) -> None:
+    def samples(self, request: AudioRequest, out: NDArray[np.float32]) -> None:
         """See `Backend.samples`."""
-        self._default.samples(read, track, first, out)
+        self._default.samples(request, out)
 
     def _decode(self, track: Track, feed: Feed, planes: Tensor, height: int, width: int) -> None:
         rows: dict[int, list[int]] = {number: [] for number in feed.numbers.tolist()}
@@ -188,8 +181,9 @@ class TorchcodecDecoder:
             return self._refusals[header]
 
 
-def _unsuited(track: Track, height: int, width: int) -> str | None:
-    if (track.height, track.width) != (height, width):
+def _unsuited(request: FrameRequest) -> str | None:
+    track = request.track
+    if (track.height, track.width) != (request.height, request.width):
         return _ANOTHER_SIZE
     if track.codec not in CODEC_IDS:
         return f"codec {track.codec}"

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pipelines.color import i420_to_rgb
-from pipelines.decoding.backends import make_backend
+from pipelines.decoding.backends.backend import FrameRequest
+from pipelines.decoding.backends.choice import make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.batch_loader import Request
@@ -62,7 +63,8 @@ def decoded(decoder: str, dataset: Any, wanted: list[int]) -> Any:
     sample = dataset.sample(0)
     out = np.zeros((len(wanted), WIDTH * HEIGHT * 3 // 2), np.uint8)
     read = partial(dataset.read, sample)
-    make_backend(decoder).frames(read, sample.video, np.array(wanted), HEIGHT, WIDTH, out)
+    request = FrameRequest(read, sample.video, np.array(wanted), HEIGHT, WIDTH)
+    make_backend(decoder).frames(request, out)
     return out
 
 

@@ -143,12 +143,14 @@ def test_only_the_groups_of_pictures_that_are_needed_are_read(corpus: Any, tmp_p
         ranges.append((offset, offset + size))
         return bytes(dataset.read(sample, offset, size))
 
+    from pipelines.decoding.backends.backend import FrameRequest
     from pipelines.decoding.segment import frames_on_screen
 
     starts = np.array([1.1, 3.55])  # frames 33-38 and 106/107-112: groups from 30 and from 105
     out = np.empty((12, reader.frame_bytes), np.uint8)
     wanted = frames_on_screen(sample.video, starts, reader.options)
-    reader.backend.frames(read, sample.video, wanted.ravel(), reader.height, reader.width, out)
+    request = FrameRequest(read, sample.video, wanted.ravel(), reader.height, reader.width)
+    reader.backend.frames(request, out)
     starts_of, last = packets.offset.tolist(), wanted.max(axis=1).tolist()
     assert ranges == [
         (starts_of[30], starts_of[last[0]] + int(packets.size[last[0]])),
@@ -225,7 +227,7 @@ def test_a_decoder_that_refuses_is_a_skip(corpus: Any, tmp_path: Path) -> None:
     import zlib
     from dataclasses import replace
 
-    from pipelines.decoding.backends import MediaError
+    from pipelines.decoding.backends.backend import FrameRequest, MediaError
 
     assert sample.video is not None
     packets = sample.video.packets
@@ -236,8 +238,9 @@ def test_a_decoder_that_refuses_is_a_skip(corpus: Any, tmp_path: Path) -> None:
         crc32=np.full_like(packets.crc32, zlib.crc32(junk)),
     )
     track = replace(sample.video, packets=fake)
+    request = FrameRequest(lambda offset, size: junk[:size], track, np.array([0]), 48, 160)
     with pytest.raises(MediaError, match="decode"):
-        reader.backend.frames(lambda offset, size: junk[:size], track, np.array([0]), 48, 160, out)
+        reader.backend.frames(request, out)
     segment = reader.segments(0, [0.0])[0]  # the thread's next clip is not harmed
     assert corpus.numbers(segment.video, 160) == list(range(10))
 

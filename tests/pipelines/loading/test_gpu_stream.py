@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gdt.plan import Plan
-from pipelines.decoding.backends import make_backend
+from pipelines.decoding.backends.choice import make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.overlap import Overlap
 from pipelines.device.transform import DeviceOptions, DeviceTransform

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-import pipelines.decoding.backends as backends
-from pipelines.decoding.backends import choose_decoder, gpu, make_backend
+import pipelines.decoding.backends.choice as backends
+from pipelines.decoding.backends import gpu
 from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.backends.backend import FrameRequest
+from pipelines.decoding.backends.choice import choose_decoder, make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 
@@ -43,8 +45,8 @@ def test_a_gpu_that_refuses_the_pictures_is_left_alone(
     asked = []
 
     class Nvdec(PacketDecoder):
-        def refusal(self, read: Any, track: Any, height: int, width: int) -> str | None:
-            asked.append((track.codec, height, width))
+        def refusal(self, request: FrameRequest) -> str | None:
+            asked.append((request.track.codec, request.height, request.width))
             return cause
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -122,7 +124,7 @@ def test_frames_from_the_cpu_reach_a_tensor(small_dataset: Any) -> None:
     array = np.zeros((2, 160 * 48 * 3 // 2), np.uint8)
     tensor = torch.zeros(array.shape, dtype=torch.uint8)
     for out in (array, tensor):
-        gpu.decode_on_cpu(PacketDecoder(), read, sample.video, wanted, 48, 160, out)
+        gpu.decode_on_cpu(PacketDecoder(), FrameRequest(read, sample.video, wanted, 48, 160), out)
     assert array.any()
     np.testing.assert_array_equal(array, tensor.numpy())
 

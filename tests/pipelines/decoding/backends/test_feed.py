@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.decoding.backends import MediaError
+from pipelines.decoding.backends.backend import MediaError
 from pipelines.decoding.backends.feed import feed_of
 from pipelines.decoding.backends.matroska import MAX_FRAMES, TICK_SECONDS, matroska_file
 from tests.pipelines.coded_clips import ENCODERS, coded_clip, planes_of

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.backends.backend import FrameRequest
 from pipelines.decoding.backends.hybrid import HybridDecoder
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
@@ -60,9 +61,10 @@ def test_a_place_is_given_back_after_a_failure(small_dataset: Any) -> None:
 
     hybrid = HybridDecoder(Failing(), PacketDecoder(), places=1)
     sample = small_dataset.sample(0)
+    request = FrameRequest(lambda *_: b"", sample.video, np.array([0]), 2, 2)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="broken"):
-            hybrid.frames(lambda *_: b"", sample.video, np.array([0]), 2, 2, np.empty((1, 6)))
+            hybrid.frames(request, np.empty((1, 6)))
 
 
 @pytest.mark.gpu

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.decoding.backends import MediaError
+from pipelines.decoding.backends.backend import MediaError
 from pipelines.decoding.backends.packets import Run, runs_of
 from shards import Packets
 

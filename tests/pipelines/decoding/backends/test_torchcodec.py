@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.decoding.backends import MediaError, make_backend
 from pipelines.decoding.backends.av import PacketDecoder
+from pipelines.decoding.backends.backend import FrameRequest, MediaError
+from pipelines.decoding.backends.choice import make_backend
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.batch_loader import Request
@@ -44,7 +45,8 @@ def decoded(backend: Any, dataset: Any, wanted: Any, size: tuple[int, int] = SIZ
     if backend.device != "cpu":
         out = torch.from_numpy(out).to(backend.device)
     packets = np.argsort(sample.video.packets.pts, kind="stable")[np.array(wanted)]
-    backend.frames(partial(dataset.read, sample), sample.video, packets, height, width, out)
+    read = partial(dataset.read, sample)
+    backend.frames(FrameRequest(read, sample.video, packets, height, width), out)
     return out.cpu().numpy() if isinstance(out, torch.Tensor) else out
 
 
@@ -74,8 +76,9 @@ def test_another_size_is_left_to_the_default_decoder_and_counted(datasets: dict[
     assert backend.fallbacks == {"another size": 1}
     sample = datasets["h264"].sample(0)
     read = partial(datasets["h264"].read, sample)
-    assert backend.refusal(read, sample.video, 48, 80) == "another size"
-    assert backend.refusal(read, sample.video, 160, 192) is None
+    first = np.array([0])
+    assert backend.refusal(FrameRequest(read, sample.video, first, 48, 80)) == "another size"
+    assert backend.refusal(FrameRequest(read, sample.video, first, 160, 192)) is None
 
 
 def test_a_codec_that_no_file_can_be_made_of_is_left_to_the_default_decoder(
@@ -98,8 +101,9 @@ def test_other_pixel_formats_are_left_to_the_default_decoder(datasets: dict[str,
     track = replace(sample.video, pixel_format="yuv444p")
     backend: Any = make_backend("torchcodec")
     out = np.zeros((1, 192 * 160 * 3 // 2), np.uint8)
+    request = FrameRequest(partial(dataset.read, sample), track, np.array([3]), 160, 192)
     with pytest.warns(UserWarning, match="decoded on the CPU: pixel format yuv444p"):
-        backend.frames(partial(dataset.read, sample), track, np.array([3]), 160, 192, out)
+        backend.frames(request, out)
     assert backend.fallbacks == {"pixel format yuv444p": 1}
     np.testing.assert_array_equal(out, decoded(PacketDecoder(), dataset, [3]))
 
