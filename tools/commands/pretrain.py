@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,21 +36,24 @@ def pretrain(
     settings = load_config(config, overrides or ())
     folder = RunFolder(out or Path("runs") / config.stem)
     is_first = is_first_rank(os.environ)
-    if is_first:
-        folder.claim(settings, resume=resume)
-
-    from pipelines.skips import count_skips
-    from tools.training.fit import fit  # the heaviest import, after all that can be refused quickly
-
-    if is_first:
-        console.print(f"{config} → {folder.path}", soft_wrap=True)
-    try:
-        fit(settings, folder, resume=resume)
-    except BaseException:
+    with folder.held() if is_first else nullcontext():
         if is_first:
-            folder.release()
-        raise
+            folder.claim(settings, resume=resume)
+
+        # the heaviest import, after all that can be refused quickly
+        from tools.training.fit import fit
+
+        if is_first:
+            console.print(f"{config} → {folder.path}", soft_wrap=True)
+        try:
+            fit(settings, folder, resume=resume)
+        except BaseException:
+            if is_first:
+                folder.release()
+            raise
     if is_first:
+        from pipelines.skips import count_skips
+
         _draw_losses(settings, folder)
         for name, path in (
             ("checkpoint", folder.checkpoint),

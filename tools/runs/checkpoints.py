@@ -1,14 +1,24 @@
-"""Checkpoints that survive a kill at any moment: written aside, flushed to disk, then renamed.
+"""Checkpoints that survive a kill, a full disk and a bad disk: whole, checked, with one before.
 
-A run keeps one, RUN/checkpoints/last.ckpt: weights and statistics, the optimizer, its schedule,
-the method's buffers (a queue, a momentum encoder) and the position in the stream.
+    RUN/checkpoints/last.ckpt       weights and statistics, the optimizer, its schedule, the
+                                    method's buffers, the position in the stream
+    RUN/checkpoints/previous.ckpt   the one before it
+
+A checkpoint is written aside, flushed to disk, then renamed. It is one of torch's zip files, whose
+members each carry a CRC-32: all of them are checked before anything is read, so a flipped bit is a
+damaged checkpoint and never a changed weight. A run whose last checkpoint is damaged goes on from
+the one before it, and says so.
 """
 
 import math
 import os
 import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,25 +30,47 @@ from tools.runs.run_folder import RunError, RunFolder
 
 TRAINED_ON = "trained_on"  # the data set's fingerprint, beside Lightning's own keys
 
+#: What reading a file of anyone's may raise, besides what is meant to be a bug of ours.
+_UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError),
+    *(AttributeError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes and reads a checkpoint on a file system of this machine."""
+    """Writes and reads a run's checkpoint on a file system of this machine."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint; whatever happens, `path` holds a whole one, new or previous."""
+        """Write a checkpoint; the one that was there becomes the previous one.
+
+        Raises:
+            RunError: the disk is full, or cannot be written; what was there is as it was.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with partial.open("wb") as file:
+                _write(checkpoint, file)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise RunError(
+                f"{path} cannot be written: {error.strerror}. "
+                + ("The checkpoint before it is kept: " if path.exists() else "")
+                + "make room (trainer.checkpoint_every_steps saves less often) and go on with "
+                "--resume"
+            ) from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        if path.exists():
+            path.replace(path.with_name(RunFolder.PREVIOUS))
         partial.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the rename itself
+            os.fsync(folder)  # the renames themselves
         finally:
             os.close(folder)
 
@@ -56,6 +88,31 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    """Write to the disk itself; torch hides what kept it from writing, and this finds it again."""
+    faults: list[OSError] = []
+
+    class Watched:
+        def write(self, content: Any) -> int:
+            try:
+                return file.write(content)
+            except OSError as error:
+                faults.append(error)
+                raise
+
+        def flush(self) -> None:
+            file.flush()
+
+    try:
+        torch.save(checkpoint, cast(IO[bytes], Watched()))
+        file.flush()
+        os.fsync(file.fileno())
+    except RuntimeError as error:
+        if faults:
+            raise faults[0] from error
+        raise
+
+
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The checkpoint's dictionary, without running anything that the file may bring along.
 
@@ -63,14 +120,59 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         RunError: the file is damaged, or holds anything but tensors and plain values.
     """
     try:
+        _check(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
             f"{path} cannot be read as a checkpoint ({cause}). Is it cut short, or another "
             "program's? Bring it back from a copy, or train again in another folder"
         ) from error
     return checkpoint
+
+
+def _check(path: Path) -> None:
+    """Compare every member with its CRC-32; packed ones are refused, which may be any size."""
+    with zipfile.ZipFile(path) as archive:
+        packed = [m.filename for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            raise ValueError(f"its member {packed[0]} is compressed, which torch never does")
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"its member {damaged} is not what was written: a damaged disk or copy")
+
+
+def newest_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> Path | None:
+    """The last checkpoint, or the one before where that one is damaged; None where there is none.
+
+    Args:
+        folder: of the run.
+        say: gets a line where it is not the last one.
+
+    Raises:
+        RunError: there are checkpoints, and none can be read.
+    """
+    faults: list[RunError] = []
+    for path in (folder.checkpoint, folder.previous_checkpoint):
+        if not path.exists():
+            continue
+        try:
+            load_checkpoint(path)
+        except RunError as error:
+            faults.append(error)
+            continue
+        if faults:
+            say(f"{faults[0]}. Using the checkpoint before it, {path}")
+        return path
+    if faults:
+        raise faults[0]
+    return None
+
+
+def set_damaged_aside(folder: RunFolder, good: Path) -> None:
+    """Where `good` is the previous checkpoint, keep the next save from replacing it."""
+    if good == folder.previous_checkpoint and folder.checkpoint.exists():
+        folder.checkpoint.replace(folder.checkpoint.with_suffix(".damaged"))
 
 
 class SaveCheckpoints(Callback):

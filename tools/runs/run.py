@@ -1,14 +1,16 @@
 """A finished (or unfinished) run as something to evaluate: its config and its trained method."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from gdt import Plan
 from models import Method, build_method
 from pipelines.device.transform import DeviceOptions, DeviceTransform
-from tools.runs.checkpoints import TRAINED_ON, load_checkpoint
+from tools.runs.checkpoints import TRAINED_ON, load_checkpoint, newest_checkpoint
 from tools.runs.config import Config, load_config
 from tools.runs.run_folder import RunError, RunFolder
 
@@ -63,8 +65,17 @@ def build_device_transform(config: Config, *, training: bool) -> DeviceTransform
     )
 
 
-def load_run(path: Path) -> Run:
+def say_on_stderr(line: str) -> None:
+    """Print a line for the person at the keyboard, beside what the command prints for a pipe."""
+    Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
     """Load a run folder. Nothing in it is executed: weights are read as tensors only.
+
+    Args:
+        path: of the folder.
+        say: gets a line where the last checkpoint is damaged and the one before it is taken.
 
     Raises:
         RunError: no run folder, or one without a checkpoint, or with another run's.
@@ -76,18 +87,19 @@ def load_run(path: Path) -> Run:
             f"{path} is no run folder: there is no {folder.config.name} in it. "
             "Give the --out of `gdt pretrain`"
         )
-    if not folder.checkpoint.exists():
+    newest = newest_checkpoint(folder, say)
+    if newest is None:
         raise RunError(
             f"{path} has no checkpoint yet ({folder.checkpoint.relative_to(path)}): "
             "go on with `gdt pretrain … --resume`, or save more often with "
             "trainer.checkpoint_every_steps"
         )
     config = load_config(folder.config)
-    checkpoint = load_checkpoint(folder.checkpoint)
+    checkpoint = load_checkpoint(newest)
     needed = {"state_dict", "global_step", TRAINED_ON}
     if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise RunError(
-            f"{folder.checkpoint} is no checkpoint of this `gdt pretrain`: it lacks "
+            f"{newest} is no checkpoint of this `gdt pretrain`: it lacks "
             f"{', '.join(sorted(needed))}"
         )
     plan = config.build_plan()
@@ -99,7 +111,7 @@ def load_run(path: Path) -> Run:
         )
     except RuntimeError as error:
         raise RunError(
-            f"{folder.checkpoint} does not belong to {folder.config}: {error}. "
+            f"{newest} does not belong to {folder.config}: {error}. "
             "Both must be of one run, and of this version"
         ) from error
     return Run(

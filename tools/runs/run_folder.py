@@ -1,18 +1,24 @@
 """The folder of a run: what lies where, and who may write into it.
 
     RUN/config.toml            the resolved config
-    RUN/checkpoints/last.ckpt  everything needed to go on, or to evaluate
+    RUN/checkpoints/last.ckpt  everything needed to go on, or to evaluate; previous.ckpt: before it
     RUN/logs/losses.csv        see tools/runs/losses.py
     RUN/logs/tensorboard/      the same for TensorBoard
     RUN/skips.jsonl            every skipped sample, and why
     RUN/pictures/              what the command drew
+    RUN/lock                   held by the process that trains here; holds its name
 
 A folder is a run's because of its config.toml, and keeps to the config it began with.
 """
 
+import fcntl
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tools.runs.config import Config, differing_keys, load_config
 from tools.runs.losses import read_loss_file
@@ -38,6 +44,9 @@ class RunFolder:
 
     path: Path
 
+    LAST: ClassVar[str] = "last.ckpt"
+    PREVIOUS: ClassVar[str] = "previous.ckpt"
+
     @property
     def config(self) -> Path:
         """The resolved config; a folder without it holds no run."""
@@ -45,8 +54,13 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The one checkpoint, always whole."""
-        return self.path / "checkpoints" / "last.ckpt"
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / self.LAST
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one before it, for when the newest is damaged."""
+        return self.path / "checkpoints" / self.PREVIOUS
 
     @property
     def losses(self) -> Path:
@@ -62,6 +76,41 @@ class RunFolder:
     def loss_curve(self) -> Path:
         """The picture of the losses."""
         return self.path / "pictures" / "loss.png"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out while this one trains here; the system lets go if it dies.
+
+        Raises:
+            RunError: another process trains in it, or the folder cannot be written.
+        """
+        made = not self.path.exists()
+        path = self.path / "lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be written: {error.strerror}. Choose another folder with "
+                "--out, or change its permissions"
+            ) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
+                raise RunError(
+                    f"{self.path} is in use: a run is at work in it ({holder}). Wait until it "
+                    "ends, stop it, or choose another folder with --out"
+                ) from error
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            yield
+        finally:
+            os.close(lock)
+            if made and [file.name for file in self.path.iterdir()] == [path.name]:
+                path.unlink()
+                self.path.rmdir()
 
     def claim(self, config: Config, *, resume: bool) -> None:
         """Make the folder that of a run of `config`. Of several ranks only the first may call it.
@@ -98,5 +147,6 @@ class RunFolder:
 
     def release(self) -> None:
         """Give the folder up where nothing was trained in it: the mistake can be mended."""
-        if not (self.checkpoint.exists() or read_loss_file(self.losses)):
+        kept = self.checkpoint.exists() or self.previous_checkpoint.exists()
+        if not (kept or read_loss_file(self.losses)):
             self.config.unlink(missing_ok=True)

@@ -9,13 +9,15 @@ checkpoint and the step's number: the stream's position comes from the checkpoin
 generator is seeded anew at each step (dropout), so a resumed run repeats the unbroken one.
 """
 
+import errno
 import hashlib
 import logging
 import math
 import sys
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,12 +33,18 @@ from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import RawBatch, Stream
 from pipelines.skips import SkipLog
 from shards import Samples
-from tools.runs.checkpoints import TRAINED_ON, AtomicCheckpointIO, SaveCheckpoints
+from tools.runs.checkpoints import (
+    TRAINED_ON,
+    AtomicCheckpointIO,
+    SaveCheckpoints,
+    newest_checkpoint,
+    set_damaged_aside,
+)
 from tools.runs.config import Config, as_config_errors
 from tools.runs.losses import LossFile, LossRow, read_loss_file
 from tools.runs.options import TrainerOptions
-from tools.runs.run import build_device_transform
-from tools.runs.run_folder import RunFolder
+from tools.runs.run import build_device_transform, say_on_stderr
+from tools.runs.run_folder import RunError, RunFolder
 from tools.training.optimizer import build_optimizer
 from tools.training.progress import TrainingProgress
 
@@ -198,7 +206,8 @@ class LogLosses(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what a killed attempt logged after the checkpoint from which this one starts."""
         if trainer.is_global_zero:
-            self.file.cut(trainer.global_step)
+            for damaged in self.file.cut(trainer.global_step):
+                say_on_stderr(f"{self.file.path}: {damaged} is not a row of losses: left out")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -250,14 +259,36 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
         dataset = config.data.open()
         module = Pretraining(config, dataset, folder)
         trainer = _trainer(config, folder, module)
-    has_checkpoint = resume and folder.checkpoint.exists()
-    trainer.fit(module, ckpt_path=str(folder.checkpoint) if has_checkpoint else None)
+    checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
+    with _full_disk_as_run_error(folder):
+        trainer.fit(module, ckpt_path=checkpoint)
     # a trainer that forked its ranks has taken no step itself
     if not (trainer.global_step or read_loss_file(folder.losses)):
         raise TrainingError(
             f"every sample of every batch was skipped, so that nothing was trained: "
             f"{folder.skip_log} has the causes"
         )
+
+
+def _checkpoint_to_resume(folder: RunFolder, trainer: Trainer) -> Path | None:
+    is_first = trainer.is_global_zero
+    path = newest_checkpoint(folder, say_on_stderr if is_first else lambda line: None)
+    if is_first and path is not None:
+        set_damaged_aside(folder, path)
+    return path
+
+
+@contextmanager
+def _full_disk_as_run_error(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise RunError(
+            f"{folder.path} cannot be written: {error.strerror}. What is there is kept: make room "
+            "and go on with --resume"
+        ) from error
 
 
 def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:

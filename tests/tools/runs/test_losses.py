@@ -1,9 +1,11 @@
+import os
+import resource
 import struct
 from pathlib import Path
 
 import pytest
 
-from tools.runs.losses import LossFile, LossRow, read_loss_file, read_losses
+from tools.runs.losses import LossFile, LossFileError, LossRow, read_loss_file, read_losses
 
 
 def start(folder: Path) -> LossFile:
@@ -61,5 +63,37 @@ def test_a_foreign_file_is_refused_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"losses\.csv: the first line must be 'step,epoch"):
         read_loss_file(path)
     path.write_text("step,epoch,loss,learning_rate\n0,0,1.0,0.1\n1,0,many,0.1\n")
-    with pytest.raises(ValueError, match="line 3 is not a row of losses"):
+    with pytest.raises(LossFileError, match=r"line 3, '1,0,many,0.1', is not a row of losses"):
         read_loss_file(path)
+
+
+def test_a_damaged_row_is_left_out_and_said(tmp_path: Path) -> None:
+    file = start(tmp_path)
+    for step in range(4):
+        file.append(LossRow(step, 0, 1.5, 0.1))
+    text = file.path.read_text().replace("2,0,1.5,0.1\n", "2,0,1.\x00,0.1\n")
+    file.path.write_text(text)
+    assert file.cut(3) == ["line 4, '2,0,1.\\x00,0.1',"]
+    assert [row.step for row in read_losses(tmp_path)] == [0, 1]
+
+
+def test_a_short_write_is_finished_or_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = start(tmp_path)
+    file.append(LossRow(0, 0, 1.5, 0.1))
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda to, content: write(to, content[:3]))
+        file.append(LossRow(1, 0, 1.25, 0.1))
+    assert read_losses(tmp_path) == [LossRow(0, 0, 1.5, 0.1), LossRow(1, 0, 1.25, 0.1)]
+
+    before = file.path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, hard))  # room for a part of it
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            file.append(LossRow(2, 0, 1.125, 0.1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.path.read_bytes() == before

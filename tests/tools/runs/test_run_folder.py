@@ -1,10 +1,15 @@
+import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tools.cli import app
 from tools.runs.config import load_config
 from tools.runs.run import load_run
 from tools.runs.run_folder import RunError, RunFolder
+
+CONFIG = Path(__file__).parents[3] / "configs" / "synthetic.toml"
 
 
 def claim(config: Path, run: Path, *overrides: str, resume: bool = False) -> None:
@@ -92,3 +97,25 @@ def test_a_start_that_failed_leaves_the_folder_free(tiny_config: Path, tmp_path:
     folder.losses.write_text("step,epoch,loss,learning_rate\n0,0,6.5,0.01\n")
     folder.release()
     assert "already holds" in refusal(tiny_config, folder.path)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.held():
+        for resume in ((), ("--resume",)):  # whatever the second one wants
+            result = CliRunner().invoke(
+                app, ["pretrain", str(CONFIG), *resume, "--out", str(run.path)]
+            )
+            assert result.exit_code == 1
+            text = " ".join(result.output.split())
+            assert f"{run.path} is in use: a run is at work in it (process {os.getpid()} on" in text
+            assert "Wait until it ends, stop it, or choose another folder with --out" in text
+    assert not run.path.exists()  # nothing was begun in it
+    with run.held():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written: Not a directory. Choose another"):
+        RunFolder(tmp_path / "file" / "run").held().__enter__()
