@@ -18,7 +18,7 @@ def test_generated_parts_are_current(page: str, name: str) -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    packages = ("gdt", "shards", "pipelines", "models", "tools", "benchmarks")
+    packages = ("gdt", "shards", "pipelines", "models", "tools", "benchmarks", "examples")
     modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     assert [path for path in modules if not first_line(path)] == []
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
 
 from gdt.plan import Plan
 from pipelines.decoding.segment import SegmentOptions
@@ -31,7 +32,7 @@ from pipelines.sampling.order import Order
 from pipelines.skips import SkipCounts, SkipLog, TooManySkipsError
 from shards import Samples
 
-__all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "evaluation_batches"]
+__all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "reader_for"]
 
 _STATE_VERSION = 1
 
@@ -78,11 +79,14 @@ class StreamOptions:
             )
 
 
-class Stream:
+class Stream(IterableDataset[RawBatch]):
     """Iterating gives the rest of the current epoch; iterating again, the next one.
 
     The threads work across the epoch's end. An iterator that is dropped loses nothing: the position
     is the one after the last batch handed out. A last batch that would not be full is left out.
+
+    In a torch DataLoader: `DataLoader(stream, batch_size=None)`. Its worker processes have nothing
+    to do, since the stream decodes ahead by itself, so num_workers stays 0.
 
     Args:
         dataset: indexed shards, or a mixture of them.
@@ -181,7 +185,16 @@ class Stream:
 
         Raises:
             TooManySkipsError: see `SkipLog`; or nothing is left of this rank's share of a batch.
+            RuntimeError: this is a worker process of a torch DataLoader.
         """
+        if (worker := get_worker_info()) is not None:
+            raise RuntimeError(
+                f"a Stream in worker {worker.id} of a DataLoader with num_workers = "
+                f"{worker.num_workers}: each worker would hand out every batch, and the position "
+                "of the training process would stay where it is. Use DataLoader(stream, "
+                "batch_size=None, num_workers=0), or iterate over the stream itself; it decodes "
+                "ahead on StreamOptions.threads, in processes of their own with isolate = true"
+            )
         epoch = self.epoch
         while self.epoch == epoch:
             batch = self._next()
@@ -315,71 +328,3 @@ def reader_for(
     """A reader of what the modalities are made of: frames for video and image, sound for audio."""
     video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
     return SegmentReader(dataset, options, video=video, audio=audio, isolated=isolated)
-
-
-def evaluation_batches(
-    dataset: Samples,
-    modalities: Sequence[str],
-    segment_options: SegmentOptions,
-    segments_per_clip: int = 1,
-    batch_size: int = 16,
-    threads: int = 2,
-    skip_log: SkipLog | None = None,
-    isolate_seconds: float | None = None,
-) -> Iterator[RawBatch]:
-    """Every sample once, in the order of the data set, each with evenly spaced segments.
-
-    Segment s of n starts at (s + ½) / n of what the clip allows: one segment is the middle one.
-
-    Args:
-        dataset: indexed shards.
-        modalities: of a plan: what is decoded.
-        segment_options: what a segment holds.
-        segments_per_clip: n; the number of a row's segment is its `shift`.
-        batch_size: samples of a batch; the last one may be smaller.
-        threads: that decode.
-        skip_log: where skips go; by default they are counted only.
-        isolate_seconds: see `make_loader`.
-
-    Returns:
-        Raw batches of epoch 0; a skipped sample is missing.
-
-    Raises:
-        ValueError: no segment, no batch, or options that the decoder or the pictures do not go
-            with; before the first batch is asked for.
-        ImportError: the decoder's library is missing; likewise.
-        TooManySkipsError: see `SkipLog`.
-    """
-    if segments_per_clip < 1 or batch_size < 1:
-        raise ValueError(
-            f"segments_per_clip = {segments_per_clip} and batch_size = {batch_size} must be "
-            "at least 1"
-        )
-    even = (np.arange(segments_per_clip) + 0.5) / segments_per_clip
-    requests = (
-        Request(0, step, samples, np.tile(even, (len(samples), 1)))
-        for step, first in enumerate(range(0, len(dataset), batch_size))
-        for samples in [np.arange(first, min(first + batch_size, len(dataset)))]
-    )
-    isolated = isolate_seconds is not None
-    reader = reader_for(dataset, modalities, segment_options, isolated=isolated)
-    loader = make_loader(reader, threads, 2, isolate_seconds)
-    return _evaluation_batches(loader, requests, skip_log or SkipLog(), len(dataset))
-
-
-def _evaluation_batches(
-    loader: BatchLoader, requests: Iterator[Request], skip_log: SkipLog, num_samples: int
-) -> Iterator[RawBatch]:
-    skip_counts = SkipCounts()
-    try:
-        for delivery in loader.deliveries(requests):
-            for outcome in delivery.outcomes:
-                if outcome is None:
-                    skip_log.deliver(skip_counts)
-                else:
-                    skip_log.skip(skip_counts, outcome, epoch=0, step=delivery.batch.step)
-            if len(delivery.batch):
-                yield delivery.batch
-    finally:
-        loader.close()
-    assert skip_counts.total == num_samples

@@ -20,9 +20,10 @@ from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.decoding.shared_memory import SharedMemory
 from pipelines.loading.batch_loader import Delivery, Request
+from pipelines.loading.evaluation import evaluation_batches
 from pipelines.loading.loader import Loader, make_loader
 from pipelines.loading.raw_batch import RawBatch
-from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.loading.stream import Stream, StreamOptions
 from pipelines.skips import SkipLog
 from shards import Dataset
 from tests.faults.failing_decoder import FailingDecoder, offset_of

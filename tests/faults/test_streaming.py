@@ -17,8 +17,9 @@ from pipelines.color import i420_to_rgb
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.device.transform import DeviceOptions, DeviceTransform
+from pipelines.loading.evaluation import evaluation_batches
 from pipelines.loading.raw_batch import RawBatch
-from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.loading.stream import Stream, StreamOptions
 from pipelines.skips import SkipLog, TooManySkipsError
 from shards import Dataset, IndexedSample, IndexFormatError, ShardError
 from tests.pipelines.conftest import Clip, constant_rate, members_of, noise, write_shards

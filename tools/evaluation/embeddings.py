@@ -134,7 +134,7 @@ def embed_clips(
     import torch
     import torch.nn.functional as F
 
-    from pipelines.loading.stream import evaluation_batches
+    from pipelines.loading.evaluation import evaluation_batches
     from tools.evaluation.retrieval import average_segments
     from tools.runs.config import as_config_errors
 

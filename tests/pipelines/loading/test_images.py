@@ -23,7 +23,8 @@ from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.device.augment import ImageAugment
 from pipelines.device.transform import DeviceOptions, DeviceTransform
-from pipelines.loading.stream import Stream, StreamOptions, evaluation_batches
+from pipelines.loading.evaluation import evaluation_batches
+from pipelines.loading.stream import Stream, StreamOptions
 from pipelines.sampling.mixture import Mixture
 from pipelines.skips import SkipLog
 from shards import Dataset, ImageFolder, Samples, ShardError, open_samples

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import pipelines.loading.stream as stream_module
 from gdt.plan import Plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.loading.evaluation import evaluation_batches
 from pipelines.loading.raw_batch import RawBatch
-from pipelines.loading.stream import StateError, Stream, StreamOptions, evaluation_batches
+from pipelines.loading.stream import StateError, Stream, StreamOptions
 from pipelines.sampling.draws import uniform
 from pipelines.sampling.order import Order
 from pipelines.skips import SkipLog, TooManySkipsError
@@ -403,3 +405,32 @@ def test_evaluation_leaves_skipped_samples_out(damaged: Dataset) -> None:
     samples = torch.cat([b.sample for b in batches]).tolist()
     assert samples == [i for i in range(30) if i not in (4, 11)]
     assert (skip_log.seen.delivered, skip_log.seen.skipped) == (28, 2)
+
+
+def test_a_torch_loader_without_workers_hands_out_the_streams_batches(
+    small_dataset: Dataset,
+) -> None:
+    stream = stream_of(small_dataset)
+    loader: DataLoader[RawBatch] = DataLoader(stream, batch_size=None)
+    assert len(loader) == 4
+    alone = stream_of(small_dataset)
+    for epoch in range(2):
+        for found, expected in zip(loader, alone, strict=True):
+            assert_equal(found, expected)
+        assert (stream.epoch, stream.step) == (epoch + 1, 0)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_of_a_torch_loader_are_told_what_to_do_instead(
+    small_dataset: Dataset, context: str
+) -> None:
+    stream = stream_of(small_dataset)
+    next(iter(stream))  # its threads run, and a forked worker has none of them
+    loader: DataLoader[RawBatch] = DataLoader(
+        stream, batch_size=None, num_workers=2, multiprocessing_context=context, timeout=60
+    )
+    told = r"num_workers = 2: each worker would hand out every batch.*num_workers=0\), or iterate"
+    with pytest.raises(RuntimeError, match=told):
+        next(iter(loader))
+    assert next(iter(stream)).step == 1
+    stream.close()

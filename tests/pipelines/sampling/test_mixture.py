@@ -13,8 +13,9 @@ import torch
 from gdt.plan import Plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.transform import DeviceOptions, DeviceTransform
+from pipelines.loading.evaluation import evaluation_batches
 from pipelines.loading.raw_batch import RawBatch
-from pipelines.loading.stream import StateError, Stream, StreamOptions, evaluation_batches
+from pipelines.loading.stream import StateError, Stream, StreamOptions
 from pipelines.sampling.mixture import BLOCK, MixedOrder, Mixture, shares_of
 from shards import Dataset
 
