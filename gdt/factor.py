@@ -5,20 +5,22 @@ same thing (contrast), W[k, l] how much the pair weighs (weight). The paper's in
 distinctive, and "across modalities only", are three such tables; any other K×K table may be given
 instead. Source: Patrick et al., "On Compositions of Transformations in Contrastive
 Self-Supervised Learning", section 3.
+
+What there is to draw stands in `gdt.factors`, one small class for each factor.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor
 
 Table = tuple[tuple[float, ...], ...]
 
-#: The canonical factors, in the order of the columns of every code.
-FACTOR_NAMES: Final = ("sample", "time_shift", "modality", "time_reversal", "augmentation")
-MODALITY_NAMES: Final = ("video", "audio", "image")
+#: A factor's draws and a sample's transformations are few: tables are K × K and G × G numbers.
+MAX_DRAWS: Final = 1024
 
 #: relation → C [K, K]. The representation ignores the factor, or tells its draws apart.
 RELATIONS: Final[dict[str, Callable[[int], Tensor]]] = {
@@ -36,62 +38,61 @@ PAIRS: Final[dict[str, Callable[[int], Tensor]]] = {
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor, its number of draws K and how they relate.
+    """A factor, its number of draws K and how they relate. A subclass says which factor it is.
 
     Attributes:
-        name: one of `FACTOR_NAMES`.
+        name: of its `[plan.…]` table and its code column.
+        stage: what makes its draws: "decode" (which bytes a row is made of) or "device" (what is
+            done to decoded pixels and samples).
         relation: "invariant" or "distinctive"; gives C unless `contrast` does.
         draws: K, the versions drawn for each sample (1 for `sample`, whose draws are the samples).
-        values: what the draws are called, where they have names (the modalities).
+        values: what the draws are called, where they have names (the modalities), or the numbers
+            they stand for (the speeds).
         pairs: "all", "cross" (draws differ) or "within" (they agree); gives W unless `weight` does.
-        contrast: a K×K table of one's own instead of `relation`'s.
-        weight: a K×K table of one's own instead of `pairs`'.
+        contrast: a K×K table of one's own instead of `relation`'s, of numbers from 0 to 1.
+        weight: a K×K table of one's own instead of `pairs`', of numbers not below 0.
 
     Raises:
-        ValueError: an unknown name or relation, a table of the wrong shape, a sample factor that
-            is not distinctive.
+        ValueError: an unknown relation, too many draws, a table of the wrong shape or range, or
+            whatever the factor's own `check` refuses.
     """
 
-    name: str
+    name: ClassVar[str]
+    stage: ClassVar[Literal["decode", "device"]]
+    #: What `values` holds, where it is not names.
+    value_type: ClassVar[type] = str
+
     relation: str
     draws: int = 1
-    values: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
     pairs: str = "all"
     contrast: Table | None = None
     weight: Table | None = None
 
     def __post_init__(self) -> None:
-        where = f"plan factor {self.name!r}"
-        if self.name not in FACTOR_NAMES:
-            raise ValueError(f"{where}: unknown, allowed are {', '.join(FACTOR_NAMES)}")
         for key, allowed in (("relation", RELATIONS), ("pairs", PAIRS)):
             if getattr(self, key) not in allowed:
-                raise ValueError(
-                    f"{where}: {key} = {getattr(self, key)!r}, allowed are {', '.join(allowed)}"
-                )
-        if self.draws < 1:
-            raise ValueError(f"{where}: draws = {self.draws}, must be at least 1")
-        self._check_values(where)
-        if self.name == "sample":
-            own_tables = self.contrast is not None or self.weight is not None
-            if self.relation != "distinctive" or self.pairs != "all" or own_tables:
-                raise ValueError(
-                    f"{where}: must be distinctive, with all pairs and no table of its own: "
-                    "a representation that ignores the sample has nothing to tell apart"
-                )
-        for key in ("contrast", "weight"):
-            check_table(getattr(self, key), (self.draws, self.draws), f"{where}: {key}")
-
-    def _check_values(self, where: str) -> None:
-        if self.name == "modality":
-            unknown = [v for v in self.values if v not in MODALITY_NAMES]
-            if not self.values or unknown or len(set(self.values)) != len(self.values):
-                raise ValueError(
-                    f"{where}: values = {list(self.values)}, must be different ones of "
-                    f"{', '.join(MODALITY_NAMES)}"
-                )
+                self.refuse(f"{key} = {getattr(self, key)!r}, allowed are {', '.join(allowed)}")
+        if not 1 <= self.draws <= MAX_DRAWS:
+            self.refuse(f"draws = {self.draws}, must be from 1 to {MAX_DRAWS}")
+        if not all(_is_a(self.value_type, value) for value in self.values):
+            names = "names" if self.value_type is str else "numbers"
+            self.refuse(f"values = {list(self.values)}, must be a list of {names}")
         if self.values and len(self.values) != self.draws:
-            raise ValueError(f"{where}: {len(self.values)} values for draws = {self.draws}")
+            self.refuse(f"{len(self.values)} values for draws = {self.draws}")
+        if len(set(self.values)) != len(self.values):
+            self.refuse(f"values = {list(self.values)}, must be different from each other")
+        self.check()
+        shape = (self.draws, self.draws)
+        check_table(self.contrast, shape, f"[plan.{self.name}]: contrast", highest=1)
+        check_table(self.weight, shape, f"[plan.{self.name}]: weight")
+
+    def check(self) -> None:
+        """Refuse what this factor cannot be; called when it is made."""
+
+    def refuse(self, why: str) -> None:
+        """Raise the ValueError of this factor's table in the plan."""
+        raise ValueError(f"[plan.{self.name}]: {why}")
 
     @property
     def contrast_table(self) -> Tensor:
@@ -107,14 +108,40 @@ class Factor:
             return torch.tensor(self.weight, dtype=torch.float64)
         return PAIRS[self.pairs](self.draws)
 
+    def identity(self) -> Mapping[str, Any]:
+        """What a fingerprint is made of: these seven keys, and any other that is not its default.
 
-def check_table(table: Table | None, shape: tuple[int, int], where: str) -> None:
-    """Refuse a table that is not `shape`, or holds a negative or non-finite number."""
+        A key that a later version adds, so, leaves the fingerprint of a plan without it alone.
+        """
+        keys = ("name", "relation", "draws", "values", "pairs", "contrast", "weight")
+        own = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in keys and getattr(self, field.name) != field.default
+        }
+        return {key: getattr(self, key) for key in keys} | own
+
+
+def _is_a(kind: type, value: object) -> bool:
+    return isinstance(value, kind) or (kind is float and type(value) is int)
+
+
+def check_table(
+    table: Table | None, shape: tuple[int, int], where: str, highest: float = math.inf
+) -> None:
+    """Refuse a table that is not `shape`, or holds a number below 0, above `highest`, or no number.
+
+    Raises:
+        ValueError: says `where`, the shape or number got, and what is allowed.
+    """
     if table is None:
         return
     rows, columns = shape
     if len(table) != rows or any(len(row) != columns for row in table):
         got = f"{len(table)} rows of {sorted({len(row) for row in table})} numbers"
         raise ValueError(f"{where}: must be a table of {rows} × {columns} numbers, got {got}")
-    if not all(0 <= x < float("inf") for row in table for x in row):
-        raise ValueError(f"{where}: entries must be finite and not negative")
+    for i, row in enumerate(table):
+        for j, x in enumerate(row):
+            if not (0 <= x <= highest and math.isfinite(x)):
+                most = "finite and not negative" if highest == math.inf else f"from 0 to {highest}"
+                raise ValueError(f"{where}: entries must be {most}, got {x} in row {i} column {j}")

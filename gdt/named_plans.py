@@ -1,48 +1,15 @@
-"""Published methods as plans: each is a table, none is a branch.
-
-The paper's hypotheses by what they do about time: `v` stands for distinctive ("variant" in the
-authors' list), `i` for invariant. Source: facebookresearch/GDT, README, hypotheses 1 to 9.
-"""
-
-from typing import Any, Final
+"""A published method's plan by its name."""
 
 from gdt.plan import Plan
+from gdt.plan_catalog import NAMED_PLANS, tables_of
 
-_SAMPLE: Final = {"relation": "distinctive"}
-_CROSS_MODAL: Final = {"relation": "invariant", "values": ["video", "audio"], "pairs": "cross"}
-_TWO_VIEWS: Final[dict[str, dict[str, Any]]] = {
-    "sample": _SAMPLE,
-    "modality": {"relation": "invariant", "values": ["image"]},
-    "augmentation": {"relation": "invariant", "draws": 2},
-}
-
-
-def _hypothesis(**relations: str) -> dict[str, dict[str, Any]]:
-    factors = {name: {"relation": relation, "draws": 2} for name, relation in relations.items()}
-    return {"sample": _SAMPLE, "modality": _CROSS_MODAL, **factors}
-
-
-NAMED_PLANS: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    "cross_modal_baseline": _hypothesis(),  # hypothesis 1
-    "v_reversal": _hypothesis(time_reversal="distinctive"),
-    "i_reversal": _hypothesis(time_reversal="invariant"),
-    "v_shift": _hypothesis(time_shift="distinctive"),
-    "i_shift": _hypothesis(time_shift="invariant"),
-    "v_reversal_v_shift": _hypothesis(time_reversal="distinctive", time_shift="distinctive"),
-    "i_reversal_v_shift": _hypothesis(time_reversal="invariant", time_shift="distinctive"),
-    "v_reversal_i_shift": _hypothesis(time_reversal="distinctive", time_shift="invariant"),
-    "i_reversal_i_shift": _hypothesis(time_reversal="invariant", time_shift="invariant"),
-    "simclr": _TWO_VIEWS,
-    "moco": _TWO_VIEWS,  # the same relations; its keys come from the momentum encoder and a queue
-}
+__all__ = ["NAMED_PLANS", "named_plan"]
 
 
 def named_plan(name: str) -> Plan:
-    """A published plan by name.
+    """A published plan by name; `gdt.plan_catalog` has their tables.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    if name not in NAMED_PLANS:
-        raise ValueError(f"no plan is named {name!r}, there are {', '.join(NAMED_PLANS)}")
-    return Plan.from_tables(NAMED_PLANS[name])
+    return Plan.from_tables(tables_of(name))

@@ -7,27 +7,31 @@ of two transformations,
 
 so that on a full grid of draws both are Kronecker products of the factors' small tables. Where a
 product is not enough, a whole table over the grid of one sample's transformations may take the
-place of either.
+place of either. Both forms end as the same four G×G tables, see `gdt.grid`.
 
-Legend: Q queries, K keys, M factors, G transformations of one sample.
+Legend: Q queries, K keys, M factors, G transformations of one sample: the product of all draws.
 """
 
-import csv
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from gdt.factor import FACTOR_NAMES, Factor, Table, check_table
+from gdt.factor import Factor, Table, check_table
+from gdt.factors import FACTORS
+from gdt.grid import GridTables, grid_codes, grid_tables, row_name
+from gdt.plan_checks import check_anchors
+from gdt.plan_tables import complete, read_factors, read_whole_table
 
-_FACTOR_KEYS = tuple(field.name for field in fields(Factor) if field.name != "name")
-_WHOLE_TABLE_KEYS = ("contrast_file", "weight_file")
+#: c and w of a sample's transformations are tables of G × G numbers.
+MAX_TRANSFORMATIONS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class Plan:
 
     Attributes:
         factors: `sample` and `modality` always, the others where the plan draws them.
-        contrast_of_grid: 2G×G numbers: G rows for pairs within one sample, then G rows for pairs
-            of different samples; rows and columns in the order of `grid`.
-        weight_of_grid: the same for w.
+        contrast_of_grid: 2G×G numbers from 0 to 1: G rows for pairs within one sample, then G rows
+            for pairs of different samples; rows and columns in the order of `grid`.
+        weight_of_grid: the same for w, of numbers not below 0.
 
     Raises:
-        ValueError: a missing or repeated factor, a table of the wrong shape, or a plan under which
-            no pair is positive.
+        ValueError: a missing or repeated factor, too many transformations, a table of the wrong
+            shape, or a transformation without a positive, without a negative or without any pair.
     """
 
     factors: tuple[Factor, ...]
@@ -54,60 +58,47 @@ class Plan:
         for required in ("sample", "modality"):
             if required not in names:
                 raise ValueError(f"plan: factor {required!r} is missing, got {', '.join(names)}")
-        if names != sorted(set(names), key=FACTOR_NAMES.index):
+        if names != [name for name in FACTORS if name in names]:
             raise ValueError(
-                f"plan: factors {names} must be different and in the order {list(FACTOR_NAMES)}"
+                f"plan: factors {names} must be different and in the order {list(FACTORS)}"
             )
-        num_transformations = len(self.grid())
-        shape = (2 * num_transformations, num_transformations)
-        check_table(self.contrast_of_grid, shape, "plan: whole contrast table")
+        size = self.num_transformations
+        if size > MAX_TRANSFORMATIONS:
+            draws = " × ".join(f"{factor.draws} ({factor.name})" for factor in self.factors)
+            raise ValueError(
+                f"plan: {size} transformations of each sample, {MAX_TRANSFORMATIONS} at most; "
+                f"lower some draws of {draws}"
+            )
+        shape = (2 * size, size)
+        check_table(self.contrast_of_grid, shape, "plan: whole contrast table", highest=1)
         check_table(self.weight_of_grid, shape, "plan: whole weight table")
-        codes = self.codes(torch.arange(2))
-        if not (self.contrast(codes, codes) * self.weight(codes, codes)).any():
-            raise ValueError(
-                "plan: no pair of transformations is positive (c·w = 0 everywhere): a sample needs "
-                "two draws of an invariant factor, or two modalities, whose pair has a weight"
-            )
+        is_product = self.contrast_of_grid is None and self.weight_of_grid is None
+        check_anchors(self.factors, self.tables, is_product=is_product)
 
     @classmethod
-    def from_tables(
-        cls, tables: Mapping[str, Mapping[str, Any]], folder: Path | None = None
-    ) -> "Plan":
+    def from_tables(cls, tables: Mapping[str, Any], folder: Path | None = None) -> "Plan":
         """The plan of a `[plan]` table: one sub-table per factor.
 
         Args:
             tables: factor name → its keys (`relation`, `draws`, `values`, `pairs`, `contrast`,
-                `weight`); and, under `tables`, `contrast_file` and `weight_file`: CSV files of G
-                rows (a pair of different samples then counts 0 in c and alike in w), or of 2G rows
-                (see `Plan`).
+                `weight`, `contrast_file`, `weight_file`, `symmetric`, and its own); under `name`
+                a published plan whose keys stand where these give none; and, under `tables`,
+                `contrast_file` and `weight_file` of G rows (a pair of different samples then
+                counts 0 in c and alike in w) or of 2G rows (see `Plan`), and `symmetric`. Files
+                are CSV text or .npy.
             folder: where relative file names start; the current folder by default.
 
         Raises:
-            ValueError: an unknown factor or key, or whatever `Factor` and `Plan` refuse.
+            ValueError: an unknown name, factor or key, or whatever `Factor` and `Plan` refuse.
         """
-        unknown = set(tables) - {*FACTOR_NAMES, "tables"}
-        if unknown:
-            raise ValueError(
-                f"[plan]: unknown factor {sorted(unknown)[0]!r}, allowed are "
-                f"{', '.join(FACTOR_NAMES)} and tables"
-            )
-        factors = tuple(
-            _factor_from_table(name, tables[name]) for name in FACTOR_NAMES if name in tables
-        )
-        whole = dict(tables.get("tables", {}))
-        _refuse_unknown(whole, _WHOLE_TABLE_KEYS, "[plan.tables]")
-        for key, value in whole.items():
-            if not isinstance(value, str):
-                raise ValueError(f"[plan.tables]: {key} = {value!r}, must be the name of a file")
-        if not whole:
+        folder = folder or Path()
+        subtables = complete(tables)
+        factors = read_factors(subtables, folder)
+        if "tables" not in subtables:
             return cls(factors)
-        num_transformations = len(cls(factors).grid())
-        contrast, weight = (
-            _read_whole_table((folder or Path()) / whole[key], num_transformations, fill)
-            if key in whole
-            else None
-            for key, fill in zip(_WHOLE_TABLE_KEYS, ("zeros", "repeat"), strict=True)
-        )
+        whole, size = subtables["tables"], math.prod(factor.draws for factor in factors)
+        contrast = read_whole_table(whole, "contrast_file", size, folder)
+        weight = read_whole_table(whole, "weight_file", size, folder)
         return cls(factors, contrast, weight)
 
     @property
@@ -120,20 +111,32 @@ class Plan:
         """The modalities, in the order of their codes."""
         return next(factor.values for factor in self.factors if factor.name == "modality")
 
+    @property
+    def num_transformations(self) -> int:
+        """G, of each sample."""
+        return math.prod(factor.draws for factor in self.factors)
+
+    def factor(self, name: str) -> Factor | None:
+        """A factor, None where the plan does not have it."""
+        return next((factor for factor in self.factors if factor.name == name), None)
+
     def column(self, name: str) -> int | None:
         """The code column of a factor, None where the plan does not have it."""
         return self.names.index(name) if name in self.names else None
 
     def draws(self, name: str) -> int:
         """K_m: how many versions of a factor a sample gets; 1 where the plan does not have it."""
-        return next((factor.draws for factor in self.factors if factor.name == name), 1)
+        factor = self.factor(name)
+        return factor.draws if factor else 1
+
+    @property
+    def min_seconds_apart(self) -> float:
+        """How far apart the starts of one clip's segments are at least; 0 where nothing says so."""
+        return getattr(self.factor("time_shift"), "min_seconds_apart", 0.0)
 
     def grid(self) -> Tensor:
         """The codes of one sample's transformations, int64 [G, M], with 0 for the sample."""
-        return torch.tensor(
-            list(itertools.product(*(range(factor.draws) for factor in self.factors))),
-            dtype=torch.int64,
-        )
+        return grid_codes(self.factors)
 
     def codes(self, samples: Tensor) -> Tensor:
         """The full grid of several samples, int64 [N·G, M], sample by sample.
@@ -146,6 +149,26 @@ class Plan:
         codes[:, self.names.index("sample")] = samples.repeat_interleave(len(grid))
         return codes
 
+    def places(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes as two numbers: the sample, and the place of the transformation in `grid`.
+
+        Args:
+            codes: int64 [N, M].
+
+        Returns:
+            int64 [N] and int64 [N].
+        """
+        place = torch.zeros_like(codes[:, 0])
+        for m, factor in enumerate(self.factors):
+            if factor.name != "sample":
+                place = place * factor.draws + codes[:, m]
+        return codes[:, self.names.index("sample")], place
+
+    @cached_property
+    def tables(self) -> GridTables:
+        """What c and w are for every pair of places in the grid, on the CPU."""
+        return grid_tables(self.factors, self.contrast_of_grid, self.weight_of_grid)
+
     def contrast(self, query_codes: Tensor, key_codes: Tensor) -> Tensor:
         """The contrast matrix c: which pairs are positive.
 
@@ -156,14 +179,10 @@ class Plan:
         Returns:
             float64 [Q, K] on the codes' device.
         """
-        if self.contrast_of_grid is not None:
-            return self._from_whole_table(self.contrast_of_grid, query_codes, key_codes)
-        contrast = self._same_sample(query_codes, key_codes).double()
-        for m, factor in enumerate(self.factors):
-            if factor.name != "sample":
-                table = factor.contrast_table.to(query_codes.device)
-                contrast *= table[query_codes[:, m]][:, key_codes[:, m]]
-        return contrast
+        tables = self.tables
+        return self._look_up(
+            tables.contrast_within, tables.contrast_between, query_codes, key_codes
+        )
 
     def weight(self, query_codes: Tensor, key_codes: Tensor) -> Tensor:
         """The weight matrix w: which pairs take part, and how much. A pair with itself never does.
@@ -175,97 +194,27 @@ class Plan:
         Returns:
             float64 [Q, K] on the codes' device.
         """
-        weight = (query_codes[:, None] != key_codes[None]).any(-1).double()
-        if self.weight_of_grid is not None:
-            return weight * self._from_whole_table(self.weight_of_grid, query_codes, key_codes)
-        for m, factor in enumerate(self.factors):
-            if factor.name != "sample":
-                table = factor.weight_table.to(query_codes.device)
-                weight *= table[query_codes[:, m]][:, key_codes[:, m]]
-        return weight
+        tables = self.tables
+        return self._look_up(tables.weight_within, tables.weight_between, query_codes, key_codes)
 
     def row_name(self, code: Tensor) -> str:
         """A transformation's name for tables and pictures, "sample 3 · time_shift 1 · video"."""
-        parts = []
-        for factor, value in zip(self.factors, code.tolist(), strict=True):
-            parts.append(factor.values[value] if factor.values else f"{factor.name} {value}")
-        return " · ".join(parts)
+        return row_name(self.factors, code)
 
     def fingerprint(self) -> str:
-        """A hexadecimal digest that changes with anything that changes codes, c or w."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """A hexadecimal digest that changes with anything that changes draws, codes, c or w."""
+        identity = {
+            "factors": [factor.identity() for factor in self.factors],
+            "contrast_of_grid": self.contrast_of_grid,
+            "weight_of_grid": self.weight_of_grid,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _same_sample(self, query_codes: Tensor, key_codes: Tensor) -> Tensor:
-        m = self.names.index("sample")
-        return query_codes[:, None, m] == key_codes[None, :, m]
-
-    def _from_whole_table(self, table: Table, query_codes: Tensor, key_codes: Tensor) -> Tensor:
-        device = query_codes.device
-        strides = torch.ones(len(self.factors), dtype=torch.int64)
-        for m in range(len(self.factors) - 2, -1, -1):
-            strides[m] = strides[m + 1] * self.factors[m + 1].draws
-        strides[self.names.index("sample")] = 0
-        rows, columns = (codes @ strides.to(device) for codes in (query_codes, key_codes))
-        within, between = torch.tensor(table, dtype=torch.float64, device=device).chunk(2)
-        same_sample = self._same_sample(query_codes, key_codes)
+    def _look_up(
+        self, within: Tensor, between: Tensor, query_codes: Tensor, key_codes: Tensor
+    ) -> Tensor:
+        samples, rows = self.places(query_codes)
+        key_samples, columns = self.places(key_codes)
+        within, between = (table.to(query_codes.device) for table in (within, between))
+        same_sample = samples[:, None] == key_samples
         return torch.where(same_sample, within[rows][:, columns], between[rows][:, columns])
-
-
-def _refuse_unknown(table: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in allowed:
-            raise ValueError(f"{where}: unknown key {key!r}, allowed are {', '.join(allowed)}")
-
-
-def _factor_from_table(name: str, table: Mapping[str, Any]) -> Factor:
-    _refuse_unknown(table, _FACTOR_KEYS, f"[plan.{name}]")
-    if "relation" not in table:
-        raise ValueError(f"[plan.{name}]: relation is missing: invariant or distinctive")
-    for key, value in table.items():
-        if not _KEY_TYPES[key][0](value):
-            raise ValueError(f"[plan.{name}]: {key} = {value!r}, must be {_KEY_TYPES[key][1]}")
-    keys = dict(table)
-    keys["values"] = tuple(keys.get("values", ()))
-    keys.setdefault("draws", max(1, len(keys["values"])))
-    for own_table in ("contrast", "weight"):
-        if keys.get(own_table) is not None:
-            keys[own_table] = tuple(tuple(float(x) for x in row) for row in keys[own_table])
-    return Factor(name=name, **keys)
-
-
-def _is_number_table(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list | tuple)
-        and all(isinstance(row, list | tuple) for row in value)
-        and all(isinstance(x, int | float) for row in value for x in row)
-    )
-
-
-#: key of a factor's table → (whether a value will do, what it must be)
-_KEY_TYPES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "relation": (lambda value: isinstance(value, str), "text"),
-    "pairs": (lambda value: isinstance(value, str), "text"),
-    "draws": (lambda value: type(value) is int, "a whole number"),
-    "values": (
-        lambda value: isinstance(value, list | tuple) and all(isinstance(x, str) for x in value),
-        "a list of names",
-    ),
-    "contrast": (_is_number_table, "a list of rows of numbers"),
-    "weight": (_is_number_table, "a list of rows of numbers"),
-}
-
-
-def _read_whole_table(path: Path, num_transformations: int, fill: str) -> Table:
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ValueError(f"[plan.tables]: cannot read {path}: {error.strerror}") from error
-    try:
-        rows = [[float(x) for x in row] for row in csv.reader(text.splitlines()) if row]
-    except ValueError as error:
-        raise ValueError(f"[plan.tables]: {path} is not a CSV file of numbers: {error}") from error
-    if len(rows) == num_transformations:
-        rows += rows if fill == "repeat" else [[0.0] * num_transformations] * num_transformations
-    table = tuple(map(tuple, rows))
-    check_table(table, (2 * num_transformations, num_transformations), f"[plan.tables]: {path}")
-    return table

@@ -113,11 +113,6 @@ class DeviceTransform:
         self.dtype, self.channels_last = dtype, channels_last
         self.num_reversals = plan.draws("time_reversal") if training else 1
         self.num_augmentations = plan.draws("augmentation") if training else 1
-        if self.num_reversals > 2:
-            raise ValueError(
-                f"[plan.time_reversal]: draws = {self.num_reversals}; a segment plays forwards "
-                "or backwards, so at most 2"
-            )
         self.log_mel = LogMelSpectrogram(options.log_mel)
         self._memory = Recycler(limit=2 * len(plan.modalities))
 

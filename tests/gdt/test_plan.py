@@ -120,6 +120,45 @@ def test_rows_have_names() -> None:
     ]
 
 
+def test_a_speed_is_named_by_its_number() -> None:
+    speed = {"relation": "distinctive", "values": [1.0, 2.0]}
+    plan = Plan.from_tables({"sample": SAMPLE, "speed": speed, "modality": CROSS})
+    assert plan.names == ("sample", "speed", "modality")
+    assert plan.row_name(plan.grid()[2]) == "sample 0 · speed 2.0 · video"
+
+
+def test_places_are_rows_of_the_grid() -> None:
+    plan = named_plan("v_reversal_v_shift")
+    samples, places = plan.places(plan.codes(torch.tensor([7, 2])))
+    assert samples.tolist() == [7] * 8 + [2] * 8
+    assert places.tolist() == [*range(8), *range(8)]
+
+
+#: as versions before factors with keys of their own gave them: what a saved position holds
+FINGERPRINTS = {
+    "cross_modal_baseline": "e26631a4a45c047a",
+    "v_reversal": "8aeb51f56ea32923",
+    "i_reversal_i_shift": "bb0025b076539076",
+    "simclr": "4d90e645fb4ab33f",
+}
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_fingerprints_stay_what_they_were(name: str) -> None:
+    assert named_plan(name).fingerprint() == FINGERPRINTS[name]
+
+
+def test_the_distance_between_shifts_is_part_of_the_fingerprint_where_it_is_given() -> None:
+    def plan(**keys: float) -> Plan:
+        return Plan.from_tables({"name": "v_shift", "time_shift": keys})
+
+    assert plan(min_seconds_apart=0.0).fingerprint() == named_plan("v_shift").fingerprint()
+    assert plan(min_seconds_apart=0.5).fingerprint() != named_plan("v_shift").fingerprint()
+    assert plan(min_seconds_apart=0.5).min_seconds_apart == 0.5
+    assert named_plan("v_shift").min_seconds_apart == 0
+    assert named_plan("simclr").min_seconds_apart == 0
+
+
 def test_fingerprint_changes_with_the_plan_only() -> None:
     assert named_plan("v_shift").fingerprint() == named_plan("v_shift").fingerprint()
     assert len({named_plan(name).fingerprint() for name in NAMED_PLANS}) == len(NAMED_PLANS) - 1
@@ -130,7 +169,7 @@ def test_fingerprint_changes_with_the_plan_only() -> None:
     [
         ({"modality": CROSS}, "factor 'sample' is missing"),
         ({"sample": SAMPLE}, "factor 'modality' is missing"),
-        ({"sample": SAMPLE, "colour": SAMPLE}, "unknown factor 'colour', allowed are sample"),
+        ({"sample": SAMPLE, "colour": SAMPLE}, "unknown factor 'colour', allowed are name, sample"),
         ({"sample": {"relation": "invariant"}, "modality": CROSS}, "must be distinctive"),
         ({"sample": {"relation": "both"}, "modality": CROSS}, "allowed are invariant, distinctive"),
         ({"sample": {}, "modality": CROSS}, "relation is missing"),
@@ -147,7 +186,7 @@ def test_fingerprint_changes_with_the_plan_only() -> None:
         ({"sample": {**SAMPLE, "weigth": 1}, "modality": CROSS}, "unknown key 'weigth'"),
         (
             {"sample": SAMPLE, "modality": {**CROSS, "values": ["video", "smell"]}},
-            "must be different ones of video, audio, image",
+            "must be different ones of video, audio, image, text",
         ),
         (
             {"sample": SAMPLE, "modality": {**CROSS, "contrast": [[1, 0]]}},
@@ -159,7 +198,7 @@ def test_fingerprint_changes_with_the_plan_only() -> None:
         ),
         (
             {"sample": SAMPLE, "modality": {"relation": "invariant", "values": ["image"]}},
-            "no pair of transformations is positive",
+            "'sample 0 · image' has no positive",
         ),
         (
             {"sample": SAMPLE, "modality": CROSS, "tables": {"contrast_file": "absent.csv"}},

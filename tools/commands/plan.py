@@ -32,15 +32,16 @@ def show(
 
     plan = load_config(config, overrides or ()).build_plan()
     table = Table(title=f"plan of {config}")
-    for heading in ("factor", "relation", "draws", "pairs", "named"):
+    for heading in ("factor", "made at", "relation", "draws", "pairs", "values"):
         table.add_column(heading)
     for factor in plan.factors:
         table.add_row(
             factor.name,
+            factor.stage,
             "own table" if factor.contrast is not None else factor.relation,
             "samples" if factor.name == "sample" else str(factor.draws),
             "own table" if factor.weight is not None else factor.pairs,
-            ", ".join(factor.values),
+            ", ".join(map(str, factor.values)),
         )
     console = Console(markup=False)  # file names may hold brackets
     console.print(table)

@@ -51,7 +51,7 @@ class Config(BaseModel):
 
     Attributes:
         seed: of the initial weights, the order of the samples and every random draw.
-        plan: factor → its table; `build_plan` gives the object.
+        plan: factor → its table, and the name of a published plan; `build_plan` gives the object.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -59,7 +59,7 @@ class Config(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     data: DataOptions
     segment: SegmentOptions = SegmentOptions()
-    plan: dict[str, dict[str, Any]]
+    plan: dict[str, Any]
     video_augment: VideoAugment = VideoAugment()
     audio_augment: AudioAugment = AudioAugment()
     image_augment: ImageAugment = ImageAugment()
@@ -70,7 +70,7 @@ class Config(BaseModel):
 
     @field_validator("plan")
     @classmethod
-    def _plan_is_one(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _plan_is_one(cls, tables: dict[str, Any]) -> dict[str, Any]:
         Plan.from_tables(tables)
         return tables
 
@@ -172,11 +172,10 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
 def _anchor_table_files(tables: dict[str, Any], folder: Path) -> None:
     """Make the plan's table files absolute: they are named relative to the config's folder."""
     plan = tables.get("plan")
-    whole = plan.get("tables") if isinstance(plan, dict) else None
-    if isinstance(whole, dict):
-        for key, name in whole.items():
+    for table in plan.values() if isinstance(plan, dict) else ():
+        for key, name in table.items() if isinstance(table, dict) else ():
             if key.endswith("_file") and isinstance(name, str):
-                whole[key] = str((folder / name).resolve())
+                table[key] = str((folder / name).resolve())
 
 
 def _explain(details: ErrorDetails, overrides: Sequence[str]) -> str:

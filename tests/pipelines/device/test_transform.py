@@ -177,9 +177,6 @@ def test_what_is_missing_is_said() -> None:
         transform(raw_batch(frames=None))
     with pytest.raises(ValueError, match=r"16000 Hz and log_mel\.sample_rate_hz is 24000"):
         transform(raw_batch(sample_rate_hz=16_000))
-    three = plan_of(time_reversal={"relation": "distinctive", "draws": 3})
-    with pytest.raises(ValueError, match="forwards or backwards, so at most 2"):
-        DeviceTransform(three, DeviceOptions())
 
 
 def test_log_mel_options_reach_the_spectrogram() -> None:

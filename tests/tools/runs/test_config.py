@@ -42,6 +42,17 @@ def test_there_are_configs() -> None:
     assert {path.stem for path in CONFIGS} >= {"gdt", "cross_modal", "demo", "synthetic"}
 
 
+def test_a_published_plan_by_its_name(tmp_path: Path) -> None:
+    config = load_config(
+        write(tmp_path), ["plan.name=i_shift", "plan.time_shift.min_seconds_apart=0.5"]
+    )
+    plan = config.build_plan()
+    assert plan.names == ("sample", "time_shift", "modality")
+    assert (plan.draws("time_shift"), plan.min_seconds_apart) == (2, 0.5)
+    (tmp_path / "again.toml").write_text(config.to_toml())
+    assert load_config(tmp_path / "again.toml").build_plan() == plan
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_config_loads_and_survives_being_written(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
