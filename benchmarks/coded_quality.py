@@ -22,8 +22,9 @@ from shards import BuildOptions
 from shards.encoding.video import VideoEncoder
 from shards.encoding.video_codecs import ENCODERS
 from shards.media.color import coded_color
-from shards.media.container import open_container, video_stream
+from shards.media.container import open_container
 from shards.media.frame_fitting import FrameFitter
+from shards.media.streams import video_stream
 from shards.options import CODECS
 
 

@@ -25,7 +25,7 @@ from shards.building.jobs import BuiltShard, Layout, ShardJob
 from shards.building.plan_file import SurveyResult
 from shards.building.report import unit_line
 from shards.format.manifest import ShardEntry
-from shards.media.container import Probe
+from shards.media.probe import Probe
 
 
 class TellingEngine:

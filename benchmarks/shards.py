@@ -35,8 +35,9 @@ from rich.table import Table
 from benchmarks.coded_quality import quality_table
 from shards import BuildOptions, Dataset
 from shards.encoding.video_codecs import encoder_of
-from shards.media.container import open_container, video_stream
+from shards.media.container import open_container
 from shards.media.frame_fitting import FrameFitter
+from shards.media.streams import video_stream
 
 NUM_FILES = 4
 CLIP_SECONDS = 5.0

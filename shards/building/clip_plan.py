@@ -29,7 +29,7 @@ class PlannedSource:
 
     Clips are cut from [start_seconds, stop_seconds), and never after the source's end. frame_rate
     is the source's own; scene_cuts, in order, are the times that no clip may cross; borders, where
-    pictures are copied, those at which one may begin or end.
+    pictures are copied, those at which one may begin or end. clock_jumps: see `Probe`.
     """
 
     number: int
@@ -46,6 +46,7 @@ class PlannedSource:
     start_seconds: Fraction = Fraction(0)
     stop_seconds: Fraction | None = None
     range_text: str = ""
+    clock_jumps: bool = False
     scene_cuts: tuple[Fraction, ...] = ()
     cut_points: tuple[Fraction, ...] = ()
 
@@ -214,4 +215,5 @@ def _unit(s: PlannedSource, part: str, first_clip: int, clips: tuple[Span, ...])
         has_audio=s.has_audio,
         row=s.row,
         range_text=s.range_text,
+        clock_jumps=s.clock_jumps,
     )

@@ -17,7 +17,7 @@ from shards.building.clip_plan import (
 from shards.building.worker_pool import TOOK_TOO_LONG, WorkerFailure
 from shards.encoding.stream_copy import cut_points
 from shards.encoding.transcode import ENDS_EARLY
-from shards.media import container
+from shards.media.probe import Probe, probe
 from shards.media.scene_cuts import scene_cuts
 from shards.options import BuildOptions
 from shards.plural import plural
@@ -35,7 +35,7 @@ class SurveyResult:
     scene_cuts: see scene_cuts.py; borders: see stream_copy.py; both only where they are needed.
     """
 
-    probe: container.Probe
+    probe: Probe
     scene_cuts: tuple[Fraction, ...] = ()
     cut_points: tuple[Fraction, ...] = ()
 
@@ -47,22 +47,28 @@ def survey(source: Source, options: BuildOptions) -> SurveyResult:
         SourceError: the source cannot become clips, and why.
     """
     source.check()
-    probe = container.probe(source.location)
-    usable = probe.has_audio or not options.requires_audio
+    probed = probe(source.location)
+    usable = probed.has_audio or not options.requires_audio
     if not usable or not (options.cut == "scenes" or options.copies):
-        return SurveyResult(probe)
-    stop = probe.duration_seconds
+        return SurveyResult(probed)
+    stop = probed.duration_seconds
     if source.stop_seconds is not None:
         stop = min(stop, source.stop_seconds)
-    own = options.for_source(probe.frame_rate, (probe.width, probe.height))
+    own = options.for_source(probed.frame_rate, (probed.width, probed.height))
     allowed: tuple[Fraction, ...] = ()
     cuts: tuple[Fraction, ...] = ()
     with open_source(source.location) as opened:
         if options.copies:
             allowed = cut_points(opened.file, own)
         if options.cut == "scenes":
-            cuts = scene_cuts(opened.file, probe.origin, source.start_seconds, stop)
-    return SurveyResult(probe, cuts, allowed)
+            cuts = scene_cuts(
+                opened.file,
+                probed.origin,
+                source.start_seconds,
+                stop,
+                seeks=not probed.clock_jumps,
+            )
+    return SurveyResult(probed, cuts, allowed)
 
 
 def plan_line(
@@ -78,8 +84,11 @@ def plan_line(
         # which limit it was is no part of a plan: with another one the build can still go on
         detail = "" if error.cause == TOOK_TOO_LONG else error.detail
         return line | {"skip": [error.stage, error.cause, detail]}
-    probe = found.probe
-    line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(probe).items()}
+    probed = found.probe
+    facts = asdict(probed)
+    if not probed.clock_jumps:
+        del facts["clock_jumps"]
+    line |= {k: str(v) if isinstance(v, Fraction) else v for k, v in facts.items()}
     line["row"] = dict(source.row)
     for name in ("scene_cuts", "cut_points"):
         if times := getattr(found, name):
@@ -87,13 +96,13 @@ def plan_line(
     if source.range_text:
         line["range"] = [source.range_text, str(source.start_seconds)]
         line["range"] += [str(source.stop_seconds)] if source.stop_seconds is not None else []
-    if options.requires_audio and not probe.has_audio:
+    if options.requires_audio and not probed.has_audio:
         return line | {"skip": ["probe", "no audio stream", "needed: see --require"]}
     planned = planned_source(line)
     counts = clip_counts(planned, options)
     start, stop = planned.span
-    if start >= probe.duration_seconds > 0:
-        detail = f"from {float(start):.3f} s; the source has {float(probe.duration_seconds):.3f} s"
+    if start >= probed.duration_seconds > 0:
+        detail = f"from {float(start):.3f} s; the source has {float(probed.duration_seconds):.3f} s"
         return line | {"skip": ["cut", "the range begins after the source's end", detail]}
     if not any(counts.values()):
         exact = options.for_source(planned.frame_rate, planned.picture_size)
@@ -131,6 +140,7 @@ def planned_source(line: dict[str, Any]) -> PlannedSource:
         start_seconds=Fraction(start),
         stop_seconds=Fraction(stop[0]) if stop else None,
         range_text=range_text,
+        clock_jumps=line.get("clock_jumps", False),
         scene_cuts=tuple(Fraction(time) for time in line.get("scene_cuts", ())),
         cut_points=tuple(Fraction(time) for time in line.get("cut_points", ())),
     )

@@ -22,9 +22,10 @@ from shards.encoding.reencode import ClipVideo, Span
 from shards.encoding.video import Memory, open_mp4
 from shards.errors import SourceError
 from shards.media.color import coded_color, matrix_name
-from shards.media.container import demux, first_frame, open_container, video_stream
+from shards.media.container import open_container
 from shards.media.frame_fitting import is_full_range, orientation
 from shards.media.orientation import UPRIGHT
+from shards.media.streams import demux, first_frame, video_stream
 from shards.options import SOURCE, BuildOptions
 
 

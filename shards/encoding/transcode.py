@@ -48,9 +48,9 @@ INTERLACED = "the pictures are interlaced"
 class Unit:
     """A run of clips of one source, in order; the first of them is number `first_clip`.
 
-    size, version, origin and frame_rate are the source's as it was planned. `row` is what the
-    source list said of it (label, caption, metadata), `range_text` the range of it that clips are
-    numbered in.
+    size, version, origin, frame_rate and clock_jumps are the source's as it was planned. `row` is
+    what the source list said of it (label, caption, metadata), `range_text` the range of it that
+    clips are numbered in.
     """
 
     number: int
@@ -67,6 +67,7 @@ class Unit:
     has_audio: bool
     row: dict[str, Any] = field(default_factory=dict)
     range_text: str = ""
+    clock_jumps: bool = False
 
     @property
     def num_clips(self) -> int:
@@ -114,6 +115,7 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
             stop,
             with_audio=unit.has_audio,
             coded_pictures=options.copies,
+            seeks=not unit.clock_jumps,
         )
         pictures: ClipEncoder | ClipCopier
         if options.copies:

@@ -17,8 +17,9 @@ from shards.errors import ShardError
 from shards.format.mpegts import Transport, elementary_stream
 from shards.format.tracks import DISCARD, KEYFRAME, CodecHeader, TrackTable
 from shards.media.color import matrix_name
-from shards.media.container import demux, describe, is_cover, open_container
+from shards.media.container import describe, open_container
 from shards.media.packet_durations import counted_out, is_coarse, samples_of
+from shards.media.streams import demux, is_cover
 
 _FLAC_STREAMINFO_BYTES = 34
 _BLOCK_BYTES = 1 << 20  # a packet begins within this many bytes of where its block is said to

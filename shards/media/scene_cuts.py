@@ -59,11 +59,12 @@ class SceneScore:
 
 
 def scene_cuts(
-    file: BinaryIO, origin: Fraction, start: Fraction, stop: Fraction
+    file: BinaryIO, origin: Fraction, start: Fraction, stop: Fraction, seeks: bool = True
 ) -> tuple[Fraction, ...]:
     """When, in [start, stop) seconds of the source's clock, a scene begins that is not its first.
 
-    Decodes that stretch once, at about 2 ms a picture of 720p.
+    Decodes that stretch once, at about 2 ms a picture of 720p; unless the source `seeks`, reads all
+    that is before it.
 
     Raises:
         SourceError: the source cannot be opened, or a picture cannot be scaled.
@@ -73,7 +74,8 @@ def scene_cuts(
     cuts: list[Fraction] = []
     last: Fraction | None = None
     try:
-        for item in SourceReader(file, origin, start, stop, with_audio=False).frames():
+        reader = SourceReader(file, origin, start, stop, with_audio=False, seeks=seeks)
+        for item in reader.frames():
             if item.time >= stop:
                 break
             if last is not None and item.time <= last:

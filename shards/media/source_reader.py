@@ -2,7 +2,8 @@
 
 Times are seconds since the source's first picture (`origin` on the container's own clock), as the
 container's edit lists and start times place them. The reader seeks to a keyframe before the
-stretch; where a container cannot seek, it looks for it packet by packet, without decoding.
+stretch; where a container cannot seek, or has a clock that jumps, it looks for it packet by packet,
+without decoding.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import av
 
-from shards.media.container import audio_stream, demux, describe, open_container, video_stream
+from shards.media.container import describe, open_container
+from shards.media.streams import audio_stream, demux, video_stream
 
 SEEK_MARGIN_SECONDS = 2  # sound may lie this much before its picture in a file
 INTERLEAVE_SECONDS = 10  # and at most this much after
@@ -31,7 +33,8 @@ class Decoded(NamedTuple):
 class SourceReader:
     """Reads [start, stop) seconds of a source, and a little more on both sides.
 
-    With `coded_pictures`, pictures are handed over as packets, in file order, and none is decoded.
+    Unless the source `seeks`, it is read from its beginning. With `coded_pictures`, pictures are
+    handed over as packets, in file order, and none is decoded.
 
     After `frames` has run: `damage` lists the time ranges in which a decoder met errors, `notes`
     says of which kind, `has_audio` whether there is a sound track.
@@ -45,6 +48,7 @@ class SourceReader:
         stop: Fraction,
         with_audio: bool,
         coded_pictures: bool = False,
+        seeks: bool = True,
     ) -> None:
         self.damage: list[tuple[Fraction, Fraction]] = []
         self.notes: list[str] = []
@@ -53,6 +57,7 @@ class SourceReader:
         self.frame_seconds = Fraction(1, 25)  # nominal time between pictures
         self._file, self._origin, self._start, self._stop = file, origin, start, stop
         self._with_audio, self._coded_pictures = with_audio, coded_pictures
+        self._seeks = seeks
         self._broken_since: Fraction | None = None
 
     def frames(self) -> Iterator[Decoded]:
@@ -64,7 +69,7 @@ class SourceReader:
         first = 0
         if self._start > SEEK_MARGIN_SECONDS:
             with open_container(self._file) as container:
-                if self._seek(container) and self._starts_in_time(container):
+                if self._seeks and self._seek(container) and self._starts_in_time(container):
                     self._seek(container)
                     yield from self._without_first_audio(self._decoded(container, 0))
                     return

@@ -22,7 +22,7 @@ from shards import BuildOptions, SourceError
 from shards.building.clip_plan import PlannedSource, clip_counts, cut
 from shards.encoding.audio import SOUND_FORMATS
 from shards.encoding.transcode import DAMAGED, ENDS_EARLY, NO_SOUND, Unit, UnitResult, transcode
-from shards.media import container
+from shards.media.probe import probe
 from shards.storage.opening import Location
 from tests.films import CORNERS, decode_audio, decode_video, onsets, picture, read_number
 
@@ -32,7 +32,7 @@ ALL = ("top left", "top right", "bottom left", "bottom right")
 
 def planned(path: Path) -> PlannedSource:
     location = Location(str(path))
-    found = container.probe(location)
+    found = probe(location)
     return PlannedSource(
         number=1,
         name=path.name,

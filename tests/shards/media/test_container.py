@@ -3,14 +3,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
 import pytest
 
 from shards import SourceError
-from shards.media.container import demux, probe, sniff
+from shards.media.container import sniff
 from shards.media.limits import MAX_PIXELS
+from shards.media.probe import probe
+from shards.media.streams import demux
 from shards.storage.opening import Location
 
 HEADS = {
@@ -151,7 +154,7 @@ def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(
 _PEAK_OF_A_PROBE = """
 import pathlib, sys
 from shards import SourceError
-from shards.media.container import probe
+from shards.media.probe import probe
 from shards.storage.opening import Location
 
 def peak_kib():
@@ -169,12 +172,14 @@ print(peak_kib() - before)
 
 
 def test_a_stream_that_shows_up_late_does_not_end_the_others(film: Callable[..., Path]) -> None:
-    class Container:
-        def demux(self, *streams: int) -> Iterator[str]:
-            yield from ("a packet", "the last")
-            raise IndexError("list index out of range")  # as PyAV does, looking for the new one
+    packet = SimpleNamespace(stream_index=0, dts=None)
 
-    assert list(demux(Container(), 0)) == ["a packet", "the last"]
+    def packets(*_: Any) -> Iterator[Any]:
+        yield from (packet, packet)
+        raise IndexError("list index out of range")  # as PyAV does, looking for the new one
+
+    container = SimpleNamespace(demux=packets, format=SimpleNamespace(name="mov", flags=0))
+    assert list(demux(container, SimpleNamespace(index=0))) == [packet, packet]
     # a transport stream of pictures alone, which goes on with pictures and sound
     path = film("a.ts", seconds=2, container="mpegts", audio_codec=None)
     with_sound = film("b.ts", seconds=2, container="mpegts", audio_codec="mp2")

@@ -17,7 +17,7 @@ from shards import BuildOptions, RemoteOptions, SourceError
 from shards.building.clip_plan import cut
 from shards.building.plan_file import SurveyResult, plan_line, planned_source
 from shards.encoding.transcode import Unit, UnitResult, transcode
-from shards.media import container
+from shards.media.probe import probe
 from shards.media.source_reader import Decoded, SourceReader
 from shards.sources.source import Source
 from shards.storage import remote_file
@@ -141,12 +141,12 @@ def test_a_server_says_why(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"")
     with RangeServer(tmp_path) as server:
         with pytest.raises(SourceError, match=r"open: status 404 .*gone\.mp4"):
-            container.probe(Location(f"{server.url}/gone.mp4"), QUICK)
+            probe(Location(f"{server.url}/gone.mp4"), QUICK)
         with pytest.raises(SourceError, match="open: an empty file"):
-            container.probe(Location(f"{server.url}/x.mp4"), QUICK)
+            probe(Location(f"{server.url}/x.mp4"), QUICK)
         server.faults = lambda _number, _request: Fault(status=503)
         with pytest.raises(SourceError, match=r"open: status 503 .*gave up after 2 attempts"):
-            container.probe(Location(f"{server.url}/x.mp4"), QUICK)
+            probe(Location(f"{server.url}/x.mp4"), QUICK)
 
 
 def built(location: Location, remote: RemoteOptions = QUICK) -> UnitResult:
@@ -155,7 +155,7 @@ def built(location: Location, remote: RemoteOptions = QUICK) -> UnitResult:
 
 def planned(location: Location, remote: RemoteOptions = QUICK) -> Unit:
     """All clips of a source, as one unit."""
-    found = SurveyResult(container.probe(location, remote))
+    found = SurveyResult(probe(location, remote))
     line = plan_line(1, Source("a.mp4", location), found, OPTIONS)
     ((unit,),) = cut([planned_source(line)], "", OPTIONS)
     return unit
@@ -199,7 +199,7 @@ def test_a_server_that_ignores_ranges_gives_short_films_whole(
         monkeypatch.setattr(remote_file, "WHOLE_BYTES", 10_000)
         monkeypatch.setattr(remote_file, "_last_whole", None)
         with pytest.raises(SourceError, match=r"read: cannot be fetched .*ignores byte ranges"):
-            container.probe(location, QUICK)
+            probe(location, QUICK)
 
 
 def test_a_long_url_is_read_where_it_is_needed(

@@ -1,0 +1,108 @@
+"""The streams of an open container: which are its picture and its sound, and their packets."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import av
+
+from shards.errors import SourceError
+from shards.media.container import describe
+from shards.media.continuous_clock import ContinuousClock
+from shards.media.limits import MAX_PIXELS, MAX_SIDE
+
+_TIMES_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT
+_QUICKTIME = "mov"
+
+
+def demux(container: Any, *streams: Any, clock: ContinuousClock | None = None) -> Iterator[Any]:
+    """The packets of some streams in file order, then an empty one for each, on one clock.
+
+    Streams may show up after the header (in MPEG-TS, FLV or a damaged file). PyAV looks for them
+    in a list that it made before, and may fail for that when it has handed out all others.
+
+    Args:
+        container: an open one.
+        streams: of it.
+        clock: where the packets lie (see `clock_of`); a new one by default, as for all that begins
+            at the file's start or after a seek.
+    """
+    clock = clock or clock_of(container)
+    wanted = {stream.index for stream in streams}
+    watched = streams
+    if container.format.name != _QUICKTIME:  # so that any pass places a packet alike
+        both = [*container.streams.video, *container.streams.audio]
+        watched = tuple(s for s in both if s.index in wanted or s.codec_context is not None)
+    with suppress(IndexError):
+        for packet in container.demux(*watched):
+            clock.place(packet)
+            if packet.stream_index in wanted:
+                yield packet
+
+
+def clock_of(container: Any) -> ContinuousClock:
+    """A clock for the packets of a container, from the first one that is read."""
+    return ContinuousClock(times_may_jump(container))
+
+
+def times_may_jump(container: Any) -> bool:
+    """Whether a clock that jumps is nothing unusual in a container's format."""
+    return bool(container.format.flags & _TIMES_MAY_JUMP)
+
+
+def has_packet_table(container: Any, stream: Any) -> bool:
+    """Whether the header lists all packets of a stream, so that there are no others."""
+    return bool(container.format.name == _QUICKTIME and stream.frames)
+
+
+def video_stream(container: Any) -> Any:
+    """The best video stream (no cover pictures), its limits set; raises `SourceError` if none."""
+    streams = [s for s in container.streams.video if not is_cover(s)]
+    if not streams:
+        raise SourceError("probe", "no video stream")
+    streams = [s for s in streams if s.codec_context is not None]
+    if not streams:
+        raise SourceError("probe", "the pictures have a codec that is not known")
+    stream = max(
+        streams, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0)
+    )
+    codec = stream.codec_context
+    width, height = codec.width, codec.height
+    if not width or not height:  # FFmpeg forgets a size that it was told to refuse
+        detail = f"limit {MAX_PIXELS} pixels"
+        raise SourceError("probe", "the picture is too large, or has no size", detail)
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise SourceError("probe", "the picture is too large", f"{width}×{height} pixels")
+    codec.thread_count = 1
+    codec.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is one still picture that comes with the file, as mp3s have."""
+    return bool(stream.disposition & stream.disposition.__class__.attached_pic)
+
+
+def audio_stream(container: Any) -> Any | None:
+    """The first audio stream with samples and a known decoder, or None."""
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and stream.codec_context.sample_rate:
+            stream.codec_context.thread_count = 1
+            return stream
+    return None
+
+
+def first_frame(container: Any, stream: Any) -> Any:
+    """Decode up to the first picture with a time; the container is left where that took it."""
+    try:
+        for packet in demux(container, stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                if frame.pts is not None:
+                    return frame
+    except av.FFmpegError as error:
+        raise SourceError("probe", "no picture can be decoded", describe(error)) from error
+    raise SourceError("probe", "no picture can be decoded")
