@@ -7,6 +7,8 @@ from gdt.loss import contrastive_loss, plan_loss
 from gdt.named_plans import named_plan
 from gdt.plan import Plan
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Batch",
     "Factor",

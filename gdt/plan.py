@@ -201,6 +201,13 @@ class Plan:
         """A transformation's name for tables and pictures, "sample 3 · time_shift 1 · video"."""
         return row_name(self.factors, code)
 
+    def draw_names(self, code: Tensor) -> list[str]:
+        """What each factor's draw is called, as in ["3", "1", "video"] under `names`."""
+        return [
+            str(factor.values[draw] if factor.values else draw)
+            for factor, draw in zip(self.factors, code.tolist(), strict=True)
+        ]
+
     def fingerprint(self) -> str:
         """A hexadecimal digest that changes with anything that changes draws, codes, c or w."""
         identity = {

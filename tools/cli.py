@@ -1,22 +1,25 @@
-"""The `gdt` command: each sub-command is one module, and imports what is heavy only when it runs.
+"""The `gdt` command: each sub-command is one module, which imports heavy libraries only as it runs.
 
-What a person can put right ends as one message and an exit status: 2 for a config or an argument,
-1 for anything else. Every other exception is a bug, and keeps its traceback.
+An error that a person can fix ends as one message and an exit status: 2 for a config or an
+argument, 1 for anything else. Every other exception is a bug, and keeps its traceback.
 """
 
 import os
 import sys
-from typing import Any, Final
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
-import typer.core
 
-from tools.commands import bench, evaluate, plan, pretrain, samples, shards
+from tools.commands import bench, configs, evaluate, plan, pretrain, samples, shards
+from tools.commands.group import CommandGroup, command
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
 #: nothing. Subclasses count.
 USER_ERRORS: Final[dict[str, int]] = {
-    "tools.runs.config.ConfigError": 2,
+    "tools.runs.config_files.ConfigError": 2,
     "tools.evaluation.knn_report.KnnError": 2,
     "tools.runs.run_folder.RunError": 1,
     "tools.runs.losses.LossFileError": 1,
@@ -37,7 +40,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.setswitchinterval(5e-4)
 
 
-class ErrorBoundary(typer.core.TyperGroup):
+#: The packages of this program; `python -m` and worker processes find them by these names.
+PACKAGES: Final = ("shards", "gdt", "pipelines", "models", "tools")
+
+
+class ErrorBoundary(CommandGroup):
     """Ends a command that raised one of `USER_ERRORS` with its message alone."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -52,11 +59,7 @@ class ErrorBoundary(typer.core.TyperGroup):
             ]
             if not statuses:
                 raise
-            from rich.console import Console
-
-            console = Console(file=sys.stderr)
-            console.print("error:", style="bold red", end=" ")
-            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+            _print_error(str(error))
             raise typer.Exit(statuses[0]) from error
 
 
@@ -66,10 +69,73 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Audio-visual self-supervision as a streaming data pipeline.",
+    epilog="\n\n".join(
+        [
+            "From videos to retrieval numbers:",
+            "gdt shards build videos/ --out data/shards --holdout 0.2",
+            "gdt pretrain demo --set data.shards=data/shards/train --out runs/first",
+            "gdt evaluate retrieval --run runs/first --shards data/shards/val",
+        ]
+    ),
 )
 app.add_typer(samples.app, name="samples")
 app.add_typer(shards.app, name="shards")
+app.add_typer(configs.app, name="configs")
 app.add_typer(plan.app, name="plan")
-app.command("pretrain")(pretrain.pretrain)
+command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(bench.app, name="bench")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gdt-stream {version('gdt-stream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Take the options of `gdt` itself; each acts when it is read."""
+
+
+def main() -> None:
+    """Run the command, unless Python would import another package in place of one of ours."""
+    if found := shadowed():
+        _print_error(found)
+        raise SystemExit(1)
+    app()
+
+
+def shadowed() -> str | None:
+    """Name the file that Python imports in place of one of our packages; None where none does."""
+    root = Path(__file__).parents[1]
+    for name in PACKAGES:
+        spec = find_spec(name)
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        place = next((Path(p) for p in places if p is not None), None)
+        ours = root / name / "__init__.py"
+        if place is not None and place.resolve() != ours.resolve():
+            return (
+                f"{place} shadows {ours}: Python finds it first, and would import it as "
+                f"{name!r}. Rename it, or take its folder off the path (PYTHONPATH, or the folder "
+                "that the command runs in)"
+            )
+    return None
+
+
+def _print_error(message: str) -> None:
+    from rich.console import Console
+
+    console = Console(file=sys.stderr)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, markup=False, highlight=False, soft_wrap=True)

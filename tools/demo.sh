@@ -31,8 +31,8 @@ else # 3: the film cannot be had here
 fi
 
 run gdt shards inspect "$out/shards/val" --out "$out/pictures/segments.png"
-run gdt plan show configs/demo.toml --out "$out/pictures/contrast_and_weight.png"
-run gdt pretrain configs/demo.toml --set data.shards="$out/shards/train" --out "$out/run"
+run gdt plan show demo --out "$out/pictures/contrast_and_weight.png"
+run gdt pretrain demo --set data.shards="$out/shards/train" --out "$out/run"
 run gdt evaluate retrieval --run "$out/run" --shards "$out/shards/val" --out "$out/retrieval"
 
 cat <<EOF

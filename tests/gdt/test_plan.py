@@ -109,14 +109,15 @@ def test_whole_tables_equal_the_product_they_spell_out(tmp_path: Path) -> None:
     assert torch.equal(spelled_out.weight(codes, codes), product.weight(codes, codes))
 
 
-def test_rows_have_names() -> None:
+def test_draws_have_names() -> None:
     plan = named_plan("v_shift")
-    names = [plan.row_name(code) for code in plan.codes(torch.tensor([3]))]
+    names = [plan.draw_names(code) for code in plan.codes(torch.tensor([3]))]
+    assert plan.names == ("sample", "time_shift", "modality")
     assert names == [
-        "sample 3 · time_shift 0 · video",
-        "sample 3 · time_shift 0 · audio",
-        "sample 3 · time_shift 1 · video",
-        "sample 3 · time_shift 1 · audio",
+        ["3", "0", "video"],
+        ["3", "0", "audio"],
+        ["3", "1", "video"],
+        ["3", "1", "audio"],
     ]
 
 

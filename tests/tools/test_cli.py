@@ -1,11 +1,15 @@
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+import gdt
 from tools.cli import USER_ERRORS, app
 
 DALI_ISOLATED = ("--set", "segment.decoder=dali", "--set", "data.isolate=true")
@@ -22,8 +26,60 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert result.stderr.strip() == "[]"
-    for command in ("samples", "shards", "plan", "pretrain", "evaluate"):
+    for command in ("samples", "shards", "configs", "plan", "pretrain", "evaluate", "bench"):
         assert command in result.stdout
+
+
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command, ("shards", "build") and the like."""
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def command_of(words: Sequence[str]) -> tuple[Any, Any, list[str]]:
+    """(command, its context, arguments) of a command line without `gdt`."""
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("gdt", list(words), resilient_parsing=True)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        name = rest.pop(0)
+        command = command.commands[name]
+        context = typer.Context(command, parent=context, info_name=name)
+    return command, context, rest
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_has_valid_examples(path: tuple[str, ...]) -> None:
+    command, context, _ = command_of(path)
+    examples = [line for line in command.epilog.split("\n\n") if line.startswith("gdt ")]
+    assert examples
+    for example in examples:
+        words = shlex.split(example.partition(" > ")[0])
+        assert words[: len(path) + 1] == ["gdt", *path]
+        command.make_context(path[-1], words[len(path) + 1 :], parent=context.parent)
+
+
+def test_an_example_that_is_not_valid_would_be_noticed() -> None:
+    command, context, _ = command_of(["configs", "show"])
+    with pytest.raises(Exception, match="No such option"):
+        command.make_context("show", ["gdt", "--colour"], parent=context.parent)
+
+
+@pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
+def test_flags_are_shown_as_flags(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert "--help" in result.output
+    assert "<bool>" not in result.output
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.output == f"gdt-stream {gdt.__version__}\n"
 
 
 def test_every_error_that_teaches_exists() -> None:
@@ -51,6 +107,13 @@ def test_every_error_that_teaches_exists() -> None:
         ),
         (["pretrain", "TINY", "--out", "RUN", "--set", "segment.decoder=films"], 2, "is unknown"),
         (["plan", "show", "no.toml", "--out", "x.png"], 2, "no.toml: cannot read"),
+        (["plan", "show", "no_plan"], 2, "no plan is named 'no_plan', there are cross_modal"),
+        (["plan", "show", "clip", "--set", "seed=1"], 2, "clip is a plan and no config"),
+        (["pretrain", "gtd"], 2, "no config is named 'gtd', there are cross_modal, demo, gdt"),
+        (["pretrain", "no/gdt.toml"], 2, "`gdt` alone is the one that comes along"),
+        (["pretrain", "gdt", "--set", "plan=gdt"], 2, "[plan]: no plan is named 'gdt', there are"),
+        (["configs", "explain", "temperature"], 2, "Did you mean "),
+        (["configs", "show", "gtd"], 2, "no config is named 'gtd'"),
     ],
 )
 def test_a_mistake_ends_as_one_message(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from tools.commands.group import command, group
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from shards import Samples
     from tools.runs.config import Config
 
-app = typer.Typer(no_args_is_help=True, help="How fast it is here, and what the time goes into.")
+app = group("How fast it is here, and what takes the time.")
 
 WARM_UP_BATCHES: Final = 2  # memory is new, and libraries look around when they are first called
 
@@ -53,18 +55,19 @@ class StageTimes:
         return max(self.wall_ms, key=lambda stage: self.wall_ms[stage])
 
 
-@app.callback()
-def _group() -> None:
-    """A group even with one command."""
-
-
-@app.command()
+@command(
+    app,
+    "stream",
+    "gdt bench stream data/shards/train",
+    "gdt bench stream data/shards/train --config gdt --threads 4 --threads 8",
+)
 def stream(
     shards: Annotated[
         str, typer.Argument(help="Folder or URL of shards, in place of the config's data sets.")
     ],
     config: Annotated[
-        Path | None, typer.Option(help="TOML file; by default GDT's plan and the usual options.")
+        str | None,
+        typer.Option(help="TOML file or name; by default GDT's plan and the usual options."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")
@@ -76,6 +79,11 @@ def stream(
     segments: Annotated[int, typer.Option(min=1, help="Segments of each measurement.")] = 300,
 ) -> None:
     """Print what each stage of the stream costs a segment, and segments a second."""
+    from tools.runs.config_files import find_config
+
+    if config is not None:
+        find_config(config)  # before anything heavy is imported
+
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -109,20 +117,20 @@ def stream(
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def bench_config(shards: str, path: Path | None, overrides: list[str]) -> "Config":
+def bench_config(shards: str, name: str | None, overrides: list[str]) -> "Config":
     """The config to measure: a file's, or defaults for what has none.
 
     Raises:
         ConfigError: as `load_config` does.
     """
-    from gdt.named_plans import NAMED_PLANS
     from tools.runs.config import config_of, load_config
+    from tools.runs.config_files import find_config
 
     here = (f"data.shards={shards}", "data.mix={}")
-    if path is not None:
-        return load_config(path, [*here, *overrides])
+    if name is not None:
+        return load_config(find_config(name), [*here, *overrides])
     tables: dict[str, Any] = {
-        "plan": NAMED_PLANS["v_reversal_v_shift"],
+        "plan": {"name": "v_reversal_v_shift"},
         "model": {},
         "optimizer": {"learning_rate": 0.01},
         "trainer": {"epochs": 1},

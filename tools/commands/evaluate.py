@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
+from tools.commands.group import command, group
 from tools.commands.knn import knn
 
-app = typer.Typer(no_args_is_help=True, help="What a model has learned, beside chance.")
-app.command("knn")(knn)
+app = group("What a model has learned, beside chance.")
+command(
+    app,
+    "knn",
+    "gdt evaluate knn --run runs/simclr --train data/shards/train --test data/shards/val",
+)(knn)
 
 
-@app.command()
+@command(app, "retrieval", "gdt evaluate retrieval --run runs/first --shards data/shards/val")
 def retrieval(
     run: Annotated[Path, typer.Option(help="Run folder of `gdt pretrain`.")],
     shards: Annotated[str, typer.Option(help="Folder or URL of shards it did not train on.")],

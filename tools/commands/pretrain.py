@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,28 +13,42 @@ if TYPE_CHECKING:
     from tools.runs.run_folder import RunFolder
 
 
+EXAMPLES: Final = (
+    "gdt pretrain demo --set data.shards=data/shards/train --out runs/first",
+    "gdt pretrain ./mine.toml --set trainer.epochs=100 --out runs/mine --resume",
+)
+
+
 def pretrain(
-    config: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
+    config: Annotated[
+        str, typer.Argument(help="TOML file, or the name of one that comes along (`gdt configs`).")
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in trainer.epochs=5."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a key, as in trainer.epochs=5; repeatable."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/NAME-OF-THE-CONFIG by default.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in the folder.")
+        bool, typer.Option("--resume", help="Continue the run that is in the folder.")
     ] = False,
 ) -> None:
     """Pretrain a model on a stream of shards."""
+    from tools.runs.config_files import find_config
+
+    path = find_config(config)  # before anything heavy is imported
+
     from rich.console import Console
 
     from tools.runs.config import load_config
     from tools.runs.run_folder import RunFolder
 
     console = Console(markup=False)  # file names may hold brackets
-    settings = load_config(config, overrides or ())
-    folder = RunFolder(out or Path("runs") / config.stem)
+    settings = load_config(path, overrides or ())
+    folder = RunFolder(out or Path("runs") / path.stem)
     is_first = is_first_rank(os.environ)
     with folder.held() if is_first else nullcontext():
         if is_first:
@@ -80,7 +94,7 @@ def _draw_losses(config: "Config", folder: "RunFolder") -> None:
     import torch
 
     from gdt import contrastive_loss
-    from tools.display.pictures import loss_curve
+    from tools.display.loss_curve import loss_curve
     from tools.runs.losses import read_losses
 
     chance = None

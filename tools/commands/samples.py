@@ -1,16 +1,18 @@
-"""`gdt samples`: videos to try everything on, a real film and a made-up corpus."""
+"""`gdt samples`: videos to try everything on, a real film and a synthetic corpus."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Videos to try everything on.")
+from tools.commands.group import command, group
+
+app = group("Videos to try everything on.")
 
 NOT_FETCHED = 3
 
 
-@app.command()
+@command(app, "film", "gdt samples film --out data/film")
 def film(
     out: Annotated[Path, typer.Option(help="Folder for the film, ATTRIBUTION.txt and story.csv.")],
     sdist: Annotated[
@@ -60,7 +62,7 @@ def film(
     )
 
 
-@app.command()
+@command(app, "synthetic", "gdt samples synthetic --out data/synthetic --videos 512")
 def synthetic(
     out: Annotated[Path, typer.Option(help="Folder for train/, val/ and labels.csv.")],
     videos: Annotated[int, typer.Option(help="How many training videos.")] = 256,

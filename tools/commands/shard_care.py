@@ -1,7 +1,9 @@
 """`gdt shards` on what is built: verify, repair, merge, stats, dali-index, inspect."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -9,6 +11,7 @@ from tools.display.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from shards import Dataset, IndexedSample
+    from tools.display.contact_sheet import ContactRow
 
 PROBLEMS_FOUND = 1
 
@@ -212,7 +215,7 @@ def _draw(data_set: "Dataset", number: int, *, every: bool, segments: int, out: 
     """Draw segments of one sample, evenly spaced, or one from the middle of several samples."""
     from pipelines.decoding.segment import SegmentOptions
     from pipelines.decoding.segment_reader import SegmentReader
-    from tools.display.pictures import contact_sheet
+    from tools.display.contact_sheet import contact_sheet
     from tools.display.segment_views import contact_row
 
     sample = data_set.sample(number)
@@ -223,14 +226,61 @@ def _draw(data_set: "Dataset", number: int, *, every: bool, segments: int, out: 
         video=sample.video is not None,
         audio=sample.audio is not None,
     )
-    count = min(segments, len(data_set)) if every else segments
-    numbers = [i * len(data_set) // count if every else number for i in range(count)]
+    numbers = some_of(len(data_set), segments) if every else [number] * segments
     rows = []
     for i, n in enumerate(numbers):
         start, stop = reader.span(data_set.sample(n))
         room = max(0.0, stop - start - reader.options.seconds)
-        at = start + room * (0.5 if every or count == 1 else i / (count - 1))
+        at = start + room * (0.5 if every or segments == 1 else i / (segments - 1))
         (segment,) = reader.segments(n, [at])
-        label = data_set.metadata(n).get("label", "")
-        rows.append(contact_row(data_set.sample(n).key, segment, note=str(label)))
-    contact_sheet(rows, out, title=f"{data_set.path}")
+        info = data_set.metadata(n)
+        row = contact_row(data_set.sample(n).key, segment, note=str(info.get("label", "")))
+        rows.append(in_source(row, info))
+    shown = f"{len(rows)} segments of {len(data_set)} clips"
+    contact_sheet(rows, out, title=f"{data_set.path}", note=shown)
+
+
+def some_of(total: int, count: int) -> list[int]:
+    """Up to `count` of `total` clips in order, spread by a keyed permutation.
+
+    Evenly spaced ones would miss whatever has a period: labels that repeat in turn, say.
+    """
+    from pipelines.sampling.order import Order
+
+    order = Order(seed=0, num_samples=total)
+    return sorted(order.sample(0, n) for n in range(min(count, total)))
+
+
+def in_source(row: "ContactRow", info: Mapping[str, Any]) -> "ContactRow":
+    """A clip's row on the clock of its source and under its name, "talk.mp4 at 1:02.5".
+
+    Args:
+        row: on the clip's clock.
+        info: the sample's json; one without a source leaves the row as it is.
+    """
+    if "source" not in info:
+        return row
+    clip_starts = float(info.get("start_seconds", 0.0))
+    start, stop = row.start_seconds + clip_starts, row.stop_seconds + clip_starts
+    minutes, seconds = divmod(start, 60)
+    name = f"{info['source']} at {int(minutes)}:{seconds:04.1f}"
+    return replace(row, name=name, start_seconds=start, stop_seconds=stop)
+
+
+#: Sub-command → its function, and command lines that show its use.
+COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "verify": verify,
+    "repair": repair,
+    "merge": merge,
+    "stats": stats,
+    "dali-index": dali_index,
+    "inspect": inspect,
+}
+EXAMPLES: Final = {
+    "verify": ("gdt shards verify data/shards", "gdt shards verify s3://bucket/shards --quick"),
+    "repair": ("gdt shards repair data/shards",),
+    "merge": ("gdt shards merge data/shards", "gdt shards merge data/all talks films"),
+    "stats": ("gdt shards stats data/shards --out stats.png",),
+    "dali-index": ("gdt shards dali-index data/shards/train",),
+    "inspect": ("gdt shards inspect data/shards/val --out segments.png",),
+}

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tools.commands import shard_care
+from tools.commands.group import command, group
 from tools.display.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from shards.building.engines import Engine
     from shards.building.report import BuildSummary
 
-app = typer.Typer(no_args_is_help=True, help="Turn videos into shards, and look after them.")
+app = group("Turn videos into shards, and look after them.")
 
 
-@app.command()
+@command(
+    app,
+    "build",
+    "gdt shards build videos/ --out data/shards --holdout 0.1 --gap-seconds 10",
+    "gdt shards build clips.csv --out s3://bucket/shards --cut ranges --engine ray",
+)
 def build(
     sources: Annotated[
         list[str],
@@ -269,7 +275,7 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
         )
 
 
-@app.command()
+@command(app, "index", "gdt shards index tars/")
 def index(
     tars: Annotated[list[Path], typer.Argument(help="Tars of one folder, or the folder.")],
     workers: Annotated[
@@ -305,9 +311,5 @@ def index(
     typer.echo(f"{folder / REPORT_NAME} has a line for each tar")
 
 
-app.command()(shard_care.verify)
-app.command()(shard_care.repair)
-app.command()(shard_care.merge)
-app.command()(shard_care.stats)
-app.command("dali-index")(shard_care.dali_index)
-app.command()(shard_care.inspect)
+for name, function in shard_care.COMMANDS.items():
+    command(app, name, *shard_care.EXAMPLES[name])(function)

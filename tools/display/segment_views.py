@@ -11,7 +11,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from pipelines.decoding.segment import Segment
     from pipelines.device.log_mel import LogMel
-    from tools.display.pictures import ContactRow
+    from tools.display.contact_sheet import ContactRow
 
 
 def rgb_frames(segment: "Segment") -> npt.NDArray[np.uint8]:
@@ -45,22 +45,22 @@ def log_mel(segment: "Segment", options: "LogMel") -> npt.NDArray[np.float32]:
 
 
 def contact_row(
-    key: str, segment: "Segment", options: "LogMel | None" = None, *, note: str = ""
+    name: str, segment: "Segment", options: "LogMel | None" = None, *, note: str = ""
 ) -> "ContactRow":
-    """What `pictures.contact_sheet` draws of a segment; what the segment lacks is left out.
+    """What `contact_sheet` draws of a segment; what the segment lacks is left out.
 
     Args:
-        key: The sample's key.
-        segment: With video, audio or both.
-        options: Of the spectrogram; None takes the defaults at the segment's sample rate.
-        note: A few words for the end of the row's headline.
+        name: where the segment is from.
+        segment: with video, audio or both.
+        options: of the spectrogram; None takes the defaults at the segment's sample rate.
+        note: a few words for the end of the row's headline.
     """
     from pipelines.device.log_mel import LogMel
-    from tools.display.pictures import ContactRow
+    from tools.display.contact_sheet import ContactRow
 
     options = options or LogMel(sample_rate_hz=segment.sample_rate_hz)
     return ContactRow(
-        key,
+        name,
         segment.start_seconds,
         segment.stop_seconds,
         frames=None if segment.video is None else rgb_frames(segment),

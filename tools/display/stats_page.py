@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_LISTED = 12
+_MOST_BARS = 20
 
 
 def stats_table(found: Stats) -> "Table":
@@ -81,35 +82,75 @@ def _bytes(size: float) -> str:
 
 
 def draw_stats(found: Stats, out: Path) -> None:
-    """Draw how long clips are, how many bytes a second of them takes, and how labels are shared."""
-    from matplotlib.figure import Figure
+    """Draw how long clips are and how many bytes a second takes; then labels and what is missing.
+
+    A data set without labels, or one that lacks nothing, has a panel less.
+    """
+    from tools.display.style import HEADLINE_INCHES, PAGE_WIDTH_INCHES, headline, new_figure, save
+
+    left_out = found.skipped_sources + found.skipped_clips
+    bars = [
+        (counts.most_common(_MOST_BARS)[::-1], f"{unit}; {_most_of(counts, name)}")
+        for counts, unit, name in (
+            (found.labels, "clips", "label"),
+            (left_out, "left out: sources and clips", "cause"),
+        )
+        if counts
+    ]
+    height = HEADLINE_INCHES + 0.85 + max([2.4, *(0.19 * len(most) for most, _ in bars)])
+    figure = new_figure(PAGE_WIDTH_INCHES, height)
+    words = f"{plural(found.samples, 'clip')}, {_hours(found.seconds)}, {_bytes(found.bytes)}"
+    headline(figure, found.location, words)
+    grid = figure.add_gridspec(
+        1,
+        2 + len(bars),
+        left=0.07,
+        right=0.97,
+        bottom=0.62 / height,
+        top=1 - (HEADLINE_INCHES + 0.1) / height,
+        wspace=0.34 + 0.3 * len(bars),
+    )
+    lengths, rates, *others = (figure.add_subplot(cell) for cell in grid)
+    _histogram(lengths, found.clip_seconds, "length of a clip, seconds")
+    _histogram(rates, found.bytes_per_second / 1000, "kB for a second of a clip")
+    for axes, (most, name) in zip(others, bars, strict=True):
+        _bars(axes, most, name)
+    save(figure, out)
+
+
+def _most_of(counts: Counter[str], name: str) -> str:
+    words = plural(len(counts), name)
+    return words if len(counts) <= _MOST_BARS else f"the {_MOST_BARS} most of {words}"
+
+
+def _histogram(axes: Any, values: Any, name: str) -> None:
+    """Equal values (of a constant bit rate, say) are one bar, named by its value."""
     from matplotlib.ticker import MaxNLocator
 
-    from tools.display.pictures import ACCENT, FAINT, PAGE_WIDTH_INCHES
+    from tools.display.style import ACCENT, LABEL, plain_axes
 
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 3.6), layout="constrained")
-    title = f"{found.location}: {plural(found.samples, 'sample')}"
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    lengths, rates, labels = figure.subplots(1, 3)
-    panels: list[tuple[Any, Any, str]] = [
-        (lengths, found.clip_seconds, "length of a clip, seconds"),
-        (rates, found.bytes_per_second / 1000, "kB for a second of a clip"),
-    ]
-    for axes, values, name in panels:
-        if len(values):
-            axes.hist(values, bins=40, color=ACCENT)
-        axes.set_xlabel(name)
-        axes.set_ylabel("samples")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    most = found.labels.most_common(20)[::-1]
-    if most:
-        labels.barh(range(len(most)), [number for _, number in most], color=ACCENT)
-        names = [label if len(label) <= 24 else label[:23] + "…" for label, _ in most]
-        labels.set_yticks(range(len(most)), names, fontsize=7, parse_math=False)
-        labels.set_xlabel(f"samples; {len(most)} of {plural(len(found.labels), 'label')}")
-        labels.xaxis.set_major_locator(MaxNLocator(integer=True))
-    else:
-        labels.text(0.5, 0.5, "no labels", ha="center", va="center", color=FAINT)
-        labels.set_axis_off()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, format="png", dpi=120)
+    if len(values):
+        low, high = float(values.min()), float(values.max())
+        if high - low < 1e-3 * max(abs(high), 1e-9):
+            low, high = low * 0.9, high * 1.1
+        axes.hist(values, bins=30, range=(low, high), color=ACCENT, rwidth=0.9)
+    axes.set_xlabel(name, **LABEL)
+    axes.set_ylabel("clips", **LABEL)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    plain_axes(axes, grid="y")
+
+
+def _bars(axes: Any, most: list[tuple[str, int]], name: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    from tools.display.style import ACCENT, INK, LABEL, plain_axes
+
+    axes.barh(range(len(most)), [number for _, number in most], color=ACCENT, height=0.7)
+    plain_axes(axes, grid="x")
+    names = [label if len(label) <= 24 else "…" + label[-23:] for label, _ in most]
+    axes.set_yticks(range(len(most)), names, fontsize=8, color=INK, parse_math=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.6, max(len(most), 6) - 0.4)
+    axes.set_xlabel(name, **LABEL)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

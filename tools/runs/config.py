@@ -14,9 +14,9 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from gdt.plan import Plan
@@ -24,17 +24,24 @@ from models import ModelOptions
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment
 from pipelines.device.log_mel import LogMel
+from tools.runs.config_files import ConfigError, read_tables
 from tools.runs.options import DataOptions, OptimizerOptions, TrainerOptions
 from tools.runs.toml_text import toml_text
 
-
-class ConfigError(Exception):
-    """A config that cannot be used; the message is for the person who wrote it."""
+__all__ = [
+    "Config",
+    "ConfigError",
+    "as_config_errors",
+    "config_of",
+    "differing_keys",
+    "load_config",
+    "load_named_plan",
+]
 
 
 @contextmanager
 def as_config_errors(*refusals: type[Exception]) -> Iterator[None]:
-    """Say of what cannot be made that the config asks for it; of the pipelines', and `refusals`.
+    """Re-raise errors from building the pipeline, and `refusals`, as ConfigError.
 
     Raises:
         ConfigError: the data set or this machine does not have what the config asks for.
@@ -68,15 +75,20 @@ class Config(BaseModel):
     optimizer: OptimizerOptions
     trainer: TrainerOptions
 
-    @field_validator("plan")
-    @classmethod
-    def _plan_is_one(cls, tables: dict[str, Any]) -> dict[str, Any]:
-        Plan.from_tables(tables)
-        return tables
+    _plan: Plan = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _parse_plan(self) -> Self:
+        try:
+            self._plan = Plan.from_tables(self.plan)
+        except ValueError as error:
+            text = str(error)
+            raise ValueError(text if text.startswith("[") else f"[plan]: {text}") from error
+        return self
 
     def build_plan(self) -> Plan:
-        """The plan that the `[plan]` tables state."""
-        return Plan.from_tables(self.plan)
+        """The plan that the `[plan]` tables state; it was parsed when they were checked."""
+        return self._plan
 
     def to_tables(self) -> dict[str, Any]:
         """Nested dictionaries of plain values, as in the TOML file, defaults filled in."""
@@ -99,13 +111,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: no such file, not TOML, an unknown, missing or ill-typed key, a refused value.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from error
-    return config_of(tables, path, overrides)
+    return config_of(read_tables(path), path, overrides)
 
 
 def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -121,6 +127,8 @@ def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ())
     """
     for override in overrides:
         _apply_override(tables, override)
+    if isinstance(tables.get("plan"), str):  # plan = NAME for plan.name = NAME
+        tables["plan"] = {"name": tables["plan"]}
     _anchor_table_files(tables, path.parent)
     try:
         # through JSON, where strict mode takes a list for a tuple and nothing else
@@ -128,6 +136,23 @@ def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ())
     except ValidationError as error:
         problems = [_explain(details, overrides) for details in error.errors()]
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from error
+
+
+def load_named_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
+    """A published plan, with keys of its own changed.
+
+    Raises:
+        ConfigError: no plan has this name, or an override that it refuses.
+    """
+    tables: dict[str, Any] = {"plan": {"name": name}}
+    for override in overrides:
+        _apply_override(tables, override)
+    if len(tables) > 1:
+        raise ConfigError(f"{name} is a plan and no config: --set takes keys of [plan] here")
+    try:
+        return Plan.from_tables(tables["plan"])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def differing_keys(ours: Config, theirs: Config) -> list[str]:

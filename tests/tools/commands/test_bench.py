@@ -111,7 +111,7 @@ def test_the_command_prints_stages_rates_and_the_bottleneck(tiny_shards: Path) -
 
 
 def test_a_config_is_read_and_overridden() -> None:
-    config = bench_config("somewhere", Path("configs/gdt.toml"), ["data.batch_size=3"])
+    config = bench_config("somewhere", "gdt", ["data.batch_size=3"])
     assert (config.data.shards, config.data.batch_size) == ("somewhere", 3)
     with pytest.raises(ConfigError, match=r"defaults: --set data.batch=3: unknown key data.batch"):
         bench_config("somewhere", None, ["data.batch=3"])
@@ -122,7 +122,7 @@ def test_the_shards_stand_in_for_the_data_sets_of_a_mixture(tmp_path: Path) -> N
     lines = Path("configs/gdt.toml").read_text().splitlines()
     kept = [line for line in lines if not line.startswith("shards =")]
     mixed.write_text("\n".join([*kept, "[data.mix.talks]", 'shards = "talks"']))
-    config = bench_config("somewhere", mixed, [])
+    config = bench_config("somewhere", str(mixed), [])
     assert (config.data.shards, config.data.mix) == ("somewhere", {})
 
 

@@ -24,3 +24,32 @@ def test_a_plan_can_be_changed_on_the_command_line(tmp_path: Path) -> None:
     overrides = ["--set", "plan.time_reversal.relation=invariant"]
     result = CliRunner().invoke(app, arguments + overrides)
     assert "2 samples × 8 transformations: 32 positive of 128 pairs" in result.output
+
+
+def test_a_plan_has_a_name() -> None:
+    listed = CliRunner().invoke(app, ["plan", "list"])
+    assert "v_reversal_i_shift" in listed.output
+    named = CliRunner().invoke(app, ["plan", "show", "v_reversal_i_shift", "--samples", "2"])
+    # 2 samples × 8: each matches both shifts of its reversal in the other modality
+    assert "2 samples × 8 transformations: 32 positive of 128 pairs" in named.output
+    of_config = CliRunner().invoke(
+        app, ["plan", "show", "gdt", "--set", "plan=v_reversal_i_shift", "--samples", "2"]
+    )
+    assert of_config.output.splitlines()[1:] == named.output.splitlines()[1:]
+
+
+def test_c_and_w_are_printed_without_a_picture() -> None:
+    printed = CliRunner().invoke(app, ["plan", "show", "simclr", "--samples", "2"]).output
+    assert [line[-4:] for line in printed.splitlines() if "image" in line[:30]] == [
+        " +··",
+        "+ ··",
+        "·· +",
+        "··+ ",
+    ]
+
+
+def test_a_config_is_found_by_its_name() -> None:
+    by_name, by_path = (
+        CliRunner().invoke(app, ["plan", "show", config]).output for config in ("gdt", str(GDT))
+    )
+    assert by_name.splitlines()[1:] == by_path.splitlines()[1:]

@@ -70,7 +70,7 @@ def test_every_config_begins_with_command_time_and_result(path: Path) -> None:
             break
         head.append(line)
     text = "\n".join(head)
-    assert f"gdt pretrain configs/{path.name}" in text
+    assert f"gdt pretrain {path.stem}" in text
     assert "time" in text.lower()
     assert "expect" in text.lower()
 

@@ -29,4 +29,4 @@ def pretrain_row_by_row(config: Path, overrides: list[str], run: Path) -> None:
 
     torch.set_num_threads(1)
     tools.training.fit.build_method = build  # type: ignore[attr-defined]
-    pretrain(config, overrides, run, resume=False)
+    pretrain(str(config), overrides, run, resume=False)

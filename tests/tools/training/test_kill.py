@@ -21,7 +21,7 @@ Process = multiprocessing.context.ForkServerProcess
 def processes() -> multiprocessing.context.ForkServerContext:
     """New processes with the slow imports behind them, and nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tools.training.fit", "tools.display.pictures"])
+    context.set_forkserver_preload(["tools.training.fit", "tools.display.loss_curve"])
     return context
 
 

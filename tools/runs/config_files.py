@@ -1,0 +1,65 @@
+"""Where a config comes from: a TOML file, or one that travels with the program, by its name.
+
+Needs nothing but the standard library, so that a file that is missing is said at once.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+#: The configs that come along: beside the package, in a checkout as in an installed wheel.
+CONFIGS: Final = Path(__file__).parents[2] / "configs"
+
+
+class ConfigError(Exception):
+    """A config that cannot be used; the message is for the person who wrote it."""
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configs that come along, name → file, in alphabetical order."""
+    return {path.stem: path for path in sorted(CONFIGS.glob("*.toml"))}
+
+
+def headline(path: Path) -> str:
+    """The first line of a config's opening comment: what the config is."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def is_config(name: str) -> bool:
+    """Whether `name` is that of a config that comes along, or a path."""
+    return name in shipped_configs() or Path(name).suffix == ".toml" or Path(name).name != name
+
+
+def find_config(name: str) -> Path:
+    """The file that is meant by `name`: a word is a config that comes along, all else is a path.
+
+    Raises:
+        ConfigError: there is no such config, or no such file.
+    """
+    shipped = shipped_configs()
+    if name in shipped:
+        return shipped[name]
+    if not is_config(name):
+        raise ConfigError(
+            f"no config is named {name!r}, there are {', '.join(shipped)} (see `gdt configs`). "
+            "The name of a file ends in .toml"
+        )
+    path = Path(name)
+    if not path.exists():
+        hint = f". `{path.stem}` alone is the one that comes along" if path.stem in shipped else ""
+        raise ConfigError(f"{path}: cannot read this config: No such file or directory{hint}")
+    return path
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
