@@ -22,8 +22,8 @@ from typing import Any, Self
 from shards import BuildOptions
 from shards.building.build import build
 from shards.building.jobs import BuiltShard, Layout, ShardJob
-from shards.building.plan_file import SurveyResult
-from shards.building.report import unit_line
+from shards.building.report import UnitReport
+from shards.building.survey import Survey
 from shards.format.manifest import ShardEntry
 from shards.media.probe import Probe
 
@@ -54,7 +54,7 @@ class TellingEngine:
                 size=1_000_000,
                 version="1700000000000000000",
             )
-            yield task, SurveyResult(probe)
+            yield task, Survey(probe)
 
     def build(
         self,
@@ -65,13 +65,13 @@ class TellingEngine:
     ) -> Generator[BuiltShard]:
         """Every shard as if it were written."""
         for job in jobs:
-            lines = tuple(
-                unit_line(unit.number, unit.name, unit.part, unit.num_clips, {}, ())
+            units = tuple(
+                UnitReport(unit.number, unit.source.name, unit.part, unit.num_clips)
                 for unit in job.units
             )
             advance(job.num_clips)
             digest = "0" * 64
-            yield BuiltShard(job, ShardEntry(job.name, 1, digest, job.num_clips, 1, digest), lines)
+            yield BuiltShard(job, ShardEntry(job.name, 1, digest, job.num_clips, 1, digest), units)
 
 
 def plan_and_report(

@@ -33,7 +33,7 @@ ROOMS = {
         "media": {"storage", "format"},
         "reading": {"storage", "format", "media"},
         "sources": {"storage", "format", "media"},
-        "encoding": {"storage", "format", "media"},
+        "encoding": {"storage", "format", "media", "sources"},
         "building": {"storage", "format", "media", "reading", "sources", "encoding"},
         "maintenance": {"storage", "format", "media", "reading", "encoding", "building"},
     },

@@ -16,14 +16,17 @@ from typing import Any
 
 from shards.building import report
 from shards.building.array_part import Portion
-from shards.building.clip_plan import PlannedSource, cut, parts
+from shards.building.clip_plan import cut_shards, parts
 from shards.building.engines import Engine, LocalEngine
 from shards.building.jobs import ShardJob
-from shards.building.plan_file import SurveyResult, plan_line, planned_source, survey
+from shards.building.planned_source import read_plan
+from shards.building.planning import plan_source
 from shards.building.report import BuildSummary
+from shards.building.survey import Survey, survey
 from shards.building.target import NEW_PLAN_NAME, REPORT_NAME, Target
 from shards.encoding.transcode import machine
 from shards.errors import BuildError
+from shards.format.json_text import jsonl_bytes
 from shards.format.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from shards.options import BuildOptions
 from shards.plural import plural
@@ -132,16 +135,16 @@ class _Build:
                 digest.update(
                     f"{source.name}\0{source.range_text}\n".encode(errors="surrogateescape")
                 )
-                labels.update(report.jsonl([dict(source.row)]))
+                labels.update(jsonl_bytes([dict(source.row)]))
                 if portion is None or portion.has(source.name):
                     yield listed, source
 
         with path.open("wb") as file:
             surveyed = self._engine.map(_survey, chosen(), self._options)
             for done, ((number, source), found) in enumerate(surveyed, start=1):
-                line = plan_line(number, source, found, self._options)
-                self._total += line.get("clips", 0)
-                file.write(report.jsonl([line]))
+                planned = plan_source(number, source, found, self._options)
+                self._total += planned.clips
+                file.write(jsonl_bytes([planned.to_json()]))
                 self._progress("probe", done, None)
         about = {"sources": listed, "sources_sha256": digest.hexdigest()}
         return about | {"labels_sha256": labels.hexdigest()}
@@ -156,7 +159,8 @@ class _Build:
         sizes = self._target.sizes(part)
 
         def jobs() -> Iterator[ShardJob]:
-            for number, units in enumerate(cut(self._planned(), part, self._options)):
+            shards = cut_shards(read_plan(self._plan), part, self._options)
+            for number, units in enumerate(shards):
                 job = ShardJob(part, number, tuple(units))
                 kept = self._target.kept(job, sizes, self._engine.time_limit_seconds)
                 if kept is None:
@@ -174,11 +178,6 @@ class _Build:
                     entries.append(shard.entry)
         return sorted(entries, key=lambda entry: entry.name)
 
-    def _planned(self) -> Iterator[PlannedSource]:
-        for line in report.read_jsonl(self._plan):
-            if "skip" not in line:
-                yield planned_source(line)
-
     def _count(self, clips: int) -> None:
         self._done += clips
         self._progress("build", self._done, self._total)
@@ -188,9 +187,9 @@ class _Build:
         final = self._target.path / REPORT_NAME
         temporary = final.with_name(REPORT_NAME + ".tmp")
         with temporary.open("wb") as file:
-            lines = report.source_lines(self._plan, map(self._target.unit_lines, built))
+            lines = report.source_lines(self._plan, map(self._target.unit_reports, built))
             for line in report.count(lines, summary):
-                file.write(report.jsonl([line]))
+                file.write(jsonl_bytes([line]))
         # a portion may be empty, for all that one knows before the others are done
         if summary.clips or self._target.portion is not None:
             about = manifest_facts(self._options.as_dict(), self._made_by, summary)
@@ -233,5 +232,5 @@ def manifest_facts(options: dict[str, Any], made_by: str, summary: BuildSummary)
 _Numbered = tuple[int, Source]
 
 
-def _survey(numbered: _Numbered, options: BuildOptions) -> SurveyResult:
+def _survey(numbered: _Numbered, options: BuildOptions) -> Survey:
     return survey(numbered[1], options)

@@ -9,54 +9,25 @@ import bisect
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from operator import attrgetter
-from typing import Any
+from typing import NamedTuple
 
+from shards.building.planned_source import PlannedSource
 from shards.encoding.reencode import Span
 from shards.encoding.transcode import Unit
 from shards.options import BuildOptions, exact_seconds
-from shards.storage.opening import Location
 
 WHOLE, TRAIN, HELD_OUT = "", "train", "val"
 
 
-@dataclass(frozen=True)
-class PlannedSource:
-    """A probed source that will be cut: times in seconds of its own clock.
+class PartCut(NamedTuple):
+    """What one part gets of a source: its clips, in order; how many remainders are too short."""
 
-    Clips are cut from [start_seconds, stop_seconds), and never after the source's end. frame_rate
-    is the source's own; scene_cuts, in order, are the times that no clip may cross; borders, where
-    pictures are copied, those at which one may begin or end. clock_jumps: see `Probe`.
-    """
-
-    number: int
-    name: str
-    location: Location
-    size: int
-    version: str
-    origin: Fraction
-    duration_seconds: Fraction
-    frame_rate: Fraction
-    picture_size: tuple[int, int]
-    has_audio: bool
-    row: dict[str, Any] = field(default_factory=dict)
-    start_seconds: Fraction = Fraction(0)
-    stop_seconds: Fraction | None = None
-    range_text: str = ""
-    clock_jumps: bool = False
-    scene_cuts: tuple[Fraction, ...] = ()
-    cut_points: tuple[Fraction, ...] = ()
-
-    @property
-    def span(self) -> tuple[Fraction, Fraction]:
-        """The range that there is to cut; empty where it begins after the source's end."""
-        stop = self.duration_seconds
-        if self.stop_seconds is not None:
-            stop = min(stop, self.stop_seconds)
-        return self.start_seconds, max(self.start_seconds, stop)
+    clips: list[Span]
+    remainders: int
 
 
 def parts(options: BuildOptions) -> tuple[str, ...]:
@@ -64,13 +35,15 @@ def parts(options: BuildOptions) -> tuple[str, ...]:
     return (TRAIN, HELD_OUT) if options.holdout else (WHOLE,)
 
 
-def ranges(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[Fraction, Fraction]]:
+def ranges(planned: PlannedSource, options: BuildOptions) -> dict[str, tuple[Fraction, Fraction]]:
     """The time range of a source that each part gets; parts that get nothing are left out."""
-    start, end = source.span
+    start, end = planned.span
     if not options.holdout:
         return {WHOLE: (start, end)}
     if options.split_by == "source":
-        digest = hashlib.sha256(b"holdout\0" + source.name.encode("utf-8", "surrogateescape"))
+        digest = hashlib.sha256(
+            b"holdout\0" + planned.source.name.encode("utf-8", "surrogateescape")
+        )
         held_out = int.from_bytes(digest.digest()[:8], "big") < options.holdout * 2**64
         return {HELD_OUT if held_out else TRAIN: (start, end)}
     rate = options.frame_rate
@@ -80,67 +53,54 @@ def ranges(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[Frac
     return {TRAIN: (start, stop), HELD_OUT: (split, end)}
 
 
-def clip_spans(source: PlannedSource, options: BuildOptions) -> dict[str, list[Span]]:
-    """The clips that each part gets of a source, in order."""
-    return {part: clips for part, (clips, _) in _cut_parts(source, options).items()}
-
-
-def clip_counts(source: PlannedSource, options: BuildOptions) -> dict[str, int]:
-    """How many clips each part gets of a source."""
-    return {part: len(clips) for part, clips in clip_spans(source, options).items()}
-
-
-def tails(source: PlannedSource, options: BuildOptions) -> int:
-    """How many rests of a source are too short for a clip.
-
-    Where clips have one length, a part that has none is not counted: its source is skipped.
-    """
-    return sum(
-        remainders
-        for clips, remainders in _cut_parts(source, options).values()
-        if clips or options.remainders
-    )
-
-
-def clips_after_end(source: PlannedSource, options: BuildOptions) -> int:
-    """How many clips a range asks for that the source is too short for."""
-    if source.stop_seconds is None:
-        return 0
-    whole = replace(source, duration_seconds=max(source.duration_seconds, source.stop_seconds))
-    alone = replace(options, holdout=0.0)
-    asked, got = (sum(clip_counts(s, alone).values()) for s in (whole, source))
-    return asked - got
-
-
-def clips_cut_off(source: PlannedSource, options: BuildOptions) -> int:
-    """Where pictures are copied: how many clips' time there is between the last one and the end."""
-    if not source.cut_points:
-        return 0
-    missing = source.span[1] - max(source.cut_points[-1], source.span[0])
-    return max(0, int(missing / exact_seconds(options.clip_seconds)))
-
-
-def _cut_parts(source: PlannedSource, options: BuildOptions) -> dict[str, tuple[list[Span], int]]:
-    """Of each part: its clips, and how many rests are left out."""
-    options = options.for_source(source.frame_rate, source.picture_size)
+def cut_source(planned: PlannedSource, options: BuildOptions) -> dict[str, PartCut]:
+    """Cut a source: what each part gets of it."""
+    survey = planned.found
+    options = options.for_source(survey.probe.frame_rate, survey.probe.frame_size)
     found = {}
-    for part, (start, stop) in ranges(source, options).items():
-        scenes = [start, *(c for c in source.scene_cuts if start < c < stop), stop]
+    for part, (start, stop) in ranges(planned, options).items():
+        scenes = [start, *(c for c in survey.scene_cuts if start < c < stop), stop]
         pieces = [
-            _cut_at_borders(a, b, source.cut_points, options)
+            _cut_at_points(a, b, survey.cut_points, options)
             if options.copies
             else _cut_stretch(a, b, options)
             for a, b in itertools.pairwise(scenes)
         ]
-        found[part] = (
-            [clip for clips, _ in pieces for clip in clips],
-            sum(rest for _, rest in pieces),
-        )
+        clips = [clip for piece in pieces for clip in piece.clips]
+        found[part] = PartCut(clips, sum(piece.remainders for piece in pieces))
     return found
 
 
-def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tuple[list[Span], int]:
-    """Clips from the start on, each as long as may be; and how many rests are left.
+def too_short_remainders(cuts: Mapping[str, PartCut], options: BuildOptions) -> int:
+    """How many remainders of a source are too short for a clip.
+
+    Where clips have one length, a part that has none is not counted: its source is skipped.
+    """
+    return sum(cut.remainders for cut in cuts.values() if cut.clips or options.remainders)
+
+
+def clips_after_end(planned: PlannedSource, options: BuildOptions) -> int:
+    """How many clips a range asks for that the source is too short for."""
+    survey, stop = planned.found, planned.source.stop_seconds
+    if stop is None or stop <= survey.probe.duration_seconds:
+        return 0
+    longer = replace(survey, probe=replace(survey.probe, duration_seconds=stop))
+    alone = replace(options, holdout=0.0)
+    asked, got = (cut_source(s, alone)[WHOLE] for s in (replace(planned, survey=longer), planned))
+    return len(asked.clips) - len(got.clips)
+
+
+def clips_cut_off(planned: PlannedSource, options: BuildOptions) -> int:
+    """Where video is copied: how many clips' time there is between the last one and the end."""
+    points = planned.found.cut_points
+    if not points:
+        return 0
+    start, stop = planned.span
+    return max(0, int((stop - max(points[-1], start)) / exact_seconds(options.clip_seconds)))
+
+
+def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> PartCut:
+    """Clips from the start on, each as long as may be; and how many remainders there are.
 
     A frame belongs to the stretch that the middle of its interval lies in, so a clip may end up to
     half a frame after its stretch does, and a declared length may miss the last frame's own time.
@@ -153,13 +113,13 @@ def _cut_stretch(start: Fraction, stop: Fraction, options: BuildOptions) -> tupl
         clips.append(Span(start, start + taken / rate))
         start += taken / rate
         frames -= taken
-    return clips, int(frames > 0)
+    return PartCut(clips, int(frames > 0))
 
 
-def _cut_at_borders(
+def _cut_at_points(
     start: Fraction, stop: Fraction, cut_points: Sequence[Fraction], options: BuildOptions
-) -> tuple[list[Span], int]:
-    """As `_cut_stretch`, but clips begin and end at borders, from the first in the stretch on."""
+) -> PartCut:
+    """As `_cut_stretch`, but clips begin and end at cut points, from the first there on."""
     half_a_frame = 1 / (2 * options.frame_rate)
     shortest = options.fewest_frames / options.frame_rate - half_a_frame
     here = bisect.bisect_left(cut_points, start)
@@ -174,23 +134,27 @@ def _cut_at_borders(
             remainders += 1
         here = there
     remainders += here < len(cut_points) and stop - cut_points[here] > half_a_frame
-    return clips, remainders
+    return PartCut(clips, remainders)
 
 
-def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> Iterator[list[Unit]]:
-    """The shards of one part, each as its units in order."""
+def cut_shards(
+    plan: Iterable[PlannedSource], part: str, options: BuildOptions
+) -> Iterator[list[Unit]]:
+    """The shards of one part, each as its units in order; sources that are skipped have none."""
     longest = exact_seconds(options.seconds_per_unit)
     shard: list[Unit] = []
     room = options.clips_per_shard
-    for source in sources:
-        spans = clip_spans(source, options)
+    for planned in plan:
+        if planned.skip is not None:
+            continue
+        cuts = cut_source(planned, options)
         # held-out clips are numbered on from the training clips, so a key is used once
-        number = len(spans.get(TRAIN, ())) if part == HELD_OUT else 0
-        left = spans.get(part, [])
+        number = len(cuts[TRAIN].clips) if part == HELD_OUT and TRAIN in cuts else 0
+        left = cuts[part].clips if part in cuts else []
         while left:
             fit = bisect.bisect_right(left, left[0].start + longest, key=attrgetter("stop"))
             take = min(max(1, fit), room)
-            shard.append(_unit(source, part, number, tuple(left[:take])))
+            shard.append(_unit(planned, part, number, tuple(left[:take])))
             number, left, room = number + take, left[take:], room - take
             if not room:
                 yield shard
@@ -199,21 +163,5 @@ def cut(sources: Iterable[PlannedSource], part: str, options: BuildOptions) -> I
         yield shard
 
 
-def _unit(s: PlannedSource, part: str, first_clip: int, clips: tuple[Span, ...]) -> Unit:
-    return Unit(
-        number=s.number,
-        name=s.name,
-        location=s.location,
-        size=s.size,
-        version=s.version,
-        origin=s.origin,
-        frame_rate=s.frame_rate,
-        picture_size=s.picture_size,
-        part=part,
-        first_clip=first_clip,
-        clips=clips,
-        has_audio=s.has_audio,
-        row=s.row,
-        range_text=s.range_text,
-        clock_jumps=s.clock_jumps,
-    )
+def _unit(planned: PlannedSource, part: str, first_clip: int, clips: tuple[Span, ...]) -> Unit:
+    return Unit(planned.number, planned.source, planned.found.probe, part, first_clip, clips)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from shards.building.build import manifest_facts
-from shards.building.clip_plan import cut
+from shards.building.clip_plan import cut_shards
 from shards.building.jobs import ShardJob
-from shards.building.plan_file import planned_source
-from shards.building.report import BuildSummary, count, read_jsonl
+from shards.building.planned_source import read_plan
+from shards.building.report import BuildSummary, UnitReport, count
 from shards.building.target import BUILD_NAME, PLAN_NAME, REPORT_NAME, STATE_NAME
 from shards.errors import BuildError
+from shards.format.json_text import read_jsonl
 from shards.options import BuildOptions
 
 
@@ -49,29 +50,24 @@ class KeptPlan:
 
     def jobs(self, part: str) -> Iterator[ShardJob]:
         """The shards of a part, as they were planned."""
-        lines = read_jsonl(self.home / STATE_NAME / PLAN_NAME)
-        sources = (planned_source(line) for line in lines if "skip" not in line)
-        for number, units in enumerate(cut(sources, part, self.options)):
+        plan = read_plan(self.home / STATE_NAME / PLAN_NAME)
+        for number, units in enumerate(cut_shards(plan, part, self.options)):
             yield ShardJob(part, number, tuple(units))
 
-    def lacks_clips(self, lines: Sequence[dict[str, Any]]) -> bool:
-        """Whether units that were made again leave out clips that the report has as made.
-
-        Args:
-            lines: the units' report lines, as they are now.
-        """
-        plan = read_jsonl(self.home / STATE_NAME / PLAN_NAME)
+    def lacks_clips(self, units: Sequence[UnitReport]) -> bool:
+        """Whether units that were made again leave out clips that the report has as made."""
+        plan = read_plan(self.home / STATE_NAME / PLAN_NAME)
         report = read_jsonl(self.home / REPORT_NAME)
-        numbers = {line["number"] for line in lines}
+        numbers = {unit.number for unit in units}
         before: dict[int, dict[str, int]] = {
-            planned["number"]: reported.get("skipped_clips", {})
+            planned.number: reported.get("skipped_clips", {})
             for planned, reported in zip(plan, report, strict=True)
-            if planned["number"] in numbers
+            if planned.number in numbers
         }
         return any(
-            clips > before[line["number"]].get(cause, 0)
-            for line in lines
-            for cause, clips in line["skipped"].items()
+            clips > before[unit.number].get(cause, 0)
+            for unit in units
+            for cause, clips in unit.skipped.items()
         )
 
     def facts(self) -> dict[str, Any]:

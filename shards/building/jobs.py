@@ -1,4 +1,4 @@
-"""The work of a build as values: a `ShardJob` in, a shard and its report lines out.
+"""The work of a build as values: a `ShardJob` in, a shard and the reports of its units out.
 
 What a job makes follows from the job, the options and the sources' bytes, on whatever machine and
 in whatever order jobs are done. Engines (engines.py, ray_engine.py) differ in who does them.
@@ -7,9 +7,8 @@ in whatever order jobs are done. Engines (engines.py, ray_engine.py) differ in w
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from shards.building import report
+from shards.building.report import UnitReport
 from shards.building.worker_pool import WorkerFailure
 from shards.encoding.transcode import Unit, UnitResult
 from shards.format.manifest import INDEX_SUFFIX, ShardEntry
@@ -38,11 +37,11 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """What became of a job: the shard (None where no clip could be made) and its report lines."""
+    """What became of a job: the shard (None where no clip could be made), and of its units."""
 
     job: ShardJob
     entry: ShardEntry | None
-    lines: tuple[dict[str, Any], ...]
+    units: tuple[UnitReport, ...]
 
 
 @dataclass(frozen=True)
@@ -88,22 +87,22 @@ def write_shard(
         results: what became of its units, in their order.
         folder: where the shard gets its final name.
     """
-    lines = []
+    units = []
     with ShardWriter(folder / job.name) as writer:
         for unit, result in zip(job.units, results, strict=True):
-            lines.append(_add(writer, unit, result))
+            units.append(_add(writer, unit, result))
         entry = writer.finish() if len(writer) else None
-    return BuiltShard(job, entry, tuple(lines))
+    return BuiltShard(job, entry, tuple(units))
 
 
-def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) -> dict[str, Any]:
-    """Put a unit's samples in the shard; returns its line for the report."""
-    about = (unit.number, unit.name, unit.part)
+def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) -> UnitReport:
+    """Put a unit's samples in the shard; returns its report."""
+    about = (unit.number, unit.source.name, unit.part)
     if isinstance(result, WorkerFailure):
         error = result.error
         skipped = {f"{error.stage}: {error.cause}": unit.num_clips}
-        return report.unit_line(*about, 0, skipped, [str(error)])
+        return UnitReport(*about, 0, skipped, (str(error),))
     for sample in result.samples:
         writer.add(sample.key, sample.members, sample.tracks)
-    line = report.unit_line(*about, len(result.samples), result.skipped, result.details)
-    return line | ({"deinterlaced": result.deinterlaced} if result.deinterlaced else {})
+    made, details = len(result.samples), tuple(result.details)
+    return UnitReport(*about, made, result.skipped, details, result.deinterlaced)

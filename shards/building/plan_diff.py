@@ -6,8 +6,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from shards.building.report import read_jsonl
 from shards.building.worker_pool import TOOK_TOO_LONG
+from shards.format.json_text import read_jsonl
 from shards.plural import plural
 from shards.storage.opening import Location
 
@@ -61,6 +61,8 @@ def _change(was: dict[str, Any], is_: dict[str, Any]) -> str:
             changes.append("other labels, caption or metadata")
         elif name == "location":
             changes.append(f"at {Location(*then)} then, at {Location(*now)} now")
+        elif name == "borders":
+            changes.append("other keyframes")
         else:
             changes.append(f"another {name}")
     return "; ".join(changes) or "another place in the order"

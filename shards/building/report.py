@@ -4,19 +4,17 @@ While a build runs, each shard leaves the lines of its units under `.build/`; th
 order, so the report is their merge, and memory does not grow with the number of sources.
 """
 
-import gzip
-import hashlib
 import heapq
 import itertools
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from shards.building.planned_source import PlannedSource, read_plan
 from shards.building.worker_pool import TOOK_TOO_LONG
-from shards.format.sample import json_bytes
 from shards.plural import plural
 
 
@@ -53,75 +51,73 @@ class BuildSummary:
         return f"{made}; {lost} of {plural(self.sources, 'source')} skipped"
 
 
-def jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
-    """Lines of json, keys sorted."""
-    return b"".join(json_bytes(line) + b"\n" for line in lines)
+@dataclass(frozen=True)
+class UnitReport:
+    """What one unit adds to its source's account.
+
+    Attributes:
+        number, name: of the source.
+        part: "" or "train" or "val".
+        clips: how many were made.
+        skipped: how many were not, by cause.
+        details: notes for people.
+        deinterlaced: how many of the clips are of interlaced video.
+    """
+
+    number: int
+    name: str
+    part: str
+    clips: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
+    deinterlaced: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        line = asdict(self) | {"details": list(self.details)}
+        return line if self.deinterlaced else {k: line[k] for k in line if k != "deinterlaced"}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Self:
+        """The report that `to_json` gave."""
+        return cls(**{**line, "details": tuple(line["details"])})
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file that `jsonl` made; gzipped, where its name says so."""
-    with _opened(path) as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def jsonl_sha256(path: Path) -> str:
-    """The digest of such a file's lines, whether they are gzipped or not."""
-    with _opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _opened(path: Path) -> Any:
-    return (gzip.open if path.suffix == ".gz" else open)(path, "rb")
-
-
-def unit_line(
-    number: int, name: str, part: str, clips: int, skipped: dict[str, int], details: Iterable[str]
-) -> dict[str, Any]:
-    """What one unit adds to its source's account."""
-    line = {"number": number, "name": name, "part": part, "clips": clips, "skipped": skipped}
-    return line | {"details": list(details)}
-
-
-def source_lines(
-    plan: Path, unit_lines: Iterable[Iterable[dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
+def source_lines(plan: Path, units: Iterable[Iterable[UnitReport]]) -> Iterator[dict[str, Any]]:
     """One line per source: the plan's, with what its units made (for each part, in shard order)."""
-    units = heapq.merge(*unit_lines, key=lambda line: int(line["number"]))
-    groups = itertools.groupby(units, key=lambda line: line["number"])
+    groups = itertools.groupby(
+        heapq.merge(*units, key=attrgetter("number")), key=attrgetter("number")
+    )
     group = next(groups, None)
-    for planned in read_jsonl(plan):
-        own: list[dict[str, Any]] = []
-        if group is not None and group[0] == planned["number"]:
+    for planned in read_plan(plan):
+        own: list[UnitReport] = []
+        if group is not None and group[0] == planned.number:
             own = list(group[1])
             group = next(groups, None)
         yield _source_line(planned, own)
 
 
-def _source_line(planned: dict[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
+def _source_line(planned: PlannedSource, units: Sequence[UnitReport]) -> dict[str, Any]:
     clips: Counter[str] = Counter()
-    skipped: Counter[str] = Counter(planned.get("skipped_clips", {}))
-    details: list[str] = []
-    deinterlaced = sum(unit.get("deinterlaced", 0) for unit in units)
+    skipped = Counter(planned.skipped_clips)
     for unit in units:
-        clips[unit["part"] or "all"] += unit["clips"]
-        skipped.update(unit["skipped"])
-        details += unit["details"]
-    line: dict[str, Any] = {"source": planned["name"], "clips": sum(clips.values())}
-    if "listed" in planned:
-        line["listed"] = planned["listed"]
+        clips[unit.part or "all"] += unit.clips
+        skipped.update(unit.skipped)
+    line: dict[str, Any] = {"source": planned.source.name, "clips": sum(clips.values())}
+    if planned.source.listed:
+        line["listed"] = planned.source.listed
     if any(part != "all" for part in clips):
         line["clips_by_part"] = dict(clips)
-    if deinterlaced:
+    if deinterlaced := sum(unit.deinterlaced for unit in units):
         line["deinterlaced_clips"] = deinterlaced
     if skipped:
         line["skipped_clips"] = dict(skipped)
-    if details:
+    if details := [detail for unit in units for detail in unit.details]:
         line["details"] = details[:20]
     if line["clips"]:
         return line | {"outcome": "made"}
-    if "skip" in planned:
-        stage, cause, detail = planned["skip"]
+    if planned.skip is not None:
+        stage, cause, detail = planned.skip
         return line | {"outcome": "skipped", "stage": stage, "cause": cause, "detail": detail}
     cause = skipped.most_common(1)[0][0] if skipped else "no clip fits"
     return line | {"outcome": "skipped", "stage": "decode" if units else "cut", "cause": cause}

@@ -29,11 +29,11 @@ from typing import Any
 from shards.building.array_part import Portion
 from shards.building.jobs import BuiltShard, Layout, ShardJob
 from shards.building.plan_diff import first_change
-from shards.building.report import jsonl_sha256, read_jsonl
+from shards.building.report import UnitReport
 from shards.building.worker_pool import TOOK_TOO_LONG
 from shards.errors import BuildError
+from shards.format.json_text import json_bytes, jsonl_sha256, read_jsonl
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, ShardEntry
-from shards.format.sample import json_bytes
 from shards.reading.remote_store import default_cache_folder
 from shards.storage.local_files import write_atomically
 from shards.storage.transfer import RemoteOptions, folder_or_url
@@ -243,7 +243,8 @@ class Target:
         Unless some of it was given up after the time limit, and the next run has a longer one.
         """
         entry = shard.entry and asdict(shard.entry)
-        content = {"entry": entry, "lines": shard.lines, "time_limit_seconds": time_limit_seconds}
+        lines = [unit.to_json() for unit in shard.units]
+        content = {"entry": entry, "lines": lines, "time_limit_seconds": time_limit_seconds}
         write_atomically(self._state_of(shard.job), json_bytes(content))
 
     def kept(
@@ -257,7 +258,8 @@ class Target:
             content = json.loads(self._state_of(job).read_bytes())
         except FileNotFoundError:
             return None
-        gave_up = any(f"worker: {TOOK_TOO_LONG}" in line["skipped"] for line in content["lines"])
+        units = tuple(UnitReport.from_json(line) for line in content["lines"])
+        gave_up = any(f"worker: {TOOK_TOO_LONG}" in unit.skipped for unit in units)
         if gave_up and content.get("time_limit_seconds", 0) < time_limit_seconds:
             self._state_of(job).unlink()
             return None
@@ -266,12 +268,12 @@ class Target:
             found = [sizes.get(entry.name), sizes.get(entry.name + INDEX_SUFFIX)]
             if found != [entry.size, entry.index_size]:
                 return None
-        return BuiltShard(job, entry, tuple(content["lines"]))
+        return BuiltShard(job, entry, units)
 
-    def unit_lines(self, part: str) -> Iterator[dict[str, Any]]:
-        """The report lines of a part's units, in order."""
+    def unit_reports(self, part: str) -> Iterator[UnitReport]:
+        """The reports of a part's units, in order."""
         for path in sorted(self.state.glob(f"{part or 'all'}-*.json")):
-            yield from json.loads(path.read_bytes())["lines"]
+            yield from map(UnitReport.from_json, json.loads(path.read_bytes())["lines"])
 
     def keep_plan(self, plan: Path) -> None:
         """Keep a finished build's plan, for `repair` to make shards again from their sources.

@@ -8,9 +8,7 @@ placed by its own timestamps.
 
 import platform
 from collections import Counter
-from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
+from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -27,8 +25,10 @@ from shards.format.tracks import TrackTable
 from shards.media.color import coded_color
 from shards.media.container import describe
 from shards.media.demux import demux_tracks
+from shards.media.probe import Probe
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
+from shards.sources.source import Source
 from shards.storage.opening import Identity, Location, OpenSource, open_source
 from shards.storage.transfer import RemoteOptions, is_url
 
@@ -48,26 +48,15 @@ INTERLACED = "the pictures are interlaced"
 class Unit:
     """A run of clips of one source, in order; the first of them is number `first_clip`.
 
-    size, version, origin, frame_rate and clock_jumps are the source's as it was planned. `row` is
-    what the source list said of it (label, caption, metadata), `range_text` the range of it that
-    clips are numbered in.
+    probe: the source as it was planned. Clips are numbered within the source's range.
     """
 
     number: int
-    name: str
-    location: Location
-    size: int
-    version: str
-    origin: Fraction
-    frame_rate: Fraction
-    picture_size: tuple[int, int]
+    source: Source
+    probe: Probe
     part: str
     first_clip: int
     clips: tuple[Span, ...]
-    has_audio: bool
-    row: dict[str, Any] = field(default_factory=dict)
-    range_text: str = ""
-    clock_jumps: bool = False
 
     @property
     def num_clips(self) -> int:
@@ -103,19 +92,19 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
     Raises:
         SourceError: the source cannot be read at all, or changed since it was planned.
     """
-    options = options.for_source(unit.frame_rate, unit.picture_size)
-    with open_source(unit.location, remote) as source:
+    options = options.for_source(unit.probe.frame_rate, unit.probe.frame_size)
+    with open_source(unit.source.location, remote) as source:
         _check_unchanged(source, unit, "since the build was planned")
         sha256 = _source_sha256(source, unit)
         start, stop = unit.clips[0].start, unit.clips[-1].stop
         reader = SourceReader(
             source.file,
-            unit.origin,
+            unit.probe.origin,
             start,
             stop,
-            with_audio=unit.has_audio,
+            with_audio=unit.probe.has_audio,
             coded_pictures=options.copies,
-            seeks=not unit.clock_jumps,
+            seeks=not unit.probe.clock_jumps,
         )
         pictures: ClipEncoder | ClipCopier
         if options.copies:
@@ -196,13 +185,14 @@ def _sample(
     wave: npt.NDArray[np.int16] | None,
     sha256: str | None,
 ) -> BuiltSample:
-    key = key_from_source(unit.name, unit.first_clip + n, unit.range_text)
+    about = unit.source
+    key = key_from_source(about.name, unit.first_clip + n, about.range_text)
     start, stop = unit.clips[n]
     info = SampleInfo(
         key=key,
-        source=unit.name,
+        source=about.name,
         source_sha256=sha256,
-        source_version=unit.version if is_url(unit.location.path) else None,
+        source_version=unit.probe.version if is_url(about.location.path) else None,
         start_seconds=round(float(start), 9),
         stop_seconds=round(float(stop), 9),
         width=options.width,
@@ -216,7 +206,7 @@ def _sample(
         num_channels=len(wave) if wave is not None else None,
         deinterlaced=video.was_interlaced or None,
         made_by=f"{MADE_BY}, pictures copied" if options.copies else MADE_BY,
-        **unit.row,
+        **about.row,
     )
     members = {"mp4": video.data}
     if wave is not None:
@@ -229,8 +219,8 @@ def _sample(
 
 def _check_unchanged(source: OpenSource, unit: Unit, when: str) -> None:
     now = source.identity()
-    if now != Identity(unit.size, unit.version):
-        detail = f"{unit.size} bytes then, {now.size} now"
+    if now != Identity(unit.probe.size, unit.probe.version):
+        detail = f"{unit.probe.size} bytes then, {now.size} now"
         raise SourceError("open", f"the source changed {when}", detail)
 
 
@@ -240,7 +230,7 @@ _last_sha256: tuple[tuple[Location, int, str], str | None] | None = None
 def _source_sha256(source: OpenSource, unit: Unit) -> str | None:
     """The source's digest; units of one film follow each other, so the last one is remembered."""
     global _last_sha256
-    identity = (unit.location, unit.size, unit.version)
+    identity = (unit.source.location, unit.probe.size, unit.probe.version)
     if _last_sha256 is None or _last_sha256[0] != identity:
         _last_sha256 = (identity, source.sha256())
     return _last_sha256[1]

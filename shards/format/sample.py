@@ -7,13 +7,13 @@ entry's name at the first dot, and a file system at slashes, so a key has neithe
 
 import base64
 import hashlib
-import json
 import re
 import unicodedata
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shards.errors import ShardError
+from shards.format.json_text import json_bytes
 
 MAX_KEY_BYTES = 90  # a plain ustar header holds names of 100 bytes; the rest is for the extension
 
@@ -90,12 +90,3 @@ class SampleInfo:
         content["duration_seconds"] = round(self.stop_seconds - self.start_seconds, 9)
         content = {k: v for k, v in content.items() if v is not None}
         return json_bytes(content, indent=1)
-
-
-def json_bytes(content: object, indent: int | None = None) -> bytes:
-    """Readable json in UTF-8, keys sorted; names that are no text (on a disk) come out escaped."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, indent=indent)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(content, sort_keys=True, indent=indent).encode()

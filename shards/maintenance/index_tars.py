@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.building.report import jsonl
 from shards.building.target import BUILD_FORMAT, BUILD_NAME
 from shards.building.target import REPORT_NAME as BUILD_REPORT_NAME
 from shards.building.worker_pool import WorkerFailure, WorkerPool
 from shards.errors import BuildError, ShardError, SourceError
 from shards.format.index import ShardIndex
+from shards.format.json_text import jsonl_bytes
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, read_manifest
 from shards.maintenance.index_tar import IndexedTar, index_tar
 from shards.maintenance.verify import PARTS
@@ -98,7 +98,7 @@ def _index(
             line = {"tar": path.name, "samples": found.num_samples, "skipped": found.skipped}
             lines.append(line | {"details": list(found.details)})
         progress(number, len(tars))
-    write_atomically(folder / REPORT_NAME, jsonl(lines))
+    write_atomically(folder / REPORT_NAME, jsonl_bytes(lines))
     if not entries:
         causes = (summary.skipped_tars + summary.skipped).most_common(5)
         raise BuildError(

@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from shards.building.array_part import Portion
 from shards.building.clip_plan import HELD_OUT, TRAIN
 from shards.building.engines import Engine
 from shards.building.finished_build import KeptPlan
 from shards.building.jobs import BuiltShard, Layout
+from shards.building.report import UnitReport
 from shards.building.target import BUILD_NAME, PLAN_NAME, STATE_NAME, Target
 from shards.building.worker_pool import WorkerFailure
 from shards.encoding.transcode import machine
@@ -236,11 +236,11 @@ class _Part:
         path = self._folder / built.job.name
         assert self._build is not None
         if expected is None:
-            differs = machine() != self._build.made_by or self._build.lacks_clips(built.lines)
+            differs = machine() != self._build.made_by or self._build.lacks_clips(built.units)
         else:
             differs = built.entry != expected
         if differs:
-            self._found.problems.append(f"{path} is damaged: {self._other(built.lines)}")
+            self._found.problems.append(f"{path} is damaged: {self._other(built.units)}")
             return
         if built.entry is None and not path.exists():
             return  # none of its clips could be made the first time either
@@ -250,10 +250,10 @@ class _Part:
                 shutil.move(folder / file.name, file)
         self._found.repaired.append(f"{path}: made again from its sources")
 
-    def _other(self, lines: Sequence[dict[str, Any]]) -> str:
+    def _other(self, units: Sequence[UnitReport]) -> str:
         """Why a shard that was made again is not what it was."""
         assert self._build is not None
-        details = [detail for line in lines for detail in line["details"]]
+        details = [detail for unit in units for detail in unit.details]
         if details:
             return f"it cannot be made again ({'; '.join(details[:3])})"
         if machine() != self._build.made_by:

@@ -52,6 +52,11 @@ class Probe:
     version: str
     clock_jumps: bool = False
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
 
 def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
     """Read a source's header, its first picture, and where its packets end.

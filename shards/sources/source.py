@@ -34,6 +34,12 @@ class Source:
             return ""
         return f"{self.start_seconds}:{self.stop_seconds or ''}"
 
+    def range_within(self, duration_seconds: Fraction) -> tuple[Fraction, Fraction]:
+        """The range, [start, stop), in a source of this length; empty where that ends before it."""
+        start, stop = self.start_seconds, self.stop_seconds
+        end = duration_seconds if stop is None else min(duration_seconds, stop)
+        return start, max(start, end)
+
     def check(self) -> None:
         """Raise the fault that was found as the source was listed, if there is one."""
         if self.fault is not None:

@@ -257,9 +257,9 @@ def test_a_full_disk_is_one_clear_message_and_the_build_goes_on_later(
 
 def _crashing(unit: Unit, options: BuildOptions) -> UnitResult:
     """As the real one, but one source brings its worker down, and one never ends."""
-    if unit.name == "crash.mp4":
+    if unit.source.name == "crash.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if unit.name == "hang.mp4":
+    if unit.source.name == "hang.mp4":
         time.sleep(600)
     return transcode(unit, options)
 

@@ -13,7 +13,7 @@ build_task = ray_engine._build
 
 def crashing(unit: Unit, options: BuildOptions) -> UnitResult:
     """As the real one, but for crash.mp4."""
-    if unit.name == "crash.mp4":
+    if unit.source.name == "crash.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
     return transcode(unit, options)
 

@@ -8,32 +8,49 @@ import pytest
 
 from shards import BuildError, BuildOptions
 from shards.building.clip_plan import (
-    PlannedSource,
-    clip_counts,
-    clip_spans,
     clips_after_end,
-    cut,
+    cut_shards,
+    cut_source,
     ranges,
-    tails,
+    too_short_remainders,
 )
+from shards.building.planned_source import PlannedSource
+from shards.building.survey import Survey
 from shards.encoding.transcode import Unit
+from shards.media.probe import Probe
+from shards.sources.source import Source
 from shards.storage.opening import Location
 
 
-def source(number: int, seconds: float | Fraction, name: str = "", **more: Any) -> PlannedSource:
-    return PlannedSource(
-        number=number,
-        name=name or f"{number}.mp4",
-        location=Location(f"/videos/{number}.mp4"),
-        size=1,
-        version="1",
+def source(
+    number: int,
+    seconds: float | Fraction,
+    name: str = "",
+    frame_rate: Fraction = Fraction(25),
+    scene_cuts: tuple[Fraction, ...] = (),
+    **row: Any,
+) -> PlannedSource:
+    probe = Probe(
+        width=64,
+        height=48,
         origin=Fraction(0),
         duration_seconds=Fraction(seconds),
-        frame_rate=more.pop("frame_rate", Fraction(25)),
-        picture_size=(64, 48),
+        frame_rate=frame_rate,
         has_audio=True,
-        **more,
+        size=1,
+        version="1",
     )
+    location = Location(f"/videos/{number}.mp4")
+    named = Source(name or f"{number}.mp4", location, **row)
+    return PlannedSource(number, named, Survey(probe, scene_cuts))
+
+
+def clip_counts(planned: PlannedSource, options: BuildOptions) -> dict[str, int]:
+    return {part: len(cut.clips) for part, cut in cut_source(planned, options).items()}
+
+
+def tails(planned: PlannedSource, options: BuildOptions) -> int:
+    return too_short_remainders(cut_source(planned, options), options)
 
 
 def shape(shards: Iterable[list[Unit]]) -> list[list[tuple[int, int, int]]]:
@@ -44,12 +61,12 @@ def shape(shards: Iterable[list[Unit]]) -> list[list[tuple[int, int, int]]]:
 def test_clips_fill_shards_and_units_do_not_cross_them() -> None:
     options = BuildOptions(clip_seconds=10, clips_per_shard=4, seconds_per_unit=20)
     sources = [source(1, 35), source(2, 9), source(3, 61), source(4, 10)]
-    assert shape(cut(sources, "", options)) == [
+    assert shape(cut_shards(sources, "", options)) == [
         [(1, 0, 2), (1, 2, 1), (3, 0, 1)],
         [(3, 1, 2), (3, 3, 2)],
         [(3, 5, 1), (4, 0, 1)],
     ]
-    starts = [u.clips[0].start for shard in cut([source(3, 61)], "", options) for u in shard]
+    starts = [u.clips[0].start for shard in cut_shards([source(3, 61)], "", options) for u in shard]
     assert starts == [0, 20, 40]
 
 
@@ -69,19 +86,19 @@ def test_the_held_out_part_comes_last_after_a_gap() -> None:
     found = ranges(film, options)
     split = found["val"][0]
     assert float(split) == pytest.approx(596.458 * 0.8, abs=1 / 30)
-    assert found == {"train": (0, split - 10), "val": (split, film.duration_seconds)}
+    assert found == {"train": (0, split - 10), "val": (split, film.found.probe.duration_seconds)}
     assert clip_counts(film, options) == {"train": 116, "val": 29}
-    held_out = [u for shard in cut([film], "val", options) for u in shard]
+    held_out = [u for shard in cut_shards([film], "val", options) for u in shard]
     assert held_out[0].first_clip == 116  # numbered on, so that no key is used twice
     assert held_out[0].clips[0].start == split
-    trained = [u for shard in cut([film], "train", options) for u in shard]
+    trained = [u for shard in cut_shards([film], "train", options) for u in shard]
     assert trained[-1].clips[-1].stop <= split - 10
 
 
 def seconds(
     source: PlannedSource, options: BuildOptions, part: str = ""
 ) -> list[tuple[float, float]]:
-    return [(float(a), float(b)) for a, b in clip_spans(source, options)[part]]
+    return [(float(a), float(b)) for a, b in cut_source(source, options)[part].clips]
 
 
 def test_scenes_become_clips_that_cross_no_cut() -> None:
@@ -91,7 +108,7 @@ def test_scenes_become_clips_that_cross_no_cut() -> None:
     film = source(1, Fraction(29, 2), scene_cuts=cuts)
     assert seconds(film, options) == [(0, 3), (3.5, 7.5), (7.5, 11.5), (11.5, 13.1)]
     assert tails(film, options) == 2
-    (unit,) = [u for shard in cut([film], "", options) for u in shard]
+    (unit,) = [u for shard in cut_shards([film], "", options) for u in shard]
     assert unit.num_clips == 4
     # a cut between two frames: the frame whose middle comes before it is still the scene's
     film = source(1, 4, scene_cuts=(Fraction(204, 100),))
@@ -105,7 +122,7 @@ def test_scenes_are_held_out_by_time_and_by_source() -> None:
     film = source(1, 40, scene_cuts=tuple(Fraction(n) for n in range(7, 40, 7)))
     assert seconds(film, options, "train")[-2:] == [(21, 25), (25, 28)]
     assert seconds(film, options, "val") == [(30, 34), (35, 39)]
-    held_out = [u for shard in cut([film], "val", options) for u in shard]
+    held_out = [u for shard in cut_shards([film], "val", options) for u in shard]
     assert held_out[0].first_clip == len(seconds(film, options, "train")) == 8
 
 
@@ -114,7 +131,7 @@ def test_a_units_clips_lie_close_together() -> None:
     options = BuildOptions(cut="scenes", clip_seconds=4, fps=10, seconds_per_unit=10)
     short = [Fraction(4) + Fraction(n) for n in range(21)]
     film = source(1, 32, scene_cuts=tuple(short))
-    units = [u for shard in cut([film], "", options) for u in shard]
+    units = [u for shard in cut_shards([film], "", options) for u in shard]
     assert [[(float(a), float(b)) for a, b in u.clips] for u in units] == [
         [(0, 4)],
         [(24, 28), (28, 32)],
@@ -142,20 +159,20 @@ def test_each_source_keeps_its_own_rate() -> None:
     options = BuildOptions(fps="source", clip_seconds=2)
     for rate, length in ((Fraction(25), 2), (Fraction(30000, 1001), Fraction(60060, 30000))):
         film = source(1, 5, frame_rate=rate)
-        assert clip_spans(film, options)[""] == [(0, length), (length, 2 * length)]
+        assert cut_source(film, options)[""].clips == [(0, length), (length, 2 * length)]
     assert BuildOptions(fps=10).for_source(Fraction(25), (64, 48)).frame_rate == 10
 
 
 def test_sources_are_held_out_whole_and_always_the_same_ones() -> None:
     options = BuildOptions(clip_seconds=1, holdout=0.25, split_by="source")
     sources = [source(n, 5, f"{n}.mp4") for n in range(400)]
-    held_out = {u.name for shard in cut(sources, "val", options) for u in shard}
-    trained = {u.name for shard in cut(sources, "train", options) for u in shard}
+    held_out = {u.source.name for shard in cut_shards(sources, "val", options) for u in shard}
+    trained = {u.source.name for shard in cut_shards(sources, "train", options) for u in shard}
     assert not held_out & trained
     assert len(held_out | trained) == 400
     assert 60 < len(held_out) < 140
-    fewer = {u.name for shard in cut(sources[::2], "val", options) for u in shard}
-    assert fewer == held_out & {s.name for s in sources[::2]}
+    fewer = {u.source.name for shard in cut_shards(sources[::2], "val", options) for u in shard}
+    assert fewer == held_out & {s.source.name for s in sources[::2]}
 
 
 def test_options_check_themselves() -> None:

@@ -11,10 +11,11 @@ import pytest
 from shards import BuildError, BuildOptions, Dataset
 from shards.building.build import build
 from shards.building.plan_diff import first_change
-from shards.building.plan_file import plan_line
-from shards.building.report import jsonl
+from shards.building.planned_source import PlannedSource
+from shards.building.planning import plan_source
 from shards.building.worker_pool import WorkerFailure
 from shards.errors import SourceError
+from shards.format.json_text import jsonl_bytes
 from shards.sources.source import Source
 from shards.storage.opening import Location
 from tests.shards.s3_server import file_system, quick, s3_server
@@ -82,18 +83,22 @@ def test_the_first_change_is_named(
     tmp_path: Path, now: list[dict[str, Any]], said: str, way_on: str
 ) -> None:
     for name, lines in (("before", LINES), ("now", now)):
-        (tmp_path / name).write_bytes(jsonl(lines))
+        (tmp_path / name).write_bytes(jsonl_bytes(lines))
     change, way = first_change(tmp_path / "before", tmp_path / "now")
     assert (change[: len(said)] if said else change, way) == (said, way_on)
 
 
 def test_what_took_too_long_to_survey_is_planned_alike_under_any_limit() -> None:
-    def planned(cause: str, detail: str) -> dict[str, Any]:
+    def planned(cause: str, detail: str) -> PlannedSource:
         failure = WorkerFailure(SourceError("worker", cause, detail))
-        return plan_line(2, Source("2.mp4", Location("/videos/2.mp4")), failure, OPTIONS)
+        return plan_source(2, Source("2.mp4", Location("/videos/2.mp4")), failure, OPTIONS)
 
     assert planned("took too long", "limit 9 s") == planned("took too long", "limit 90 s")
-    assert planned("crashed its worker", "SIGSEGV")["skip"][2] == "SIGSEGV"
+    assert planned("crashed its worker", "SIGSEGV").skip == (
+        "worker",
+        "crashed its worker",
+        "SIGSEGV",
+    )
 
 
 class Interrupted(BaseException):

@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 
 from shards import BuildOptions, SourceError
-from shards.building.clip_plan import PlannedSource, clip_counts, cut
+from shards.building.clip_plan import cut_shards, cut_source
+from shards.building.planned_source import PlannedSource
+from shards.building.survey import Survey
 from shards.encoding.audio import SOUND_FORMATS
 from shards.encoding.transcode import DAMAGED, ENDS_EARLY, NO_SOUND, Unit, UnitResult, transcode
 from shards.media.probe import probe
+from shards.sources.source import Source
 from shards.storage.opening import Location
 from tests.films import CORNERS, decode_audio, decode_video, onsets, picture, read_number
 
@@ -32,23 +35,11 @@ ALL = ("top left", "top right", "bottom left", "bottom right")
 
 def planned(path: Path) -> PlannedSource:
     location = Location(str(path))
-    found = probe(location)
-    return PlannedSource(
-        number=1,
-        name=path.name,
-        location=location,
-        size=found.size,
-        version=found.version,
-        origin=found.origin,
-        duration_seconds=found.duration_seconds,
-        frame_rate=found.frame_rate,
-        picture_size=(found.width, found.height),
-        has_audio=found.has_audio,
-    )
+    return PlannedSource(1, Source(path.name, location), Survey(probe(location)))
 
 
 def units(path: Path, options: BuildOptions = OPTIONS) -> list[Unit]:
-    return [unit for shard in cut([planned(path)], "", options) for unit in shard]
+    return [unit for shard in cut_shards([planned(path)], "", options) for unit in shard]
 
 
 def clips(path: Path, options: BuildOptions = OPTIONS) -> UnitResult:
@@ -423,8 +414,8 @@ def test_a_source_that_is_gone_is_a_clear_error(film: Callable[..., Path]) -> No
 
 
 def test_the_tail_is_left_out(film: Callable[..., Path]) -> None:
-    source = planned(film("a.mp4", seconds=2.9))
-    assert clip_counts(source, OPTIONS) == {"": 2}
+    cuts = cut_source(planned(film("a.mp4", seconds=2.9)), OPTIONS)
+    assert (len(cuts[""].clips), cuts[""].remainders) == (2, 1)
 
 
 def stored_sound(data: bytes) -> Any:

@@ -123,5 +123,5 @@ def test_a_joined_recording_in_many_units_is_the_one_in_one(
     whole = clips(joined, OPTIONS).samples
     short = BuildOptions(clip_seconds=1.0, fps=25.0, seconds_per_unit=1.0)
     many = [sample for unit in units(joined, short) for sample in transcode(unit, short).samples]
-    assert len(units(joined, short)) == planned(joined).duration_seconds // 1
+    assert len(units(joined, short)) == planned(joined).found.probe.duration_seconds // 1
     assert [s.members["mp4"] for s in many] == [s.members["mp4"] for s in whole]

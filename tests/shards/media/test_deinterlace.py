@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import shards.media.deinterlace
 from shards import BuildOptions, Dataset
 from shards.building.build import build
-from shards.building.report import read_jsonl
+from shards.format.json_text import read_jsonl
 from shards.maintenance.stats import stats
 from shards.maintenance.verify import verify
 from shards.media.deinterlace import Deinterlacer

@@ -14,8 +14,9 @@ import pytest
 
 from benchmarks.range_server import Fault, RangeServer, Request
 from shards import BuildOptions, RemoteOptions, SourceError
-from shards.building.clip_plan import cut
-from shards.building.plan_file import SurveyResult, plan_line, planned_source
+from shards.building.clip_plan import cut_shards
+from shards.building.planning import plan_source
+from shards.building.survey import Survey
 from shards.encoding.transcode import Unit, UnitResult, transcode
 from shards.media.probe import probe
 from shards.media.source_reader import Decoded, SourceReader
@@ -155,9 +156,9 @@ def built(location: Location, remote: RemoteOptions = QUICK) -> UnitResult:
 
 def planned(location: Location, remote: RemoteOptions = QUICK) -> Unit:
     """All clips of a source, as one unit."""
-    found = SurveyResult(probe(location, remote))
-    line = plan_line(1, Source("a.mp4", location), found, OPTIONS)
-    ((unit,),) = cut([planned_source(line)], "", OPTIONS)
+    found = Survey(probe(location, remote))
+    planned = plan_source(1, Source("a.mp4", location), found, OPTIONS)
+    ((unit,),) = cut_shards([planned], "", OPTIONS)
     return unit
 
 
@@ -220,9 +221,9 @@ def test_a_long_url_is_read_where_it_is_needed(
         assert len(result.samples) == 2
         assert asked(server, size) < size / 2
     assert b"source_sha256" not in result.samples[0].members["json"]
-    local = transcode(
-        replace(unit, location=Location(str(path)), version=str(path.stat().st_mtime_ns)), OPTIONS
-    )
+    here = replace(unit.source, location=Location(str(path)))
+    now = replace(unit.probe, version=str(path.stat().st_mtime_ns))
+    local = transcode(replace(unit, source=here, probe=now), OPTIONS)
     assert [s.members["mp4"] for s in local.samples] == [s.members["mp4"] for s in result.samples]
 
 
