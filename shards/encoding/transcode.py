@@ -165,7 +165,7 @@ def _collect(
         else:
             deinterlaced += clips[n].was_interlaced
             samples.append(_sample(unit, options, n, clips[n], wave, sha256))
-    return UnitResult(tuple(samples), dict(skipped), tuple(reader.notes), deinterlaced)
+    return UnitResult(tuple(samples), dict(skipped), (*reader.notes, *sound.notes), deinterlaced)
 
 
 def _damaged_clips(unit: Unit, reader: SourceReader) -> set[int]:
