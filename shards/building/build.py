@@ -88,7 +88,7 @@ def build(
             ) from error
     summary.repeated = repeated
     if table is not None:
-        summary.labels_without_source = table.unused()
+        summary.labels_without_source, summary.first_labels = table.without_source()
     return summary
 
 
@@ -217,8 +217,11 @@ class _Build:
 
     def _nothing_made(self, summary: BuildSummary) -> str:
         causes = "; ".join(f"{n} × {cause}" for cause, n in summary.skipped_sources.most_common(5))
+        named = "; ".join(f"{name}: {why}" for name, why in summary.first_skipped)
+        all_of_them = summary.sources == len(summary.first_skipped)
         return (
             f"Of {plural(summary.sources, 'file')} none could become a clip: {causes}. "
+            f"{'They' if all_of_them else 'The first'} are {named}. "
             f"{self._target.name}/{REPORT_NAME} has a line for each."
         )
 

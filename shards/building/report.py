@@ -17,6 +17,8 @@ from shards.building.planned_source import PlannedSource, read_plan
 from shards.building.worker_pool import TOOK_TOO_LONG
 from shards.plural import plural
 
+MAX_NAMED = 3
+
 
 @dataclass
 class BuildSummary:
@@ -25,7 +27,9 @@ class BuildSummary:
     sources = made + skipped: `made` became at least one clip, `skipped_sources` counts the others
     by cause; `skipped_clips` counts, by cause, clips that sources of both kinds did not give;
     `repeated` counts files that were given more than once, by what gave them, and taken once;
-    `deinterlaced_clips`, of those that were made, the ones whose pictures were interlaced.
+    `deinterlaced_clips`, of those that were made, the ones whose frames were interlaced;
+    `first_skipped` holds the names of the first sources that were skipped, and why;
+    `labels_without_source` counts rows of the labels file, `first_labels` names some of them.
     """
 
     sources: int = 0
@@ -37,7 +41,9 @@ class BuildSummary:
     deinterlaced_clips: int = 0
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     already_built: bool = False
-    labels_without_source: list[str] = field(default_factory=list)
+    first_skipped: list[tuple[str, str]] = field(default_factory=list)
+    labels_without_source: int = 0
+    first_labels: list[str] = field(default_factory=list)
 
     @property
     def took_too_long(self) -> bool:
@@ -136,4 +142,12 @@ def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[di
             summary.made += 1
         else:
             summary.skipped_sources[line["cause"]] += 1
+            if len(summary.first_skipped) < MAX_NAMED:
+                summary.first_skipped.append((line["source"], _why(line)))
         yield line
+
+
+def _why(line: Mapping[str, Any]) -> str:
+    """Why nothing was made of a source, by its line of the report."""
+    detail = line.get("detail") or next(iter(line.get("details", ())), "")
+    return f"{line['cause']} ({detail})" if detail else str(line["cause"])

@@ -5,6 +5,7 @@ The table is put into a database in a temporary file, so that memory does not gr
 
 import csv
 import json
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from typing import Any
 from shards.errors import BuildError
 from shards.sources.source import Source, row_of, split_labels
 from shards.storage.transfer import is_url
+
+MAX_NAMED = 5
 
 
 class Labels:
@@ -77,10 +80,20 @@ class Labels:
         folder, path = self._path.resolve().parent, path.resolve()
         return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
 
-    def unused(self, most: int = 100) -> list[str]:
-        """The first of the rows that no source matched."""
-        found = self._table.execute("SELECT file FROM labels WHERE NOT used LIMIT ?", [most])
-        return [bytes(name).decode(errors="surrogateescape") for (name,) in found]
+    def without_source(self) -> tuple[int, list[str]]:
+        """How many rows no source matched, and the first of them.
+
+        A row whose file lies in the labels file's own folder is not among them: one table often
+        labels all splits of a corpus, and a build takes one.
+        """
+        number, first = 0, []
+        folder = self._path.resolve().parent
+        for (blob,) in self._table.execute("SELECT file FROM labels WHERE NOT used"):
+            name = bytes(blob).decode(errors="surrogateescape")
+            if not os.path.isfile(folder / name):  # noqa: PTH113 - a name may be too long for a path
+                number += 1
+                first += [name] if number <= MAX_NAMED else []
+        return number, first
 
 
 def _blob(name: str) -> bytes:

@@ -184,12 +184,16 @@ def test_a_folder_without_a_usable_video_is_one_clear_message(tmp_path: Path) ->
     (tmp_path / "videos/b.mp4").write_text("more text")
     (tmp_path / "videos/c.mp4").write_bytes(b"")
     complaint = (
-        "Of 3 files none could become a clip: "
-        "2 × not media: a text file; 1 × an empty file. .*report.jsonl has a line for each"
+        r"Of 3 files none could become a clip: 2 × not media: a text file; 1 × an empty file\. "
+        r"They are a\.mp4: not media: a text file \(begins with b'text'\); b\.mp4: .*; "
+        r"c\.mp4: an empty file \(0 bytes\)\. .*report\.jsonl has a line for each"
     )
     for _ in range(2):  # and it may be tried again
         with pytest.raises(BuildError, match=complaint):
             build([tmp_path / "videos"], tmp_path / "out", OPTIONS)
+    (tmp_path / "videos/d.mp4").write_bytes(b"")
+    with pytest.raises(BuildError, match=r"Of 4 files .* The first are a\.mp4: (?!.*d\.mp4)"):
+        build([tmp_path / "videos"], tmp_path / "more", OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -266,10 +266,11 @@ def _print_summary(summary: "BuildSummary", out: str, seconds: float) -> None:
             soft_wrap=True,
         )
     if summary.labels_without_source:
-        names = ", ".join(summary.labels_without_source[:5])
-        number = len(summary.labels_without_source)
+        names = ", ".join(summary.first_labels)
+        more = ", …" if summary.labels_without_source > len(summary.first_labels) else ""
         console.print(
-            f"labels for {plural(number, 'file')} that this build does not have: {names}",
+            f"labels for {plural(summary.labels_without_source, 'file')} that this build does not "
+            f"have: {names}{more}",
             style="yellow",
             soft_wrap=True,
         )

@@ -240,7 +240,7 @@ def test_labels_reach_the_samples(videos: Path, tmp_path: Path) -> None:
     )
     summary = build([videos], tmp_path / "out", OPTIONS, labels=table)
     assert summary.sources == 6  # the table itself is no source
-    assert summary.labels_without_source == ["gone.mp4"]
+    assert (summary.labels_without_source, summary.first_labels) == (1, ["gone.mp4"])
     data_set = Dataset.open(tmp_path / "out")
     first, other, bare = (data_set.metadata(i) for i in (0, 5, 8))
     assert (first["label"], first["caption"], first["metadata"]) == (

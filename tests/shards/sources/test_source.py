@@ -63,4 +63,19 @@ def test_a_labels_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_row_that_ends_before_its_file_labels_nothing(tmp_path: Path) -> None:
     labels = Labels(write(tmp_path / "labels.csv", "label,file\ndog\ncat,a.mp4\n"))
     assert labels.of(Source("a.mp4", Location("/a.mp4")))["label"] == "cat"
-    assert labels.unused() == [""]
+    assert labels.without_source() == (1, [""])
+
+
+def test_labels_without_a_source_are_counted_but_not_those_of_another_split(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "test").mkdir()
+    names = ["train/a.mp4", *(f"test/{n}.mp4" for n in range(30))]
+    for name in names[1:]:
+        write(tmp_path / name, "")
+    gone = [f"train/{n:03d}.mp4" for n in range(250)] + ["x" * 5000]
+    rows = "".join(f"{name},x\n" for name in names + gone)
+    labels = Labels(write(tmp_path / "labels.csv", f"file,label\n{rows}"))
+    source = Source("a.mp4", Location(str(tmp_path / "train/a.mp4")))
+    assert labels.of(source) == {"label": "x"}
+    assert labels.without_source() == (251, gone[:5])
