@@ -3,8 +3,10 @@
 from gdt.batch import Batch, Modality
 from gdt.factor import Factor
 from gdt.gather import gather_with_gradients
-from gdt.loss import contrastive_loss, plan_loss
+from gdt.loss import contrastive_loss, normalize, plan_loss
+from gdt.loss_options import LossOptions
 from gdt.named_plans import named_plan
+from gdt.noise_contrastive import mean_exponential, nce_loss
 from gdt.plan import Plan
 
 __version__ = "0.1.0"
@@ -12,10 +14,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Factor",
+    "LossOptions",
     "Modality",
     "Plan",
     "contrastive_loss",
     "gather_with_gradients",
+    "mean_exponential",
     "named_plan",
+    "nce_loss",
+    "normalize",
     "plan_loss",
 ]

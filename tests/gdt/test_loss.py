@@ -1,14 +1,15 @@
-"""The loss against the authors' numbers, a transcription of the formula, and closed forms."""
+"""The paper's loss against the authors' numbers, a transcription of the formula, closed forms."""
 
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from gdt import contrastive_loss, named_plan, plan_loss
+from gdt import LossOptions, contrastive_loss, named_plan, normalize, plan_loss
 
 OFFICIAL = json.loads((Path(__file__).parent / "official_losses.json").read_text())
 
@@ -148,3 +149,67 @@ def test_half_precision_embeddings_are_compared_in_single_precision() -> None:
     embeddings = unit_vectors(4, 8).to(torch.bfloat16)
     c, w = torch.eye(4), torch.ones(4, 4)
     assert contrastive_loss(embeddings, embeddings, c, w, 0.07).dtype == torch.float32
+
+
+def test_a_temperature_can_be_learned() -> None:
+    plan = named_plan("i_shift")
+    codes = plan.codes(torch.arange(2))
+    embeddings = unit_vectors(len(codes), 3).requires_grad_()
+    rho = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda e, r: plan_loss(plan, e, codes, r), (embeddings, rho))
+
+
+def test_stopped_keys_leave_the_gradient_of_the_queries() -> None:
+    plan = named_plan("i_shift")
+    codes = plan.codes(torch.arange(3))
+    one, other = (unit_vectors(len(codes), 4).requires_grad_() for _ in range(2))
+    stopped = plan_loss(plan, one, codes, 0.2, LossOptions(stop_gradient_keys=True))
+    stopped.backward()
+    c, w = plan.contrast(codes, codes), plan.weight(codes, codes)
+    contrastive_loss(other, other.detach(), c, w, 0.2).backward()
+    assert stopped.item() == pytest.approx(plan_loss(plan, one, codes, 0.2).item())
+    torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_embeddings_of_no_length_stay_finite() -> None:
+    plan = named_plan("i_shift")
+    codes = plan.codes(torch.arange(3))
+    raw = torch.randn(len(codes), 4, generator=torch.Generator().manual_seed(0))
+    raw[2] = 0
+    raw[5] = 1e-30
+    raw.requires_grad_()
+    unit = normalize(raw)
+    loss = plan_loss(plan, unit, codes, 0.05)
+    loss.backward()
+    assert raw.grad is not None
+    assert loss.isfinite()
+    assert raw.grad.isfinite().all()
+    assert raw.grad[2].eq(0).all()
+    assert unit[2].eq(0).all()
+    assert unit[5].eq(0).all()
+    alive = [row for row in range(len(codes)) if row not in (2, 5)]
+    torch.testing.assert_close(unit[alive], F.normalize(raw[alive], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"objective": "hinge"}, "objective = 'hinge', allowed are softmax, sigmoid, reference"),
+        ({"reduction": "sum"}, "reduction = 'sum', allowed are pair, row"),
+        ({"objective": "sigmoid", "other_positives": "out"}, "a sigmoid has no denominator"),
+        ({"objective": "reference", "reduction": "row"}, "fixes all other keys"),
+    ],
+)
+def test_options_that_contradict_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LossOptions(**keys)
+
+
+def test_a_bias_is_of_the_sigmoid() -> None:
+    plan = named_plan("simclr")
+    codes = plan.codes(torch.arange(2))
+    with pytest.raises(ValueError, match='it cancels in "softmax"'):
+        plan_loss(plan, unit_vectors(4, 3), codes, 0.1, bias=0.5)
+    one, options = torch.eye(2), LossOptions("reference")
+    with pytest.raises(ValueError, match="follows from a plan: call plan_loss"):
+        contrastive_loss(one, one, one, one, 0.1, options=options)
