@@ -25,7 +25,7 @@ class SkipError(Exception):
 
     Attributes:
         shard, key: which sample.
-        stage: where it failed: "read", "checksum", "decode", "cover", "index".
+        stage: where it failed: "open", "read", "checksum", "decode", "cover", "index".
         cause: what was wrong, with the numbers.
     """
 

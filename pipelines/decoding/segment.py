@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decoding.backends.av import PREROLL_SECONDS
+from pipelines.decoding.backends.backend import MediaError
 from pipelines.decoding.backends.packets import runs_of
 from shards import Track
 
@@ -101,6 +102,9 @@ def frames_on_screen(
     """Which packets hold the frames of the segments at `starts` [K]: packet numbers [K, T].
 
     A frame is on screen from its presentation time until the next frame's.
+
+    Raises:
+        MediaError: the track has no frame that is shown.
     """
     pts, discard = track.packets.pts, track.packets.discard
     shown = None  # presentation order → file order, where the two differ
@@ -108,6 +112,8 @@ def frames_on_screen(
         shown = np.argsort(pts, kind="stable")
         shown = shown[~discard[shown]]
         pts = pts[shown]
+    if not len(pts):
+        raise MediaError("index", f"none of its {len(track.packets)} frames is to be shown")
     middles = (np.arange(options.num_frames) + 0.5) * (options.seconds / options.num_frames)
     ticks = (starts[:, None] + middles) / float(track.time_base)
     place = np.searchsorted(pts, np.floor(ticks + _TICK_TOLERANCE), side="right") - 1

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from pipelines.decoding.backends.backend import (
     Backend,
     FrameRequest,
-    MediaError,
     PartialBackend,
     Read,
 )
 from pipelines.decoding.backends.choice import AUTO, choose_decoder, make_backend
 from pipelines.decoding.backends.feed import Feed, feed_of
+from pipelines.decoding.faults import sample_faults, skip_of
 from pipelines.decoding.frame_format import frame_format
 from pipelines.decoding.resample import read_audio
 from pipelines.decoding.segment import Segment, SegmentOptions, byte_ranges, frames_on_screen
 from pipelines.sampling.mixture import Mixture
 from pipelines.skips import MismatchError, SkipError
-from shards import IndexedSample, Samples, ShardError, Track
+from shards import IndexedSample, Samples, Track
 
 __all__ = ["SegmentReader"]
 
@@ -99,7 +99,7 @@ class SegmentReader:
         if not isinstance(self.backend, PartialBackend):
             return None
         sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
-        with suppress(MediaError, ShardError):
+        with suppress(SkipError), sample_faults(sample):
             read, track = partial(self.dataset.read, sample), _track(sample, "video")
             keyframe = np.flatnonzero(track.packets.keyframe)[:1]
             request = FrameRequest(read, track, keyframe, self.height, self.width)
@@ -129,7 +129,7 @@ class SegmentReader:
                 f"{track.kind} [{track.start_seconds:.3f}, {track.stop_seconds:.3f}) s"
                 for track in tracks
             )
-            raise _skip(
+            raise skip_of(
                 sample,
                 "cover",
                 f"{ranges} have {max(0.0, stop - start):.3f} s in common, and a segment needs "
@@ -158,7 +158,7 @@ class SegmentReader:
             SkipError: this sample cannot be had; names shard, key, stage and cause.
             MismatchError: its pictures have another size than the first, and no frame_size is set.
         """
-        with _naming(sample):
+        with sample_faults(sample):
             kinds = [k for k, out in (("video", frames), ("audio", audio)) if out is not None]
             read = self._reader(sample, starts, kinds)
             if frames is not None:
@@ -209,7 +209,9 @@ class SegmentReader:
         try:
             sample = self.dataset.sample(index)
             key, shard = sample.key, sample.shard
-            yield sample, self.starts(sample, places)
+            with sample_faults(sample):
+                starts = self.starts(sample, places)
+            yield sample, starts
         except SkipError:
             raise
         except Exception as error:
@@ -222,7 +224,7 @@ class SegmentReader:
         Raises:
             SkipError: this sample cannot be had.
         """
-        with _naming(sample):
+        with sample_faults(sample):
             track = _track(sample, "video")
             self._check_size(sample, track)
             wanted = frames_on_screen(track, starts, self.options)
@@ -239,7 +241,7 @@ class SegmentReader:
         first, stop = self.span(sample)
         outside = [s for s in starts if not first <= s <= max(first, stop - options.seconds) + 1e-9]
         if outside:
-            raise _skip(
+            raise skip_of(
                 sample,
                 "cover",
                 f"a segment of {options.seconds:.3f} s from {outside[0]:.3f} s lies outside "
@@ -293,7 +295,7 @@ class SegmentReader:
             (self.color_matrix, self.color_range),
         )
         if theirs != ours and not converts:
-            raise _skip(
+            raise skip_of(
                 sample,
                 "index",
                 f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
@@ -302,26 +304,11 @@ class SegmentReader:
             )
 
 
-@contextmanager
-def _naming(sample: IndexedSample) -> Iterator[None]:
-    """Turns faults of a sample's bytes into skips that name the sample."""
-    try:
-        yield
-    except MediaError as error:
-        raise _skip(sample, error.stage, error.cause) from error
-    except ShardError as error:
-        raise _skip(sample, "read", str(error)) from error
-
-
 def _track(sample: IndexedSample, kind: str) -> Track:
     track: Track | None = getattr(sample, kind)
     if track is None and sample.fault:
-        raise _skip(sample, "open", sample.fault)
+        raise skip_of(sample, "open", sample.fault)
     if track is None:
         has = ", ".join(f".{extension}" for extension in sample.members)
-        raise _skip(sample, "cover", f"it has no {kind} track (members: {has})")
+        raise skip_of(sample, "cover", f"it has no {kind} track (members: {has})")
     return track
-
-
-def _skip(sample: IndexedSample, stage: str, cause: str) -> SkipError:
-    return SkipError(shard=sample.shard, key=sample.key, stage=stage, cause=cause)

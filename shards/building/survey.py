@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from shards.encoding.stream_copy import cut_points
+from shards.errors import BuildError, SourceError
+from shards.media.faults import sources_fault
 from shards.media.probe import Probe, probe
 from shards.media.scene_cuts import scene_cuts
 from shards.options import BuildOptions
@@ -32,13 +34,21 @@ def survey(source: Source, options: BuildOptions) -> Survey:
     Raises:
         SourceError: the source cannot become clips, and why.
     """
+    with sources_fault("probe"):
+        return _survey(source, options)
+
+
+def _survey(source: Source, options: BuildOptions) -> Survey:
     source.check()
     found = probe(source.location)
     usable = found.has_audio or not options.requires_audio
     if not usable or not (options.cut == "scenes" or options.copies):
         return Survey(found)
     start, stop = source.range_within(found.duration_seconds)
-    own = options.for_source(found.frame_rate, found.frame_size)
+    try:
+        own = options.for_source(found.frame_rate, found.frame_size)
+    except BuildError as error:
+        raise SourceError("probe", "a size that cannot be kept", str(error)) from error
     points: tuple[Fraction, ...] = ()
     cuts: tuple[Fraction, ...] = ()
     with open_source(source.location) as opened:

@@ -23,6 +23,7 @@ from shards.encoding.video import Memory, open_mp4
 from shards.errors import SourceError
 from shards.media.color import coded_color, matrix_name
 from shards.media.container import open_container
+from shards.media.faults import sources_fault
 from shards.media.frame_fitting import is_full_range, orientation
 from shards.media.orientation import UPRIGHT
 from shards.media.streams import demux, first_frame, video_stream
@@ -190,14 +191,15 @@ class ClipCopier:
         order = [*sorted(shown), round((span.stop - span.start) / tick)]
         delay = max(a - b for a, b in zip(order, shown, strict=False))
         try:
-            for n, packet in enumerate(self._packets):
-                packet.pts, packet.dts = shown[n], order[n] - delay
-                packet.duration = order[n + 1] - order[n]
-                packet.stream = self._stream
-                self._container.mux(packet)
-            self._container.close()
-            self.clips.append(self._checked(self._file.getvalue(), len(shown)))
-        except av.FFmpegError:  # some damage is met by the muxer, which looks into packets
+            with sources_fault("copy"):  # some damage is met by the muxer, which looks into packets
+                for n, packet in enumerate(self._packets):
+                    packet.pts, packet.dts = shown[n], order[n] - delay
+                    packet.duration = order[n + 1] - order[n]
+                    packet.stream = self._stream
+                    self._container.mux(packet)
+                self._container.close()
+                self.clips.append(self._checked(self._file.getvalue(), len(shown)))
+        except SourceError:
             self.clips.append(ClipVideo(b"", len(shown), is_static=False, is_damaged=True))
         self._packets = []
 

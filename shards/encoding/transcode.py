@@ -25,6 +25,7 @@ from shards.format.tracks import TrackTable
 from shards.media.color import coded_color
 from shards.media.container import describe
 from shards.media.demux import demux_tracks
+from shards.media.faults import sources_fault
 from shards.media.probe import Probe
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
@@ -92,6 +93,11 @@ def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = 
     Raises:
         SourceError: the source cannot be read at all, or changed since it was planned.
     """
+    with sources_fault("decode"):
+        return _transcode(unit, options, remote)
+
+
+def _transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None) -> UnitResult:
     options = options.for_source(unit.probe.frame_rate, unit.probe.frame_size)
     with open_source(unit.source.location, remote) as source:
         _check_unchanged(source, unit, "since the build was planned")
@@ -145,7 +151,7 @@ def _collect(
     """Account for every clip: a sample, or a cause."""
     skipped: Counter[str] = Counter()
     samples = []
-    deinterlaced = 0
+    deinterlaced, notes = 0, [*reader.notes, *sound.notes]
     damaged = _damaged_clips(unit, reader)
     for n, (first, stop) in enumerate(sample_ranges):
         heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
@@ -163,9 +169,14 @@ def _collect(
         elif options.copies and clips[n].was_interlaced:
             skipped[INTERLACED] += 1
         else:
-            deinterlaced += clips[n].was_interlaced
-            samples.append(_sample(unit, options, n, clips[n], wave, sha256))
-    return UnitResult(tuple(samples), dict(skipped), (*reader.notes, *sound.notes), deinterlaced)
+            try:
+                with sources_fault("encode"):
+                    samples.append(_sample(unit, options, n, clips[n], wave, sha256))
+                deinterlaced += clips[n].was_interlaced
+            except SourceError as error:
+                skipped[error.cause] += 1
+                notes.append(f"clip {unit.first_clip + n}: {error}")
+    return UnitResult(tuple(samples), dict(skipped), tuple(notes), deinterlaced)
 
 
 def _damaged_clips(unit: Unit, reader: SourceReader) -> set[int]:

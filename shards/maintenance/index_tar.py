@@ -19,6 +19,7 @@ from shards.format.webdataset_tar import CUT_SHORT, Entry, tar_samples
 from shards.format.writer import IndexColumns
 from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.demux import demux_tracks
+from shards.media.faults import sources_fault
 from shards.media.still import sniff_still, still_track
 
 MAX_MEMBER_BYTES = 1 << 31  # a member with media is read whole
@@ -114,7 +115,9 @@ def _sample(
             raise SourceError("list", "a sparse member", extension)
         members[extension] = (entry.offset, entry.size, _crc32(file, entry))
         try:
-            for track in _tracks(file, entry):
+            with sources_fault("index"):
+                found = _tracks(file, entry)
+            for track in found:
                 kind, known = track.header.kind, tracks.get(track.header.kind)
                 if known is None or (known.is_still and not track.is_still):
                     tracks[kind] = track  # a thumbnail beside a film is not what is meant

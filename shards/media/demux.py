@@ -37,6 +37,8 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
         videos = [s for s in known if s.type == "video" and not is_cover(s)]
         audios = [s for s in known if s.type == "audio"]
         streams: list[Any] = videos[:1] + audios[:1]
+        if not streams:  # PyAV would take none for all
+            return []
         packets: dict[int, list[Any]] = {s.index: [] for s in streams}
         try:
             for packet in demux(container, *streams):

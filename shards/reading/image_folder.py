@@ -20,6 +20,7 @@ import numpy as np
 from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.format.index import IndexedSample, Member, Packets, Track
 from shards.format.tracks import TrackTable
+from shards.media.faults import sources_fault
 from shards.media.still import still_track
 from shards.plural import plural
 from shards.storage.local_listing import files_below
@@ -83,7 +84,8 @@ class ImageFolder:
         try:
             if len(data) > MAX_FILE_BYTES:
                 raise SourceError("open", f"a file of more than {MAX_FILE_BYTES} bytes")
-            track = _track(still_track(data, extension))
+            with sources_fault("open"):
+                track = _track(still_track(data, extension))
         except SourceError as error:
             fault = str(error).removeprefix(f"{error.stage}: ")
         return IndexedSample(key, self.path.name, members, track, None, fault)

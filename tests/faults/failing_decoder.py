@@ -23,8 +23,12 @@ def _spin() -> None:
     ctypes.PyDLL(None).sleep(3600)
 
 
-def _raise() -> None:
-    raise ZeroDivisionError("a bug")
+def _divide() -> None:
+    raise ZeroDivisionError("nobody foresaw it")
+
+
+def _exhaust() -> None:
+    raise MemoryError("no room")
 
 
 WORST: dict[str, Callable[[], object]] = {
@@ -32,7 +36,8 @@ WORST: dict[str, Callable[[], object]] = {
     "exit": lambda: os._exit(3),
     "hang": _hang,
     "hang in C": _spin,
-    "bug": _raise,
+    "unforeseen": _divide,
+    "memory": _exhaust,
 }
 
 

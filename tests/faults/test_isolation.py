@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.textured_shards import write_textured_shards
 from gdt.named_plans import named_plan
@@ -152,9 +154,20 @@ def test_auto_takes_a_decoder_that_can_be_isolated(
     assert stream.decoder == ("av", "data.isolate needs frames on the CPU")
 
 
-def test_a_bug_in_a_worker_stops_the_run_and_names_the_sample(dataset: Dataset) -> None:
-    with pytest.raises(ZeroDivisionError, match="a bug") as caught:
-        delivered(dataset, {1: "bug"})
+def test_what_nobody_foresaw_in_a_worker_is_the_samples_skip(dataset: Dataset) -> None:
+    plain, faulty = delivered(dataset)[0], delivered(dataset, {1: "unforeseen"})[0]
+    assert [outcome is None for outcome in faulty.outcomes] == [True, False, True, True, True]
+    told = r"decode: an unexpected ZeroDivisionError: nobody foresaw it \(failing_decoder.py, line "
+    assert re.search(told, str(faulty.outcomes[1]))
+    kept = torch.tensor([0, 1, 4, 5, 6, 7, 8, 9])
+    assert faulty.batch.frames is not None
+    assert plain.batch.frames is not None
+    assert faulty.batch.frames.equal(plain.batch.frames[kept])
+
+
+def test_what_is_not_the_samples_stops_the_run_and_names_it(dataset: Dataset) -> None:
+    with pytest.raises(MemoryError, match="no room") as caught:
+        delivered(dataset, {1: "memory"})
     notes = "".join(caught.value.__notes__)
     assert f"This happened at sample 1, {dataset.sample(1).key!r}" in notes
     assert "In a decoding worker:" in notes

@@ -138,6 +138,8 @@ class PacketDecoder:
         filled, cursor, scale = first, None, 1.0
         with _Decoding(self._contexts(), track) as context:
             for frame in _decode(context, request.read, track, begin, end):
+                if frame.pts is None:
+                    raise MediaError("decode", f"{track.codec}: a frame of audio has no time")
                 start = round((frame.pts - zero) * rate_per_tick)
                 if cursor is None or abs(start - cursor) > _CLOCK_ERROR_SECONDS * rate:
                     cursor = start
@@ -209,17 +211,23 @@ def _open_context(track: Track) -> Any:
         context: Any = av.CodecContext.create(track.codec, "r")
     except (av.codec.codec.UnknownCodecError, ValueError) as error:
         raise MediaError("decode", f"this PyAV has no decoder for {track.codec!r}") from error
-    if track.extradata:
-        context.extradata = track.extradata
-    if track.kind == "audio":
-        context.sample_rate = track.sample_rate_hz
-        context.layout = _LAYOUTS.get(track.num_channels, f"{track.num_channels}c")
-        # Priming is not for the decoder to drop: where it ends is in the index.
-        context.flags2 |= Flags2.skip_manual
-    context.options = {"max_pixels": str(MAX_PIXELS)}
-    context.thread_type = "NONE"
-    context.thread_count = 1
-    context.open()
+    try:
+        if track.extradata:
+            context.extradata = track.extradata
+        if track.kind == "audio":
+            context.sample_rate = track.sample_rate_hz
+            context.layout = _LAYOUTS.get(track.num_channels, f"{track.num_channels}c")
+            # Priming is not for the decoder to drop: where it ends is in the index.
+            context.flags2 |= Flags2.skip_manual
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        context.thread_type = "NONE"
+        context.thread_count = 1
+        context.open()
+    except (av.FFmpegError, ValueError) as error:
+        shape = "" if track.kind == "video" else f" of {track.num_channels} channels"
+        raise MediaError(
+            "open", f"{track.codec}{shape}: its codec header is refused ({error})"
+        ) from error
     return context
 
 

@@ -24,7 +24,7 @@ class MediaError(Exception):
     """The bytes of a track do not give what the index promises.
 
     Attributes:
-        stage: "checksum", "decode", "cover" or "index".
+        stage: "open", "checksum", "decode", "cover" or "index".
         cause: what was wrong, with the numbers.
     """
 
