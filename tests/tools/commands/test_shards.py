@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from shards.building.report import BuildSummary
 from tools.cli import app
-from tools.commands.shards import _print_summary
+from tools.display.build_summary import print_summary
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -225,8 +225,8 @@ def test_train_and_held_out_parts_are_counted(out: str) -> None:
 
 def test_what_took_too_long_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     summary = BuildSummary(sources=2, made=1, clips=3)
-    _print_summary(summary, "out", 1.0)
+    print_summary(summary, "out", 1.0)
     assert "--time-limit" not in capsys.readouterr().out
     summary.skipped_sources["took too long"] += 1  # in the survey
-    _print_summary(summary, "out", 1.0)
+    print_summary(summary, "out", 1.0)
     assert "a longer --time-limit may have them" in capsys.readouterr().out
