@@ -39,7 +39,7 @@ class Overlap:
     """Turns raw batches into batches on a device.
 
     Args:
-        transform: from a raw batch whose pixels are on the device.
+        transform: from a raw batch whose pixels are on the device; an empty one has no modalities.
         device: where batches are wanted.
         background: prepare one batch ahead, on a thread; by default on a GPU only.
 
@@ -81,6 +81,8 @@ class Overlap:
             yield self._prepare(one)
 
     def _prepare(self, raw: RawBatch) -> Batch:
+        if not len(raw):
+            return Batch({}, raw.epoch, raw.step)
         if self._device.type == "cuda":
             raw = raw.pin_memory()
         return self._transform(raw.to(self._device, non_blocking=True))

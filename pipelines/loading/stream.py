@@ -29,7 +29,7 @@ from pipelines.loading.raw_batch import RawBatch
 from pipelines.sampling.draws import uniform
 from pipelines.sampling.mixture import MixedOrder, Mixture
 from pipelines.sampling.order import Order
-from pipelines.skips import SkipCounts, SkipLog, TooManySkipsError
+from pipelines.skips import SkipCounts, SkipLog
 from shards import Samples
 
 __all__ = ["RawBatch", "StateError", "Stream", "StreamOptions", "reader_for"]
@@ -181,10 +181,11 @@ class Stream(IterableDataset[RawBatch]):
     def __iter__(self) -> Iterator[RawBatch]:
         """The batches from the current position to the end of its epoch.
 
-        A batch of which nothing is left is passed over; with several ranks it stops the run.
+        A batch of which nothing is left is passed over. With several ranks it is handed out, empty:
+        the others have theirs, and all have to pass it over together.
 
         Raises:
-            TooManySkipsError: see `SkipLog`; or nothing is left of this rank's share of a batch.
+            TooManySkipsError: see `SkipLog`.
             RuntimeError: this is a worker process of a torch DataLoader.
         """
         if (worker := get_worker_info()) is not None:
@@ -198,7 +199,7 @@ class Stream(IterableDataset[RawBatch]):
         epoch = self.epoch
         while self.epoch == epoch:
             batch = self._next()
-            if len(batch):
+            if len(batch) or self.num_ranks > 1:
                 yield batch
 
     def seek(self, epoch: int, step: int) -> None:
@@ -301,13 +302,6 @@ class Stream(IterableDataset[RawBatch]):
                 self.skip_log.deliver(self.skip_counts)
             else:
                 self.skip_log.skip(self.skip_counts, outcome, epoch=self.epoch, step=self.step)
-        if not len(delivery.batch) and self.num_ranks > 1:
-            raise TooManySkipsError(
-                f"every sample that rank {self.rank} has in epoch {self.epoch} step {self.step} "
-                f"was skipped ({len(delivery.outcomes)}, the last one as {delivery.outcomes[-1]}), "
-                "and the other ranks cannot take this step without it: make data.batch_size "
-                "greater, or train on fewer ranks"
-            ) from delivery.outcomes[-1]
 
     def _end_epoch(self) -> None:
         asked = (len(self) - self._counts_from) * (self._share[1] - self._share[0])

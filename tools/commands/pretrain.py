@@ -1,6 +1,7 @@
 """`gdt pretrain`: one run, in one folder, started or continued."""
 
 import os
+import signal
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -53,18 +54,8 @@ def pretrain(
     with folder.held() if is_first else nullcontext():
         if is_first:
             folder.claim(settings, resume=resume)
-
-        # the heaviest import, after all that can be refused quickly
-        from tools.training.fit import fit
-
-        if is_first:
             console.print(f"{config} → {folder.path}", soft_wrap=True)
-        try:
-            fit(settings, folder, resume=resume)
-        except BaseException:
-            if is_first:
-                folder.release()
-            raise
+        _train(settings, folder, resume=resume, is_first=is_first)
     if is_first:
         from pipelines.skips import count_skips
 
@@ -79,6 +70,30 @@ def pretrain(
             console.print(
                 f"{count_skips(folder.skip_log)} skips    {folder.skip_log}", soft_wrap=True
             )
+
+
+def _train(config: "Config", folder: "RunFolder", *, resume: bool, is_first: bool) -> None:
+    """Run `fit`; where a signal ended it, say so and exit with the status that shells expect."""
+    try:
+        # the heaviest import, after all that can be refused quickly
+        from tools.training.fit import fit
+        from tools.training.stopping import Stopped, describe_stop, requeue_slurm_job
+
+        try:
+            fit(config, folder, resume=resume)
+        except Stopped as stopped:
+            if not is_first:
+                return  # the first rank speaks for all
+            folder.release()
+            typer.echo(describe_stop(stopped, folder), err=True)
+            if stopped.signum == signal.SIGUSR1:
+                typer.echo(requeue_slurm_job(), err=True)
+                raise typer.Exit(0) from stopped
+            raise typer.Exit(128 + stopped.signum) from stopped
+    except BaseException:
+        if is_first:
+            folder.release()
+        raise
 
 
 def is_first_rank(environment: Mapping[str, str]) -> bool:

@@ -123,11 +123,12 @@ class TrainerOptions:
     Attributes:
         epochs: passes over the data set.
         max_steps: stop after this many steps even if epochs are left; the learning rate follows
-            the shorter of the two.
+            the shorter of the two. Both may be raised on --resume.
         accelerator: "auto", "cpu" or "gpu".
         devices: ranks on each machine; "auto" takes one CPU process, or every GPU.
         num_nodes: machines.
         strategy: Lightning's name of one ("auto", "ddp", "fsdp", …).
+        rank_timeout_seconds: how long ranks wait for one that does not answer; then the run ends.
         precision: "32-true", "bf16-mixed" or "16-mixed".
         compile: compile the encoders with torch.compile: minutes at the start (it needs a C++
             compiler, on a GPU Triton), quicker steps after.
@@ -146,6 +147,7 @@ class TrainerOptions:
     devices: int | Literal["auto"] = "auto"
     num_nodes: int = 1
     strategy: str = "auto"
+    rank_timeout_seconds: float = 600.0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     compile: bool = False
     channels_last: bool = False
@@ -159,6 +161,8 @@ class TrainerOptions:
         for name in (*counts, "max_steps", "devices"):
             value = getattr(self, name)
             _check(not isinstance(value, int) or value >= 1, name, value, "at least 1")
+        timeout = self.rank_timeout_seconds
+        _check(timeout > 0, "rank_timeout_seconds", timeout, "more than 0")
         clip = self.gradient_clip_norm
         _check(clip is None or clip > 0, "gradient_clip_norm", clip, "more than 0")
 

@@ -6,6 +6,7 @@
     RUN/logs/tensorboard/      the same for TensorBoard
     RUN/skips.jsonl            every skipped sample, and why
     RUN/pictures/              what the command drew
+    RUN/status.json            see tools/runs/status.py
     RUN/lock                   held by the process that trains here; holds its name
 
 A folder is a run's because of its config.toml, and keeps to the config it began with.
@@ -14,6 +15,7 @@ A folder is a run's because of its config.toml, and keeps to the config it began
 import fcntl
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +32,8 @@ _FREE_ON_RESUME = re.compile(
     r"data\.(mix\.[^:]*\.)?shards:"
     r"|data\.(threads|prefetch|isolate|isolate_seconds):"
     r"|data\.remote\."
-    r"|trainer\.(accelerator|devices|num_nodes|strategy|checkpoint_every_steps):"
+    r"|trainer\.(accelerator|devices|num_nodes|strategy|rank_timeout_seconds):"
+    r"|trainer\.(epochs|max_steps|checkpoint_every_steps):"  # longer, never shorter
 )
 
 
@@ -61,6 +64,11 @@ class RunFolder:
     def previous_checkpoint(self) -> Path:
         """The one before it, for when the newest is damaged."""
         return self.path / "checkpoints" / self.PREVIOUS
+
+    @property
+    def status(self) -> Path:
+        """How the run stands."""
+        return self.path / "status.json"
 
     @property
     def losses(self) -> Path:
@@ -130,6 +138,14 @@ class RunFolder:
                     + "\nChoose another folder with --out, or use the config of that run: "
                     + str(self.config)
                 )
+            for name in ("epochs", "max_steps"):
+                wanted, had = (getattr(c.trainer, name) for c in (config, saved))
+                if (wanted or sys.maxsize) < (had or sys.maxsize):
+                    raise RunError(
+                        f"{self.path} holds a run of trainer.{name} = {had or 'not set'}, and this "
+                        f"config asks for {wanted}: a run can be made longer, not shorter. Ctrl-C "
+                        "ends one early; choose another folder with --out for another run"
+                    )
             if not resume:
                 raise RunError(
                     f"{self.path} already holds a run of this config. "
@@ -149,4 +165,5 @@ class RunFolder:
         """Give the folder up where nothing was trained in it: the mistake can be mended."""
         kept = self.checkpoint.exists() or self.previous_checkpoint.exists()
         if not (kept or read_loss_file(self.losses)):
-            self.config.unlink(missing_ok=True)
+            for file in (self.config, self.status):
+                file.unlink(missing_ok=True)

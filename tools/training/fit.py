@@ -13,24 +13,29 @@ import errno
 import hashlib
 import logging
 import math
+import signal
 import sys
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from gdt import Batch
 from models import Encoder, Method, build_method
 from pipelines.device.overlap import Overlap
-from pipelines.loading.stream import RawBatch, Stream
+from pipelines.loading.stream import Stream
 from pipelines.skips import SkipLog
 from shards import Samples
 from tools.runs.checkpoints import (
@@ -45,8 +50,12 @@ from tools.runs.losses import LossFile, LossRow, read_loss_file
 from tools.runs.options import TrainerOptions
 from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
+from tools.runs.status import read_status
+from tools.training.keep_status import KeepStatus
 from tools.training.optimizer import build_optimizer
 from tools.training.progress import TrainingProgress
+from tools.training.stopping import Stopped, StopRequest
+from tools.training.whole_run import WholeRun
 
 
 class TrainingError(Exception):
@@ -59,65 +68,6 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
-class WholeRun:
-    """The batches of all epochs as one sequence, on the device, which can start anywhere.
-
-    Has the `state_dict` that Lightning looks for in a loader and keeps in its checkpoints. The
-    stream may be ahead of it, by the batch that is being prepared.
-
-    Args:
-        stream: raw batches, epoch by epoch.
-        overlap: makes them into batches on the device.
-        num_steps: where the run ends.
-    """
-
-    def __init__(self, stream: Stream, overlap: Overlap, num_steps: int) -> None:
-        self.stream, self.overlap, self.num_steps = stream, overlap, num_steps
-        self._position = (stream.epoch, stream.step)
-
-    @property
-    def next_step(self) -> int:
-        """The step, over the whole run, of the batch that will be handed out next."""
-        epoch, step = self._position
-        return epoch * len(self.stream) + step
-
-    def __len__(self) -> int:
-        """Steps of the whole run."""
-        return self.num_steps
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches from the current position to the end of the run."""
-        if (self.stream.epoch, self.stream.step) != self._position:
-            self.stream.seek(*self._position)
-        with closing(self._raw()) as raw, closing(self.overlap.batches(raw)) as batches:
-            for batch in batches:
-                self._position = (batch.epoch, batch.step + 1)
-                yield batch
-
-    def _raw(self) -> Generator[RawBatch, None, None]:
-        def is_over() -> bool:
-            return self.stream.epoch * len(self.stream) + self.stream.step >= self.num_steps
-
-        try:
-            while not is_over():
-                for batch in self.stream:
-                    yield batch
-                    if is_over():
-                        break
-        finally:
-            self.stream.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch handed out, and what it is a position in."""
-        epoch, step = divmod(self.next_step, len(self.stream))
-        return self.stream.state_dict() | {"epoch": epoch, "step": step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a saved position; the stream refuses one in another data set."""
-        self.stream.load_state_dict(state)
-        self._position = (self.stream.epoch, self.stream.step)
-
-
 class Pretraining(LightningModule):
     """Stream, device transform and method as Lightning sees them.
 
@@ -125,11 +75,14 @@ class Pretraining(LightningModule):
         config: the run's.
         dataset: of its shards.
         folder: where skips are written down.
+        stop: whether the run is to end early.
     """
 
-    def __init__(self, config: Config, dataset: Samples, folder: RunFolder) -> None:
+    def __init__(
+        self, config: Config, dataset: Samples, folder: RunFolder, stop: StopRequest
+    ) -> None:
         super().__init__()
-        self.config, self.dataset, self.folder = config, dataset, folder
+        self.config, self.dataset, self.folder, self.stop = config, dataset, folder, stop
         self.plan = config.build_plan()
         self.steps_per_epoch = len(dataset) // config.data.batch_size
         if self.steps_per_epoch == 0:
@@ -164,14 +117,43 @@ class Pretraining(LightningModule):
                 num_ranks=self.trainer.world_size,
                 skip_log=SkipLog(self.folder.skip_log),
             )
-        overlap = Overlap(self.device_transform, self.trainer.strategy.root_device)
-        return WholeRun(stream, overlap, self.num_steps)
+        device = self.trainer.strategy.root_device
+        say = say_on_stderr if self.trainer.is_global_zero else lambda line: None
+        agree = partial(self.stop.agreed, device=device)
+        return WholeRun(stream, Overlap(self.device_transform, device), self.num_steps, agree, say)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The method's loss."""
         torch.manual_seed(step_seed(self.config.seed, self.global_step, self.global_rank))
         loss: Tensor = self.method(batch)
         return loss
+
+    def on_train_start(self) -> None:
+        """Begin to let signals wait for a step; take the learning rate that belongs to this one.
+
+        The checkpoint's is that of the run as long as it then was.
+        """
+        self.stop.in_training = True
+        schedule = cast(LambdaLR, self.lr_schedulers())
+        groups = zip(
+            self.trainer.optimizers[0].param_groups,
+            schedule.base_lrs,
+            schedule.lr_lambdas,
+            strict=True,
+        )
+        for group, base, factor in groups:
+            group["lr"] = base * factor(schedule.last_epoch)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """To Lightning every resume is one from the middle, also of a run that had ended."""
+        loops = checkpoint["loops"]["fit_loop"]
+        for name, counts in (
+            ("epoch_progress", {"ready": 1, "started": 1, "processed": 0, "completed": 0}),
+            ("epoch_loop.batch_progress", {}),
+        ):
+            for progress in (loops[name]["total"], loops[name]["current"]):
+                progress.update(counts or {"completed": progress["processed"] - 1})
+        loops["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights were trained on."""
@@ -248,6 +230,7 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     Every rank calls this; the folder is claimed already.
 
     Raises:
+        Stopped: by a signal; what was trained is saved.
         ConfigError: the data set or this machine does not have what the config asks for.
         TrainingError: the data set gives no full batch, none is left of any, or the loss is not
             finite.
@@ -255,13 +238,18 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
-    with as_config_errors(MisconfigurationException):
-        dataset = config.data.open()
-        module = Pretraining(config, dataset, folder)
-        trainer = _trainer(config, folder, module)
-    checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
-    with _full_disk_as_run_error(folder):
-        trainer.fit(module, ckpt_path=checkpoint)
+    stop = StopRequest()
+    with stop.listening():
+        with as_config_errors(MisconfigurationException):
+            module = Pretraining(config, config.data.open(), folder, stop)
+            trainer = _trainer(config, folder, module)
+        stop.launcher = trainer.strategy.launcher
+        checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
+        with _full_disk_as_run_error(folder):
+            trainer.fit(module, ckpt_path=checkpoint)
+    status = read_status(folder.status)  # of forked ranks this process knows nothing else
+    if stop.signum is not None or (status is not None and status.state == "stopped"):
+        raise Stopped(stop.signum or signal.SIGTERM)
     # a trainer that forked its ranks has taken no step itself
     if not (trainer.global_step or read_loss_file(folder.losses)):
         raise TrainingError(
@@ -294,7 +282,7 @@ def _full_disk_as_run_error(folder: RunFolder) -> Iterator[None]:
 def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
     options, losses = config.trainer, LossFile(folder.losses)
     progress = TrainingProgress(config.data.batch_size, options.epochs, module.num_steps)
-    return Trainer(
+    trainer = Trainer(
         accelerator=options.accelerator,
         devices=_devices(options),
         num_nodes=options.num_nodes,
@@ -309,6 +297,7 @@ def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
             LogLosses(losses, options.log_every_steps, module.num_steps, progress),
             progress,
             SaveCheckpoints(folder, losses, options.checkpoint_every_steps, module.num_steps),
+            KeepStatus(folder, module.stop, options.checkpoint_every_steps, module.num_steps),
         ],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder.path,
@@ -317,3 +306,8 @@ def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # Lightning's own handler waits for the other ranks from within the signal, which can hang
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    if isinstance(trainer.strategy, DDPStrategy | FSDPStrategy):
+        trainer.strategy._timeout = timedelta(seconds=options.rank_timeout_seconds)
+    return trainer

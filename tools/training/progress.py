@@ -120,11 +120,5 @@ class TrainingProgress(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back, and say how to go on."""
+        """Give the terminal back."""
         self._bar.stop()
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
-            self._console.print(
-                f"interrupted after step {trainer.global_step}: the same command with --resume "
-                "goes on from the last checkpoint",
-                soft_wrap=True,
-            )
