@@ -23,7 +23,7 @@ USER_ERRORS: Final[dict[str, int]] = {
     "tools.evaluation.knn_report.KnnError": 2,
     "tools.runs.run_folder.RunError": 1,
     "tools.runs.losses.LossFileError": 1,
-    "tools.training.fit.TrainingError": 1,
+    "tools.training.finite.TrainingError": 1,
     "shards.errors.ShardError": 1,
     "pipelines.skips.SkipError": 1,
     "pipelines.skips.MismatchError": 2,

@@ -10,7 +10,6 @@ damaged checkpoint and never a changed weight. A run whose last checkpoint is da
 the one before it, and says so.
 """
 
-import math
 import os
 import pickle
 import struct
@@ -23,7 +22,6 @@ from typing import IO, Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
-from torch import Tensor
 
 from tools.runs.losses import LossFile
 from tools.runs.run_folder import RunError, RunFolder
@@ -185,28 +183,25 @@ class SaveCheckpoints(Callback):
         self.losses = losses
         self.every_steps = every_steps
         self.num_steps = num_steps
-        self._unsaved: Tensor | None = None
+        self._is_unsaved = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time; the losses of the steps it stands for reach the disk first."""
         step = trainer.global_step
-        self._unsaved = outputs["loss"].detach()
+        self._is_unsaved = True
         if step % self.every_steps == 0 or step == self.num_steps:
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last step of a run that has fewer, as every sample of some steps was skipped."""
+        """Save the last step of a run that was told to stop, or had steps that were passed over."""
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        if self._unsaved is None:
+        if not self._is_unsaved:
             return
-        loss = trainer.strategy.reduce(self._unsaved, reduce_op="mean")
-        self._unsaved = None
-        if not math.isfinite(float(loss)):
-            return  # weights of a run that diverged must not replace the last good ones
+        self._is_unsaved = False
         if trainer.is_global_zero:
             self.losses.flush_to_disk()
         trainer.save_checkpoint(self.folder.checkpoint)

@@ -12,7 +12,6 @@ generator is seeded anew at each step (dropout), so a resumed run repeats the un
 import errno
 import hashlib
 import logging
-import math
 import signal
 import sys
 import warnings
@@ -51,15 +50,13 @@ from tools.runs.options import TrainerOptions
 from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
+from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
 from tools.training.optimizer import build_optimizer
 from tools.training.progress import TrainingProgress
+from tools.training.rank_errors import rank_errors_explained
 from tools.training.stopping import Stopped, StopRequest
 from tools.training.whole_run import WholeRun
-
-
-class TrainingError(Exception):
-    """Training that cannot go on; the message says why."""
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -206,11 +203,6 @@ class LogLosses(Callback):
             return
         loss = float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean"))
         self.progress.loss, self.progress.epoch = loss, batch.epoch
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {step}: lower optimizer.learning_rate, lengthen "
-                "optimizer.warmup_epochs, or set trainer.gradient_clip_norm"
-            )
         if trainer.is_global_zero:
             self.file.append(LossRow(step, batch.epoch, loss, self.learning_rate))
             metrics = {"loss": loss, "learning_rate": self.learning_rate, "epoch": batch.epoch}
@@ -245,7 +237,10 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
             trainer = _trainer(config, folder, module)
         stop.launcher = trainer.strategy.launcher
         checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
-        with _full_disk_as_run_error(folder):
+        with (
+            _full_disk_as_run_error(folder),
+            rank_errors_explained(config.trainer.rank_timeout_seconds),
+        ):
             trainer.fit(module, ckpt_path=checkpoint)
     status = read_status(folder.status)  # of forked ranks this process knows nothing else
     if stop.signum is not None or (status is not None and status.state == "stopped"):
@@ -294,6 +289,7 @@ def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
         log_every_n_steps=1,
         logger=TensorBoardLogger(folder.path / "logs", name="", version="tensorboard"),
         callbacks=[
+            StopWhereNotFinite(module.dataset, module.plan),
             LogLosses(losses, options.log_every_steps, module.num_steps, progress),
             progress,
             SaveCheckpoints(folder, losses, options.checkpoint_every_steps, module.num_steps),

@@ -1,14 +1,17 @@
 """Training whose result does not depend on how rows are spread over ranks, for a child process."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 import tools.training.fit
-from gdt import Plan
-from models import Method, ModelOptions, build_method
-from tools.commands.pretrain import pretrain
+from gdt import Batch, Plan
+from models import build_method
+from tests.tools.training.commands import gdt
+from tools.training.fit import Pretraining
 
 
 def replace_batch_norms(module: nn.Module) -> None:
@@ -19,14 +22,36 @@ def replace_batch_norms(module: nn.Module) -> None:
         replace_batch_norms(child)
 
 
-def pretrain_row_by_row(config: Path, overrides: list[str], run: Path) -> None:
-    """`gdt pretrain` with a model in which no row sees another before the loss."""
+def gdt_row_by_row(
+    arguments: list[str],
+    output: Path,
+    hang_at: int | None = None,
+    not_finite_at: int | None = None,
+) -> None:
+    """`gdt …` with a model in which no row sees another before the loss.
 
-    def build(options: ModelOptions, plan: Plan) -> Method:
+    Args:
+        arguments: of the command.
+        output: file of all that it prints.
+        hang_at: the step at which the second rank waits for ever.
+        not_finite_at: the step at which the second rank's loss is not finite.
+    """
+
+    def build(options: Any, plan: Plan) -> Any:
         method = build_method(options, plan)
         replace_batch_norms(method)
         return method
 
+    step_of = Pretraining.training_step
+
+    def step(self: Pretraining, batch: Batch, batch_idx: int) -> Any:
+        if self.global_rank == 1 and self.global_step == hang_at:
+            time.sleep(1000)
+        found = step_of(self, batch, batch_idx)
+        bad = self.global_rank == 1 and self.global_step == not_finite_at
+        return found * float("nan") if bad else found
+
     torch.set_num_threads(1)
     tools.training.fit.build_method = build  # type: ignore[attr-defined]
-    pretrain(str(config), overrides, run, resume=False)
+    Pretraining.training_step = step  # type: ignore[method-assign]
+    gdt(arguments, output, {})

@@ -1,4 +1,6 @@
-import shutil
+import math
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,18 +9,24 @@ import numpy as np
 import pytest
 import torch
 
+from gdt import Batch, plan_loss
 from pipelines.device.overlap import Overlap
+from pipelines.device.transform import DeviceTransform
+from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import StateError
 from pipelines.sampling.order import Order
 from pipelines.skips import count_skips
 from shards import Dataset
 from tests.pipelines.stills import image_file, smooth_picture
+from tests.tools.training.damage import with_damage
 from tools.runs.checkpoints import AtomicCheckpointIO, load_checkpoint
 from tools.runs.config import ConfigError, load_config
 from tools.runs.losses import read_losses
 from tools.runs.run import load_run
 from tools.runs.run_folder import RunError, RunFolder
-from tools.training.fit import TrainingError, fit, step_seed
+from tools.runs.status import read_status
+from tools.training.finite import TrainingError
+from tools.training.fit import fit, step_seed
 
 
 def train(config: Path, run: Path, *overrides: str, resume: bool = False) -> None:
@@ -122,18 +130,6 @@ def test_a_run_over_mixed_data_sets(tiny_config: Path, tiny_shards: Path, tmp_pa
         train(config, tmp_path / "run", *changed, resume=True)
 
 
-def with_damage(shards: Path, copy: Path, places: list[int]) -> Path:
-    """A copy of which the samples at these places of the first epoch cannot be decoded."""
-    shutil.copytree(shards, copy)
-    for number in Order(3, 14).samples(0, np.array(places)).tolist():
-        sample = Dataset.open(copy).sample(number)
-        member = sample.members["flac"]
-        with (copy / sample.shard).open("r+b") as file:
-            file.seek(member.offset + member.size // 2)
-            file.write(bytes(member.size // 2))
-    return copy
-
-
 @pytest.mark.slow
 def test_a_run_that_passed_a_step_over_is_resumed_like_any_other(
     tiny_config: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,12 +191,88 @@ def test_what_only_the_stream_can_refuse_is_said_as_well(tiny_config: Path, tmp_
         train(tiny_config, tmp_path / "run", "segment.decoder=films")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_stops_the_run_before_the_update(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    loss_of = plan_loss
+    calls = []
+
+    def spoilt(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        loss = loss_of(*arguments)
+        if len(calls) < 3:
+            return loss
+        if what == "loss":
+            return loss * float("nan")
+        loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss
+
+    monkeypatch.setattr("models.methods.gdt.plan_loss", spoilt)
+    run, stayed = tmp_path / "run", tmp_path / "stayed"
+    with pytest.raises(TrainingError) as caught:
+        train(tiny_config, run, "trainer.checkpoint_every_steps=1")
+    text = str(caught.value)
+    said = {"loss": "the loss is nan at step 2", "gradient": r"the gradient's norm is (inf|nan)"}
+    assert re.match(said[what], text)
+    assert "(epoch 1): stopped before the update" in text
+    assert "lower optimizer.learning_rate" in text
+    order = Order(3, 14).samples(0, np.arange(8, 12)).tolist()
+    keys = [Dataset.open(load_run(run).config.data.shards or "").sample(n).key for n in order]
+    assert text.endswith("Samples of the step: " + ", ".join(keys))
+    assert [row.step for row in read_losses(run)] == [0, 1]
+    assert load_run(run).step == 2
+    status = read_status(RunFolder(run).status)
+    assert status is not None
+    assert (status.state, status.step) == ("failed", 2)
+
+    monkeypatch.setattr("models.methods.gdt.plan_loss", loss_of)
+    train(tiny_config, stayed, "trainer.max_steps=2", "optimizer.schedule=constant")
+    train(tiny_config, tmp_path / "other", "optimizer.schedule=constant")
+    train(tiny_config, stayed, "trainer.max_steps=4", "optimizer.schedule=constant", resume=True)
+    assert read_losses(stayed) == read_losses(tmp_path / "other")[:4]
+
+
+def test_values_that_are_not_finite_are_named(
     tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.methods.gdt.plan_loss", lambda *a: a[1].sum() * float("nan"))
-    with pytest.raises(TrainingError, match="the loss is nan at step 0: lower"):
+    make = DeviceTransform.__call__
+    spoilt: list[str] = []
+
+    def with_a_hole(self: DeviceTransform, raw: RawBatch) -> Batch:
+        batch = make(self, raw)
+        batch.modalities["audio"].values[2].fill_(float("inf"))
+        spoilt[:] = [raw.keys[2]]
+        return batch
+
+    monkeypatch.setattr(DeviceTransform, "__call__", with_a_hole)
+    with pytest.raises(TrainingError) as caught:
         train(tiny_config, tmp_path / "run")
+    assert f"not finite themselves are {spoilt[0]} (audio): `gdt shards verify`" in str(
+        caught.value
+    )
+
+
+def test_silence_and_a_still_picture_stay_finite(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = DeviceTransform.__call__
+
+    def silent(self: DeviceTransform, raw: RawBatch) -> Batch:
+        assert raw.audio is not None
+        assert raw.frames is not None
+        return make(
+            self,
+            replace(
+                raw, audio=torch.zeros_like(raw.audio), frames=torch.full_like(raw.frames, 128)
+            ),
+        )
+
+    monkeypatch.setattr(DeviceTransform, "__call__", silent)
+    train(tiny_config, tmp_path / "run", "trainer.epochs=1")
+    assert all(math.isfinite(row.loss) for row in read_losses(tmp_path / "run"))
+    weights = load_run(tmp_path / "run").method.state_dict().values()
+    assert all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
 def test_resuming_on_other_shards_is_refused(
