@@ -17,6 +17,7 @@ from shards.errors import ShardError
 from shards.format.mpegts import Transport, elementary_stream
 from shards.format.tracks import DISCARD, KEYFRAME, CodecHeader, TrackTable
 from shards.media.color import matrix_name
+from shards.media.channel_order import settle_order
 from shards.media.container import describe, open_container
 from shards.media.packet_durations import counted_out, is_coarse, samples_of
 from shards.media.streams import demux, is_cover
@@ -39,6 +40,8 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
         streams: list[Any] = videos[:1] + audios[:1]
         if not streams:  # PyAV would take none for all
             return []
+        for stream in audios[:1]:
+            settle_order(stream.codec_context)
         packets: dict[int, list[Any]] = {s.index: [] for s in streams}
         try:
             for packet in demux(container, *streams):

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import av
 
+from shards.media.channel_order import reordered, settle_order
 from shards.media.container import describe, open_container
 from shards.media.streams import audio_stream, demux, video_stream
 
@@ -59,6 +60,7 @@ class SourceReader:
         self._with_audio, self._coded_pictures = with_audio, coded_pictures
         self._seeks = seeks
         self._broken_since: Fraction | None = None
+        self._channel_order: tuple[int, ...] | None = None
 
     def frames(self) -> Iterator[Decoded]:
         """Decoded frames of both kinds in file order, each kind in the order of time.
@@ -132,6 +134,8 @@ class SourceReader:
         video = video_stream(container)
         audio = audio_stream(container) if self._with_audio else None
         self.has_audio = audio is not None
+        if audio is not None:
+            self._channel_order = settle_order(audio.codec_context)
         self.sample_aspect_ratio = video.sample_aspect_ratio
         if video.average_rate:
             self.frame_seconds = 1 / Fraction(video.average_rate)
@@ -185,9 +189,11 @@ class SourceReader:
             if frame.pts is None:
                 continue
             time = frame.pts * frame.time_base - self._origin
-            decoded.append(Decoded(is_video, frame, time))
             if is_video:
                 self._watch(frame, time)
+            elif self._channel_order is not None:
+                frame = reordered(frame, self._channel_order)
+            decoded.append(Decoded(is_video, frame, time))
         return decoded
 
     def _watch(self, frame: Any, time: Fraction) -> None:
