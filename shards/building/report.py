@@ -125,8 +125,21 @@ def _source_line(planned: PlannedSource, units: Sequence[UnitReport]) -> dict[st
     if planned.skip is not None:
         stage, cause, detail = planned.skip
         return line | {"outcome": "skipped", "stage": stage, "cause": cause, "detail": detail}
-    cause = skipped.most_common(1)[0][0] if skipped else "no clip fits"
+    cause = _cause(planned, units)
     return line | {"outcome": "skipped", "stage": "decode" if units else "cut", "cause": cause}
+
+
+def _cause(planned: PlannedSource, units: Sequence[UnitReport]) -> str:
+    """Why a source gave no clip: a worker that ended goes before what else units met.
+
+    That goes before what was left out as the source was planned, such as a tail.
+    """
+    met = sum((Counter(unit.skipped) for unit in units), Counter[str]())
+    crashes = Counter({cause: n for cause, n in met.items() if cause.startswith("worker: ")})
+    for causes in (crashes, met, Counter(planned.skipped_clips)):
+        if causes:
+            return causes.most_common(1)[0][0]
+    return "no clip fits"
 
 
 def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[dict[str, Any]]:

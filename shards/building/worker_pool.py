@@ -21,6 +21,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TOOK_TOO_LONG = "took too long"
+CRASHED = "crashed its worker"
 START_SECONDS = 120.0  # a worker that cannot even start in this time is given up
 
 
@@ -156,7 +157,7 @@ class WorkerPool:
                     "error stands above. A script that builds needs `if __name__ == '__main__':` "
                     "around what it runs, because each worker imports it."
                 ) from None
-            self._replace(worker, "crashed its worker", _exit_text(code))
+            self._replace(worker, CRASHED, _exit_text(code))
             return
         if kind == "ready":
             worker.ready = True

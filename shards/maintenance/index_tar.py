@@ -9,9 +9,10 @@ import os
 import unicodedata
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from shards.errors import ShardError, SourceError
 from shards.format.tracks import TrackTable
@@ -40,19 +41,47 @@ class IndexedTar:
     key_hashes: bytes  # 8 for each sample
 
 
-def index_tar(path: Path) -> IndexedTar:
-    """Index one tar.
+@dataclass(frozen=True)
+class TarTask:
+    """A tar to index, by a worker that may not survive it.
+
+    trace: a file that holds the key of the sample that is being read. fatal: the samples that ended
+    a worker before, and how; they are not read again.
+    """
+
+    path: Path
+    trace: Path
+    fatal: Mapping[str, SourceError] = field(default_factory=dict)
+
+    def without_last(self, error: SourceError) -> Self | None:
+        """The same without the sample that was being read when `error` came; None if none was."""
+        try:
+            key = self.trace.read_bytes().decode("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return None
+        return None if key in self.fatal else replace(self, fatal={**self.fatal, key: error})
+
+
+def index_task(task: TarTask) -> IndexedTar:
+    """As `index_tar`, without the samples that are fatal."""
+    return index_tar(task.path, task.trace, task.fatal)
+
+
+def index_tar(
+    path: Path, trace: Path | None = None, fatal: Mapping[str, SourceError] | None = None
+) -> IndexedTar:
+    """Index one tar; see `TarTask`.
 
     Raises:
         SourceError: it is no plain tar, or cannot be read.
     """
     try:
-        return _read_tar(path)
+        return _read_tar(path, trace, fatal or {})
     except OSError as error:
         raise SourceError("open", "cannot be read", error.strerror or str(error)) from error
 
 
-def _read_tar(path: Path) -> IndexedTar:
+def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) -> IndexedTar:
     columns = IndexColumns()
     skipped: Counter[str] = Counter()
     details: list[str] = []
@@ -71,6 +100,10 @@ def _read_tar(path: Path) -> IndexedTar:
                 if key in keys:
                     raise SourceError("list", "the key was there before")
                 keys.add(key)
+                if key in fatal:
+                    raise fatal[key]
+                if trace is not None:
+                    trace.write_bytes(key.encode("utf-8", "surrogateescape"))
                 members, tracks = _sample(file, key, entries)
                 if len(extensions | members.keys()) > MAX_EXTENSIONS:
                     raise SourceError("list", f"more than {MAX_EXTENSIONS} kinds of members")

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,17 +19,18 @@ import numpy as np
 
 from shards.building.target import BUILD_FORMAT, BUILD_NAME
 from shards.building.target import REPORT_NAME as BUILD_REPORT_NAME
-from shards.building.worker_pool import WorkerFailure, WorkerPool
+from shards.building.worker_pool import CRASHED, WorkerFailure, WorkerPool
 from shards.errors import BuildError, ShardError, SourceError
 from shards.format.index import ShardIndex
 from shards.format.json_text import jsonl_bytes
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, read_manifest
-from shards.maintenance.index_tar import IndexedTar, index_tar
+from shards.maintenance.index_tar import IndexedTar, TarTask, index_task
 from shards.maintenance.verify import PARTS
 from shards.plural import plural
 from shards.storage.local_files import write_atomically
 
 REPORT_NAME = "index-report.jsonl"
+MAX_FATAL = 100  # samples of one tar that may end their worker; then the tar is left out
 MADE_BY = "gdt shards index 1"
 
 
@@ -81,7 +83,7 @@ def _index(
     entries: list[ShardEntry] = []
     hashes: list[bytes] = []
     (folder / MANIFEST_NAME).unlink(missing_ok=True)  # indexes are about to change
-    for number, (path, found) in enumerate(pool.map(index_tar, tars), start=1):
+    for number, (path, found) in enumerate(_indexed(tars, pool), start=1):
         summary.tars += 1
         try:
             if isinstance(found, WorkerFailure):
@@ -110,6 +112,23 @@ def _index(
     about = {"made_by": MADE_BY, "samples_left_out": dict(summary.skipped)}
     Manifest(tuple(entries), about).write(folder)
     return summary
+
+
+def _indexed(
+    tars: list[Path], pool: WorkerPool
+) -> Iterator[tuple[Path, IndexedTar | WorkerFailure]]:
+    """What came of each tar; one that ends its worker is read again without the sample that did."""
+    with tempfile.TemporaryDirectory(prefix="gdt-index-") as traces:
+        tasks = (TarTask(path, Path(traces) / f"{n}") for n, path in enumerate(tars))
+        for task, found in pool.map(index_task, tasks):
+            rest = task
+            while isinstance(found, WorkerFailure) and found.error.cause == CRASHED:
+                fewer = rest.without_last(found.error)
+                if fewer is None or len(fewer.fatal) > MAX_FATAL:
+                    break
+                rest = fewer
+                ((_, found),) = pool.map(index_task, [rest])
+            yield task.path, found
 
 
 def _write_index(path: Path, found: IndexedTar) -> ShardEntry:

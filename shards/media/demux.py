@@ -16,8 +16,8 @@ import numpy as np
 from shards.errors import ShardError
 from shards.format.mpegts import Transport, elementary_stream
 from shards.format.tracks import DISCARD, KEYFRAME, CodecHeader, TrackTable
-from shards.media.color import matrix_name
 from shards.media.channel_order import settle_order
+from shards.media.color import matrix_name
 from shards.media.container import describe, open_container
 from shards.media.packet_durations import counted_out, is_coarse, samples_of
 from shards.media.streams import demux, is_cover

@@ -13,9 +13,11 @@ import pytest
 
 from shards import BuildError, Dataset
 from shards.encoding.audio import encode_audio
+from shards.maintenance import index_tars as index_tars_module
 from shards.maintenance.index_tars import index_tars
 from shards.maintenance.verify import verify
 from tests.films import onsets, read_number
+from tests.shards.maintenance.crashing_index import MARK, crashing_task
 from tests.shards.small import write_data_set
 
 
@@ -275,3 +277,22 @@ def test_what_is_no_place_for_an_index_is_refused(clip: bytes, tmp_path: Path) -
         index_tars([one, two])
     with pytest.raises(BuildError, match=r"No sample of 1 tar in .* 1 × no picture and no sound"):
         index_tars([two])
+
+
+def test_a_sample_that_crashes_costs_no_other(
+    clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_tars_module, "index_task", crashing_task)
+    names = [f"{n:03d}" for n in range(5)]
+    for tar in ("a.tar", "b.tar"):
+        members = {f"{tar[0]}{n}.mp4": clip for n in names}
+        for n in ("001", "003"):
+            members[f"{tar[0]}{n}.mp4"] = clip + MARK
+        plain_tar(tmp_path / tar, members)
+    summary = index_tars([tmp_path], num_workers=2)
+    assert (summary.tars, summary.samples) == (2, 6)
+    assert summary.skipped == {"crashed its worker": 4}
+    assert not summary.skipped_tars
+    for line in report(tmp_path):
+        assert "SIGABRT" in line["details"][0]
+        assert "001" in line["details"][0]
