@@ -20,7 +20,7 @@ from tools.commands.group import CommandGroup, command
 #: nothing. Subclasses count.
 USER_ERRORS: Final[dict[str, int]] = {
     "tools.runs.config_files.ConfigError": 2,
-    "tools.evaluation.knn_report.KnnError": 2,
+    "tools.evaluation.errors.EvaluationError": 2,
     "tools.runs.run_folder.RunError": 1,
     "tools.runs.losses.LossFileError": 1,
     "tools.training.finite.TrainingError": 1,

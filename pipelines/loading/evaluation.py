@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.loading.batch_loader import BatchLoader, Request
@@ -24,6 +25,9 @@ def evaluation_batches(
     threads: int = 2,
     skip_log: SkipLog | None = None,
     isolate_seconds: float | None = None,
+    *,
+    samples: NDArray[np.int64] | None = None,
+    places: NDArray[np.float64] | None = None,
 ) -> Iterator[RawBatch]:
     """Every sample once, in the order of the data set, each with evenly spaced segments.
 
@@ -38,6 +42,8 @@ def evaluation_batches(
         threads: that decode.
         skip_log: where skips go; by default they are counted only.
         isolate_seconds: see `make_loader`.
+        samples: int64, the numbers of those that are wanted, in this order; all by default.
+        places: float64 [n] in [0, 1], where else in what the clip allows the segments start.
 
     Returns:
         Raw batches of epoch 0; a skipped sample is missing.
@@ -54,15 +60,17 @@ def evaluation_batches(
             "at least 1"
         )
     even = (np.arange(segments_per_clip) + 0.5) / segments_per_clip
+    starts = even if places is None else places
+    wanted = np.arange(len(dataset)) if samples is None else samples
     requests = (
-        Request(0, step, samples, np.tile(even, (len(samples), 1)))
-        for step, first in enumerate(range(0, len(dataset), batch_size))
-        for samples in [np.arange(first, min(first + batch_size, len(dataset)))]
+        Request(0, step, part, np.tile(starts, (len(part), 1)))
+        for step, first in enumerate(range(0, len(wanted), batch_size))
+        for part in [wanted[first : first + batch_size]]
     )
     isolated = isolate_seconds is not None
     reader = reader_for(dataset, modalities, segment_options, isolated=isolated)
     loader = make_loader(reader, threads, 2, isolate_seconds)
-    return _evaluation_batches(loader, requests, skip_log or SkipLog(), len(dataset))
+    return _evaluation_batches(loader, requests, skip_log or SkipLog(), len(wanted))
 
 
 def _evaluation_batches(

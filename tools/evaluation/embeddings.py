@@ -1,186 +1,259 @@
-"""Clip embeddings: computed by a run over a data set, saved with their keys, read back.
+"""Embeds the clips of a data set: decoded once, by every encoder and layer that is asked for.
 
-    evaluation_batches ─► RawBatch ─► DeviceTransform (no augmentation) ─► method.embed
-    ─► mean of a clip's segments, scaled back to length 1 ─► embeddings.safetensors
+    evaluation_batches ─► RawBatch ─► DeviceTransform (no augmentation) ─► encoders ─► clip stores
 
-Legend: N clips, D embedding.
+What the stores hold already is not decoded again: a second evaluation, or one that goes on after a
+kill, decodes what is missing. Legend: N clips, S segments of a clip, D embedding.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-if TYPE_CHECKING:
-    import torch
+from gdt import Plan
+from pipelines.device.transform import DeviceTransform
+from pipelines.loading.evaluation import evaluation_batches
+from pipelines.skips import SkipCounts, SkipError, SkipLog
+from shards import Samples
+from tools.evaluation.clip_store import Clip, ClipStore
+from tools.evaluation.encoders import Encoder, Layer
+from tools.evaluation.errors import EvaluationError
+from tools.runs.config import as_config_errors
+from tools.runs.run import Run
 
-    from pipelines.skips import SkipLog
-    from shards import Samples
-    from tools.runs.run import Run
-
-_FORMAT, _VERSION = "gdt-clip-embeddings", "1"
-_KEYS = "keys"
-_SAMPLES = "samples"
-
-
-class EmbeddingsError(Exception):
-    """A file that holds no clip embeddings of this version."""
+STORES = "embeddings"  # folder of a run
 
 
 @dataclass(frozen=True)
-class ClipEmbeddings:
-    """One embedding of each modality for every clip.
+class EmbedOptions:
+    """How clips are embedded.
 
-    Args:
-        keys: N keys of the clips.
-        samples: int64 [N], their numbers in the data set.
-        modalities: name → float32 [N, D], rows of length 1.
-        facts: What they were computed from and with, for the record.
+    Attributes:
+        places: in [0, 1] of what a clip allows: where each of its segments starts.
+        batch_size: clips decoded and embedded together.
+        threads: that decode.
+        device: "cpu", "cuda", …
     """
 
-    keys: tuple[str, ...]
-    samples: npt.NDArray[np.int64]
-    modalities: Mapping[str, npt.NDArray[np.float32]]
-    facts: Mapping[str, str]
+    places: tuple[float, ...]
+    batch_size: int = 16
+    threads: int = 2
+    device: torch.device | str = "cpu"
 
-    def __post_init__(self) -> None:
-        sizes = {name: len(rows) for name, rows in self.modalities.items()}
-        for name, size in {_SAMPLES: len(self.samples), **sizes}.items():
-            if size != len(self.keys):
-                raise ValueError(
-                    f"embeddings: {name} has {size} rows, and there are {len(self.keys)} keys; "
-                    "every clip needs one of each"
-                )
 
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {list(rows.shape)}" for name, rows in self.modalities.items())
-        return f"ClipEmbeddings({len(self.keys)} clips, {shapes})"
+class _KeepingSkipLog(SkipLog):
+    """Keeps the skipped samples' errors besides counting them."""
 
-    def save(self, path: Path) -> None:
-        """Writes a safetensors file, atomically; the keys are text with one key a line."""
-        from safetensors.numpy import save
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[SkipError] = []
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        tensors: dict[str, npt.NDArray[Any]] = {
-            f"embedding.{name}": rows for name, rows in self.modalities.items()
-        }
-        tensors[_SAMPLES] = self.samples
-        tensors[_KEYS] = np.frombuffer("\n".join(self.keys).encode(), np.uint8)
-        part.write_bytes(save(tensors, {"format": _FORMAT, "version": _VERSION, **self.facts}))
-        part.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "ClipEmbeddings":
-        """Reads what `save` wrote.
-
-        Raises:
-            EmbeddingsError: It is something else.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                facts = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise EmbeddingsError(f"{path}: cannot read clip embeddings: {error}") from error
-        found = (facts.pop("format", None), facts.pop("version", None))
-        if found != (_FORMAT, _VERSION):
-            raise EmbeddingsError(
-                f"{path}: its format and version are {found}, expected {(_FORMAT, _VERSION)}; "
-                "write it again with `gdt evaluate retrieval`"
-            )
-        keys = tuple(tensors.pop(_KEYS).tobytes().decode().split("\n"))
-        samples = tensors.pop(_SAMPLES)
-        modalities = {name.removeprefix("embedding."): rows for name, rows in tensors.items()}
-        return cls(keys, samples, modalities, facts)
+    def skip(self, skip_counts: SkipCounts, error: SkipError, *, epoch: int, step: int) -> None:
+        self.errors.append(error)
+        super().skip(skip_counts, error, epoch=epoch, step=step)
 
 
 def embed_clips(
-    run: "Run",
-    dataset: "Samples",
+    run: Run,
+    dataset: Samples,
+    modalities: Sequence[str],
+    encoders: Sequence[Encoder],
+    layer: Layer,
+    options: EmbedOptions,
     *,
-    segments_per_clip: int,
-    batch_size: int = 16,
-    threads: int = 2,
-    device: "torch.device | str" = "cpu",
-    layer: Literal["embedding", "features"] = "embedding",
-    skip_log: "SkipLog | None" = None,
+    root: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> ClipEmbeddings:
-    """Embeds every clip of a data set once in each modality of the run's plan.
+) -> dict[str, ClipStore]:
+    """Embed every clip of a data set, as far as that was not done before.
 
     Args:
-        run: A loaded run; its method is moved to the device and stays there.
-        dataset: The clips.
-        segments_per_clip: So many evenly spaced segments of each clip are averaged.
-        batch_size: Clips decoded and embedded together.
-        threads: Decoding threads.
-        device: "cpu", "cuda", …
-        layer: What is averaged: the embedding that the loss compares, or the encoder's features
-            before the projection head, scaled to length 1.
-        skip_log: Where skipped clips go; they have no embedding.
-        report: Gets (clips done, clips in all).
+        run: whose inputs and config the encoders take.
+        dataset: the clips.
+        modalities: some of the plan's; what a clip has to have.
+        encoders: each clip is decoded once for all of them.
+        layer: what is kept of them.
+        options: segments, batches, device.
+        root: folder of the stores; RUN/embeddings by default.
+        report: gets (clips done, clips in all).
+
+    Returns:
+        Encoder's name → its store, with every clip embedded or skipped.
 
     Raises:
-        ConfigError: The clips or this machine do not have what the run's config asks for.
-        TooManySkipsError: See `SkipLog`.
-        RunError: Not one clip could be embedded.
+        ConfigError: the clips or this machine do not have what the run's config asks for.
+        TooManySkipsError: see `SkipLog`.
+        EvaluationError: not one clip could be embedded, or a store cannot be used.
     """
-    import torch
-    import torch.nn.functional as F
+    stores = {
+        encoder.name: ClipStore(
+            root or run.path / STORES,
+            len(dataset),
+            _facts(run, dataset, modalities, encoder, layer, options),
+        )
+        for encoder in encoders
+    }
+    missing = {name: store.pending() for name, store in stores.items()}
+    wanted = np.array(sorted(set().union(*missing.values())), np.int64)
+    if len(wanted):
+        by_name = {encoder.name: encoder for encoder in encoders if missing[encoder.name]}
+        for name in by_name:
+            with stores[name].writing():
+                pass  # refused before anything is decoded
+        _embed(run, dataset, modalities, by_name, layer, options, stores, wanted, report)
+    for store in stores.values():
+        check_clips(store, dataset, modalities)
+    return stores
 
-    from pipelines.loading.evaluation import evaluation_batches
-    from tools.evaluation.retrieval import average_segments
-    from tools.runs.config import as_config_errors
 
-    found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in run.plan.modalities}
-    rows: list[npt.NDArray[np.int64]] = []
-    keys: dict[int, str] = {}
-    method = run.method.to(device).eval()
+def _embed(
+    run: Run,
+    dataset: Samples,
+    modalities: Sequence[str],
+    encoders: Mapping[str, Encoder],
+    layer: Layer,
+    options: EmbedOptions,
+    stores: Mapping[str, ClipStore],
+    wanted: npt.NDArray[np.int64],
+    report: Callable[[int, int], None],
+) -> None:
+    from contextlib import ExitStack
+
+    transform = device_transform(run, modalities)
+    skip_log = _KeepingSkipLog()
     with as_config_errors():
         batches = evaluation_batches(
             dataset,
-            run.plan.modalities,
+            modalities,
             run.config.segment,
-            segments_per_clip=segments_per_clip,
-            batch_size=batch_size,
-            threads=threads,
+            segments_per_clip=len(options.places),
+            batch_size=options.batch_size,
+            threads=options.threads,
             skip_log=skip_log,
             isolate_seconds=run.config.data.isolation_limit_seconds,
+            samples=wanted,
+            places=np.array(options.places),
         )
-    with torch.inference_mode():
-        for raw in batches:
-            batch = run.device_transform(raw.to(device))
-            for name, (values, _) in batch.modalities.items():
-                if layer == "embedding":
-                    rows_found = method.embed(name, values)
-                else:
-                    rows_found = F.normalize(method.features(name, values), dim=1)
-                found[name].append(rows_found.cpu().numpy())
-            rows.append(raw.sample.numpy())
-            keys.update(zip(raw.sample.tolist(), raw.keys, strict=True))
-            report(int(raw.sample.max()) + 1, len(dataset))
-    if not rows:
-        from tools.runs.run_folder import RunError
+    for encoder in encoders.values():
+        encoder.method.to(options.device).eval()
+    through = 0  # of `wanted`
 
-        raise RunError(
-            f"{dataset.path}: not one of its {len(dataset)} clips can be decoded into what the "
-            f"run's plan needs ({', '.join(run.plan.modalities)}); `gdt shards verify` checks them"
+    def settle_skips(before: int) -> None:
+        """Write down skipped clips among wanted[through:before], which come in order."""
+        nonlocal through
+        for number in wanted[through:before].tolist():
+            error = skip_log.errors.pop(0)
+            for name in encoders:
+                stores[name].skip(number, error)
+        through = before
+
+    with ExitStack() as held, torch.inference_mode():
+        for name in encoders:
+            held.enter_context(stores[name].writing())
+        for raw in batches:
+            batch = transform(raw.to(options.device))
+            clips = _clips_of(raw.sample.numpy(), raw.keys, raw.start_seconds.numpy())
+            shape = (len(clips), len(options.places), -1)
+            for name, encoder in encoders.items():
+                rows = {
+                    modality: encoder.rows(layer, modality, batch.modalities[modality].values)
+                    for modality in modalities
+                }
+                stores[name].add(clips, {m: r.reshape(shape) for m, r in rows.items()})
+            for clip in clips:
+                place = int(np.searchsorted(wanted, clip.number))
+                settle_skips(place)
+                through = place + 1
+            report(through, len(wanted))
+        settle_skips(len(wanted))
+
+
+def _clips_of(
+    samples: npt.NDArray[np.int64], keys: Sequence[str], starts: npt.NDArray[np.float64]
+) -> list[Clip]:
+    """The clips of a batch's rows, which come clip by clip."""
+    numbers, first, counts = np.unique(samples, return_index=True, return_counts=True)
+    return [
+        Clip(int(n), keys[at], tuple(starts[at : at + count].round(6).tolist()))
+        for n, at, count in zip(numbers, first.tolist(), counts.tolist(), strict=True)
+    ]
+
+
+def check_clips(store: ClipStore, dataset: Samples, modalities: Sequence[str]) -> None:
+    """Refuse a store without clips, with a key twice, or with numbers that are not finite.
+
+    Raises:
+        EvaluationError: one of those.
+    """
+    if not store.clips:
+        causes = ", ".join(f"{stage}: {count}" for stage, count in store.skip_causes().items())
+        first = next(iter(store.skips.values()), {"key": "?", "cause": "it is empty"})
+        raise EvaluationError(
+            f"{dataset.path}: not one of its {store.num_clips} clips can be decoded into what is "
+            f"needed ({', '.join(modalities)}); {causes or 'no samples'}. The first, "
+            f"{first['key']!r}: {first['cause']}. `gdt shards verify` checks them; --modality "
+            "asks for less of a clip"
         )
-    owners = np.concatenate(rows)
-    modalities = {}
-    samples = np.unique(owners)
-    for name, parts in found.items():
-        samples, modalities[name] = average_segments(np.concatenate(parts), owners)
-    facts = {
-        "data_set": dataset.fingerprint,
-        "plan": run.plan.fingerprint(),
-        "step": str(run.step),
-        "segments_per_clip": str(segments_per_clip),
+    seen: dict[str, int] = {}
+    for clip in store.clips.values():
+        if clip.key in seen:
+            raise EvaluationError(
+                f"{dataset.path}: the key {clip.key!r} names sample {seen[clip.key]} and sample "
+                f"{clip.number}; a hit must be one clip. Give every sample a key of its own"
+            )
+        seen[clip.key] = clip.number
+    for modality in modalities:
+        array = store.vectors(modality)
+        for first_row in range(0, len(array), 4096):
+            block = array[first_row : first_row + 4096]
+            wrong = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
+            if len(wrong):
+                number = first_row + int(wrong[0])
+                raise EvaluationError(
+                    f"{dataset.path}: the {modality} {store.facts['layer']} of clip "
+                    f"{store.clips[number].key!r} hold values that are not finite "
+                    f"({store.facts['encoder']} encoder, step {store.facts['step']}): did the "
+                    "training diverge? Look at the losses of the run, take an earlier checkpoint"
+                )
+
+
+def device_transform(run: Run, modalities: Sequence[str]) -> DeviceTransform:
+    """The run's transform for evaluation, for some of its modalities."""
+    if tuple(modalities) == tuple(run.plan.modalities):
+        return run.device_transform
+    tables: dict[str, dict[str, Any]] = {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": list(modalities)},
+        "augmentation": {"relation": "invariant", "draws": 2},  # a plan has a positive pair
     }
-    return ClipEmbeddings(tuple(keys[int(i)] for i in samples), samples, modalities, facts)
+    options = run.device_transform.options
+    return DeviceTransform(Plan.from_tables(tables), options, run.config.seed, training=False)
+
+
+def _facts(
+    run: Run,
+    dataset: Samples,
+    modalities: Sequence[str],
+    encoder: Encoder,
+    layer: Layer,
+    options: EmbedOptions,
+) -> dict[str, Any]:
+    inputs = {"segment": asdict(run.config.segment), "device": asdict(run.device_transform.options)}
+    inputs["segment"].pop("decoder")  # how, not what
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    return {
+        "encoder": encoder.name,
+        "step": encoder.step,
+        "weights": encoder.weights,
+        "layer": layer,
+        "data_set": dataset.fingerprint,
+        "modalities": list(modalities),
+        "places": list(options.places),
+        "inputs": hashlib.sha256(text.encode()).hexdigest()[:16],
+    }

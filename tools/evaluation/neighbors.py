@@ -7,13 +7,13 @@ clip's, by cosine s, votes for its own label with weight exp(s / 0.07); nothing 
 Legend: N training clips, Q test clips, E features, K classes.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 VOTE_TEMPERATURE = 0.07
+_QUERIES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,12 @@ class LabelledFeatures:
 
 
 def predict(
-    train: LabelledFeatures, queries: Tensor, k: int, temperature: float = VOTE_TEMPERATURE
+    train: LabelledFeatures,
+    queries: Tensor,
+    k: int,
+    temperature: float = VOTE_TEMPERATURE,
+    *,
+    leave_self_out: bool = False,
 ) -> list[str]:
     """Let the k nearest training clips vote for each query's label.
 
@@ -49,9 +54,10 @@ def predict(
         queries: float [Q, E], rows of length 1.
         k: how many vote.
         temperature: of the votes.
+        leave_self_out: query i is training clip i, and does not vote for itself.
 
     Raises:
-        ValueError: k below 1, or features of another length.
+        ValueError: k below 1, features of another length, or nobody to vote.
     """
     if k < 1:
         raise ValueError(f"k is a count of neighbours, at least 1; got {k}")
@@ -60,40 +66,25 @@ def predict(
             f"queries must be [Q, {train.features.shape[1]}] like the training features, "
             f"got {list(queries.shape)}"
         )
-    names = sorted(set(train.labels))
-    classes = torch.tensor([names.index(label) for label in train.labels])  # N
-    similarity = queries @ train.features.T  # Q × N
-    nearest, rows = similarity.topk(min(k, len(train.labels)), dim=1)  # Q × k
-    # exp(s/τ) up to a factor that all votes of a query share, so that nothing overflows
-    votes = ((nearest - nearest[:, :1]) / temperature).exp()  # Q × k
-    scores = votes.new_zeros(len(queries), len(names)).scatter_add_(1, classes[rows], votes)
-    return [names[winner] for winner in scores.argmax(1).tolist()]
-
-
-def accuracies(
-    train: LabelledFeatures, test: LabelledFeatures, ks: Sequence[int]
-) -> dict[int, float]:
-    """The share of test clips whose label kNN finds, for each k.
-
-    Raises:
-        ValueError: a test label that no training clip has.
-    """
-    unknown = sorted(set(test.labels) - set(train.labels))
-    if unknown:
+    num_voters = len(train.labels) - leave_self_out
+    if num_voters < 1 or (leave_self_out and len(queries) != len(train.labels)):
         raise ValueError(
-            f"the test clips have labels that no training clip has: {', '.join(unknown[:5])}; "
-            f"the training clips have {', '.join(sorted(set(train.labels))[:20])}"
+            f"{len(train.labels)} training clips for {len(queries)} queries: leaving each query "
+            "out of its own neighbours needs the same clips on both sides, and two of them"
         )
-    return {k: _share(predict(train, test.features, k), test.labels) for k in ks}
-
-
-def chance(train_labels: Sequence[str], test_labels: Sequence[str]) -> float:
-    """What always answering the training clips' most frequent label scores."""
-    counts: Mapping[str, int] = {label: train_labels.count(label) for label in set(train_labels)}
-    answer = min(counts, key=lambda label: (-counts[label], label))
-    return _share([answer] * len(test_labels), test_labels)
-
-
-def _share(answers: Sequence[str], labels: Sequence[str]) -> float:
-    right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
-    return right / len(labels)
+    names = sorted(set(train.labels))
+    places = {name: place for place, name in enumerate(names)}
+    classes = torch.tensor([places[label] for label in train.labels])  # N
+    answers: list[str] = []
+    for first in range(0, len(queries), _QUERIES_AT_ONCE):
+        block = queries[first : first + _QUERIES_AT_ONCE]
+        similarity = block @ train.features.T  # block × N
+        if leave_self_out:
+            own = torch.arange(len(block))
+            similarity[own, own + first] = -torch.inf
+        nearest, rows = similarity.topk(min(k, num_voters), dim=1)  # block × k
+        # exp(s/τ) up to a factor that all votes of a query share, so that nothing overflows
+        votes = ((nearest - nearest[:, :1]) / temperature).exp()  # block × k
+        scores = votes.new_zeros(len(block), len(names)).scatter_add_(1, classes[rows], votes)
+        answers += [names[winner] for winner in scores.argmax(1).tolist()]
+    return answers

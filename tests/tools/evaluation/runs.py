@@ -1,0 +1,72 @@
+"""Run folders with the weights that they began with, and small labelled shards, for tests."""
+
+from pathlib import Path
+
+import torch
+
+from models import build_method
+from tools.runs.config import load_config
+
+CONFIG = """
+[data]
+shards = "unused"
+[segment]
+num_frames = 4
+[plan.sample]
+relation = "distinctive"
+[plan.modality]
+relation = "invariant"
+values = ["video", "audio"]
+pairs = "cross"
+[video_augment]
+size = 32
+[model]
+method = "gdt"
+video = "r2plus1d_small"
+audio = "resnet9_small"
+hidden_dim = 16
+embedding_dim = 8
+[optimizer]
+learning_rate = 0.1
+[trainer]
+epochs = 1
+"""
+IMAGE_PLAN = """
+[plan.sample]
+relation = "distinctive"
+[plan.modality]
+relation = "invariant"
+values = ["image"]
+[plan.augmentation]
+relation = "invariant"
+draws = 2
+"""
+
+
+def image_config() -> str:
+    """A run of images in place of films."""
+    start, stop = CONFIG.index("[plan.sample]"), CONFIG.index("[video_augment]")
+    config = CONFIG[:start] + IMAGE_PLAN + CONFIG[stop:]
+    return config.replace('"gdt"', '"simclr"').replace("num_frames = 4", "num_frames = 1")
+
+
+def make_run(folder: Path, config: str = CONFIG, trained_on: str = "others", seed: int = 1) -> Path:
+    """A run folder as `gdt pretrain` leaves it, after 7 steps that came to weights of `seed`."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.toml").write_text(config)
+    loaded = load_config(folder / "config.toml")
+    torch.manual_seed(seed)
+    method = build_method(loaded.model, loaded.build_plan())
+    weights = {f"method.{name}": value for name, value in method.state_dict().items()}
+    checkpoint = {"state_dict": weights, "global_step": 7, "trained_on": trained_on}
+    torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def damage_first_video(shards: Path) -> None:
+    """Zero some packets of the first video of the one shard in a folder."""
+    (tar,) = shards.glob("*.tar")
+    content = bytearray(tar.read_bytes())
+    place = content.index(b"mdat") + 64
+    content[place : place + 200] = bytes(200)
+    tar.write_bytes(content)

@@ -1,0 +1,82 @@
+"""The encoders that are evaluated: a run's own, and the same ones before their first step."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models import Method, build_method
+from tools.evaluation.errors import EvaluationError
+from tools.runs.run import Run
+
+#: What is taken of a method: the encoder's features before the projection head, or the embedding
+#: that the loss compares.
+Layer = Literal["features", "embeddings"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A method with the weights it is evaluated with.
+
+    Attributes:
+        name: "trained" or "untrained".
+        method: in evaluation mode.
+        weights: digest of its weights.
+        step: optimizer steps behind them.
+    """
+
+    name: str
+    method: Method
+    weights: str
+    step: int
+
+    def rows(self, layer: Layer, modality: str, values: Tensor) -> npt.NDArray[np.float32]:
+        """Encode the rows of one modality: float32 [B, D]; embeddings are of length 1."""
+        take = self.method.embed if layer == "embeddings" else self.method.features
+        found: Tensor = take(modality, values)
+        rows: npt.NDArray[np.float32] = found.float().cpu().numpy()
+        return rows
+
+
+def trained_encoder(run: Run) -> Encoder:
+    """The run's method as its last checkpoint has it."""
+    return Encoder("trained", run.method, weights_digest(run.method.state_dict()), run.step)
+
+
+def untrained_encoder(run: Run) -> Encoder:
+    """The run's method as its seed made it, before the first step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.config.seed)
+        method = build_method(run.config.model, run.plan).eval()
+    return Encoder("untrained", method, weights_digest(method.state_dict()), 0)
+
+
+def weights_digest(weights: Mapping[str, Any]) -> str:
+    """Digest of a method's tensors, by name: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def check_modalities(run: Run, asked: Sequence[str]) -> tuple[str, ...]:
+    """The asked modalities, in the order of the run's plan; all of it where none is asked for.
+
+    Raises:
+        EvaluationError: the run has no encoder for one.
+    """
+    missing = [name for name in asked if name not in run.plan.modalities]
+    if missing:
+        raise EvaluationError(
+            f"{run.path} has no encoder for {missing[0]!r}: its plan has the modalities "
+            f"{', '.join(run.plan.modalities)}. Ask for one of those, or pretrain a run with "
+            "plan.modality.values that has it"
+        )
+    return tuple(name for name in run.plan.modalities if name in asked or not asked)
