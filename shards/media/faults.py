@@ -5,12 +5,11 @@ foresees. What a source's own bytes were being read for is put inside `sources_f
 program, where an unexpected error is a bug and has to show at once, stays outside.
 """
 
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import av
 
 from shards.errors import SourceError
 
@@ -27,8 +26,9 @@ def unexpected(error: BaseException) -> tuple[str, str]:
 
 def passes(error: Exception) -> bool:
     """Whether an error is the machine's and no source's: memory or a disk that fails."""
-    is_disk = isinstance(error, OSError) and not isinstance(error, av.FFmpegError)
-    return is_disk or isinstance(error, MemoryError)
+    libav = sys.modules.get("av")  # not imported here: what only reads headers does without it
+    is_of_libav = libav is not None and isinstance(error, libav.FFmpegError)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and not is_of_libav)
 
 
 @contextmanager
