@@ -76,7 +76,8 @@ def build(
     """
     table = Labels(labels) if labels is not None else None
     repeated: Counter[tuple[str, str]] = Counter()
-    listed = sources_of(sources, out, labels, repeated)
+    notes: list[str] = []
+    listed = sources_of(sources, out, labels, repeated, notes)
     workers = engine or LocalEngine(num_workers, time_limit_seconds)
     with Target(out, portion, staging, remote) as target, workers:
         try:
@@ -86,7 +87,7 @@ def build(
                 f"Building in {out} stopped: {error.strerror} ({error.filename or 'writing'}). "
                 "Finished shards are kept: put that right, then run the same command again."
             ) from error
-    summary.repeated = repeated
+    summary.repeated, summary.notes = repeated, notes
     if table is not None:
         summary.labels_without_source, summary.first_labels = table.without_source()
     return summary

@@ -27,6 +27,7 @@ class BuildSummary:
     sources = made + skipped: `made` became at least one clip, `skipped_sources` counts the others
     by cause; `skipped_clips` counts, by cause, clips that sources of both kinds did not give;
     `repeated` counts files that were given more than once, by what gave them, and taken once;
+    `notes` say what was made of a list's columns;
     `deinterlaced_clips`, of those that were made, the ones whose frames were interlaced;
     `first_skipped` holds the names of the first sources that were skipped, and why;
     `labels_without_source` counts rows of the labels file, `first_labels` names some of them.
@@ -40,6 +41,7 @@ class BuildSummary:
     skipped_clips: Counter[str] = field(default_factory=Counter)
     deinterlaced_clips: int = 0
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     already_built: bool = False
     first_skipped: list[tuple[str, str]] = field(default_factory=list)
     labels_without_source: int = 0

@@ -65,8 +65,11 @@ def sources_of(
     out: Path | str,
     labels: Path | None = None,
     repeated: Counter[tuple[str, str]] | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[Source]:
-    """Every film that a build is given, in a fixed order; `repeated` is that of `list_sources`.
+    """Every film that a build is given, in a fixed order.
+
+    `repeated` is that of `list_sources`, `notes` that of `read_lists`.
 
     Raises:
         BuildError: a source does not exist, or a list is wrong; or lists are given together with
@@ -92,7 +95,7 @@ def sources_of(
             f"Labels {labels} are given with the list {lists[0]}; a list has them in its own "
             "column, label."
         )
-    return read_lists(lists)
+    return read_lists(lists, notes)
 
 
 def list_sources(

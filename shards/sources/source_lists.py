@@ -6,9 +6,11 @@
     /archive/two.mkv,,,talk,Grace
 
 Columns: `path` (from the list's own folder, or absolute, or a URL), or else `url`; optional `start`
-and `stop`, in seconds from the source's first picture, the range [start, stop) that clips are cut
-from (from the beginning and to the end where empty); optional `label`, `labels` (several: a list,
-or a text with `;` between them in a table) and `caption`; all others go into the sample's metadata.
+and `stop`, in seconds (or h:mm:ss) from the source's first picture, the range [start, stop) that
+clips are cut from (from the beginning and to the end where empty), or `clips`, several of them:
+[[start, stop], …]; optional `label`, `labels` (several: a list, or a text with `;` between them in
+a table) and `caption`; all others go into the sample's metadata. What others call these columns is
+understood too (list_columns.py).
 One file may have many rows, with ranges of their own: the range is part of the keys.
 Ranges may overlap; with a holdout by time each row is split by itself, so overlapping rows put the
 same seconds on both sides (`split_by="source"` keeps all rows of a file on one side).
@@ -34,6 +36,7 @@ import numpy as np
 from shards.errors import BuildError, SourceError
 from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.limits import MAX_HOURS
+from shards.sources.list_columns import ListColumns
 from shards.sources.source import Source, row_of, split_labels
 from shards.storage.opening import Location
 from shards.storage.transfer import folder_or_url, is_url, public
@@ -60,11 +63,12 @@ def is_list(path: Path) -> bool:
     return False
 
 
-def read_lists(lists: Sequence[Path]) -> Iterator[Source]:
+def read_lists(lists: Sequence[Path], notes: list[str] | None = None) -> Iterator[Source]:
     """The rows of the lists in their order, each a source.
 
     A source's name is its file's path from the list's folder (from the folder that holds all lists,
-    where there are several), or its absolute path where it lies elsewhere.
+    where there are several), or its absolute path where it lies elsewhere. `notes` is told what has
+    to be said of their columns (see list_columns.py).
 
     Raises:
         BuildError: a list is damaged, and in which line; or it names one file and range twice.
@@ -72,8 +76,10 @@ def read_lists(lists: Sequence[Path]) -> Iterator[Source]:
     base = f"{os.path.commonpath([path.resolve().parent for path in lists]).rstrip('/')}/"
     seen = array("Q")
     for path in lists:
-        before = len(seen)
-        seen.extend(_identity_hash(source) for source in _rows(path, base))
+        before, columns = len(seen), ListColumns(path.name)
+        seen.extend(_identity_hash(source) for source in _rows(path, base, columns))
+        if notes is not None:
+            notes += columns.notes
         if len(seen) == before:
             raise BuildError(f"List {path} has no rows; it needs one for each video.")
     _refuse_twins(lists, base, seen)
@@ -108,12 +114,17 @@ def _refuse_twins(lists: Sequence[Path], base: str, seen: "array[int]") -> None:
                 )
 
 
-def _rows(path: Path, base: str) -> Iterator[Source]:
+def _rows(path: Path, base: str, columns: ListColumns | None = None) -> Iterator[Source]:
     """One pass over a list."""
     folder = str(path.resolve().parent)
+    columns = columns or ListColumns(path.name)
     try:
         for line, fields in _READERS[path.suffix.lower()](path):
-            yield _source(fields, folder, base, f"{path.name}:{line}")
+            where = f"{path.name}:{line}"
+            fields = columns.renamed(fields)
+            fields = split_labels(fields) if path.suffix.lower() in _TABLES else fields
+            for row in _with_ranges(fields, where):
+                yield _source(row, folder, base, where)
     except (OSError, UnicodeDecodeError) as error:
         raise BuildError(f"List {path} cannot be read: {error}.") from error
 
@@ -133,15 +144,16 @@ def _tsv_lines(path: Path) -> Iterator[_Line]:
 
 
 def _table_lines(path: Path, file: TextIO, delimiter: str) -> Iterator[_Line]:
-    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+    blanks = f"{delimiter} " in file.readline()  # after the commas of the first line: of all lines
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=delimiter, strict=True, skipinitialspace=blanks)
     try:
         columns = reader.fieldnames or []
         check_columns(path, columns)
         for fields in reader:
             if None in fields:
                 _wrong(f"{path.name}:{reader.line_num}", "more fields than the first line names")
-            given = {name: text for name, text in fields.items() if text}
-            yield reader.line_num, split_labels(given)
+            yield reader.line_num, {name: text for name, text in fields.items() if text}
     except csv.Error as error:
         raise BuildError(f"{path.name}:{reader.line_num} is no row of a table: {error}.") from error
 
@@ -152,11 +164,12 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
     Raises:
         BuildError: a column is missing, or there twice.
     """
-    if not {"path", "url"} & set(columns) or len(set(columns)) < len(columns):
+    names = set(ListColumns(path.name).meanings(columns).values())
+    if not {"path", "url"} & names or len(names) < len(columns):
         raise BuildError(
             f"List {path} has the columns {', '.join(columns) or '(none)'}; it needs path (or url),"
-            " may have start, stop, label, labels, caption and any others, each once. The first "
-            "line names them."
+            " may have start, stop, clips, label, labels, caption and any others, each once. The "
+            "first line names them."
         )
 
 
@@ -172,7 +185,9 @@ def _json_line(text: str, where: str) -> dict[str, Any]:
         fields = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise BuildError(f"{where} is no line of json ({error}); write one object.") from error
-    if not isinstance(fields, dict) or not {"path", "url"} & fields.keys():
+    if not isinstance(fields, dict) or not {"path", "url"} & set(
+        ListColumns("").meanings(tuple(fields)).values()
+    ):
         _wrong(where, f"{text[:60]!r}, which is no object with a path")
     return fields
 
@@ -193,6 +208,33 @@ _READERS: dict[str, Callable[[Path], Iterator[_Line]]] = {
     ".jsonl": _json_lines,
     ".parquet": _parquet_lines,
 }
+
+
+def _with_ranges(fields: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    """A row for each of its clips: pairs of start and stop, or their json; itself without any."""
+    if "clips" not in fields or fields["clips"] is None:
+        yield fields
+        return
+    clips = fields.pop("clips")
+    if isinstance(clips, str):
+        try:
+            clips = json.loads(clips, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            _wrong(where, f"the clips {clips[:60]!r}, which are no json; write [[start, stop], …]")
+    pairs = isinstance(clips, list) and clips and all(_is_pair(clip) for clip in clips)
+    if not pairs or {"start", "stop"} & fields.keys():
+        _wrong(
+            where, f"the clips {str(clips)[:60]}; write [[start, stop], …], and no start and stop"
+        )
+    for start, stop in clips:
+        yield fields | {"start": start, "stop": stop}
+
+
+def _is_pair(clip: Any) -> bool:
+    return isinstance(clip, list | tuple) and len(clip) == 2
+
+
+_TABLES = (".csv", ".tsv")
 
 
 def _source(fields: dict[str, Any], folder: str, base: str, where: str) -> Source:
@@ -226,13 +268,23 @@ def _seconds(fields: dict[str, Any], name: str, where: str) -> Fraction | None:
     if value is None:
         return None
     try:
-        number = float("" if isinstance(value, bool) else value)
+        number = _number(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= MAX_SECONDS:  # not a number is not
-        allowed = f"seconds from 0 to {MAX_SECONDS} ({MAX_HOURS} h), such as 12.5"
+        allowed = f"seconds from 0 to {MAX_SECONDS} ({MAX_HOURS} h), such as 12.5 or 0:01:12.5"
         _wrong(where, f"the {name} {value!r}; allowed: {allowed}")
     return Fraction(repr(number))
+
+
+def _number(value: Any) -> float:
+    """Seconds, also written as minutes or hours: 1:12.5 is 72.5."""
+    if isinstance(value, bool):
+        raise ValueError
+    parts = value.strip().split(":") if isinstance(value, str) else [value]
+    if len(parts) > 3 or any(not 0 <= float(part) < 60 for part in parts[1:]):
+        raise ValueError
+    return float(sum(float(part) * 60**n for n, part in enumerate(reversed(parts))))
 
 
 def _wrong(where: str, what: str) -> NoReturn:

@@ -59,6 +59,7 @@ def _warnings(summary: BuildSummary) -> Iterator[str]:
             "Some took too long: a longer --time-limit may have them, in another folder (while a "
             "build is not finished, in the same)."
         )
+    yield from summary.notes
     for (first, second), number in summary.repeated.items():
         yield f"{plural(number, 'file')} given by {first} and again by {second}: taken once"
     if summary.labels_without_source:

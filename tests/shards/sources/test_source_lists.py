@@ -86,14 +86,18 @@ def test_other_columns_are_metadata_and_names_are_plain(tmp_path: Path) -> None:
     ("name", "text", "told"),
     [
         ("l.csv", "", r"has the columns \(none\); it needs path"),
-        ("l.csv", "file,label\nx.mp4,a\n", "has the columns file, label; it needs path"),
+        ("l.csv", "name,label\nx.mp4,a\n", "has the columns name, label; it needs path"),
         ("l.csv", "path,label,label\nx.mp4,a,b\n", "each once"),
         ("l.csv", "path\n", "has no rows"),
         ("l.csv", "path,start\nx.mp4,ten\n", r"l\.csv:2 has the start 'ten'; allowed: seconds"),
         ("l.csv", "path,start\nx.mp4,-1\n", "start '-1'; allowed: seconds from 0 to 604800"),
         ("l.csv", "path,stop\nx.mp4,nan\n", "stop 'nan'"),
         ("l.csv", "path,stop\nx.mp4,1e999999999\n", "stop '1e999999999'"),
-        ("l.csv", "path,stop\nx.mp4,0:10\n", "such as 12.5"),
+        ("l.csv", "path,stop\nx.mp4,0:99\n", "such as 12.5 or 0:01:12.5"),
+        ("l.csv", "path,stop\nx.mp4,1:2:3:4\n", "stop '1:2:3:4'"),
+        ("l.csv", "path,clips\nx.mp4,none\n", "the clips 'none', which are no json"),
+        ("l.jsonl", '{"path": "x.mp4", "clips": []}\n', r"the clips \[\]; write"),
+        ("l.jsonl", '{"path": "x.mp4", "clips": [[1, 2]], "end": 3}\n', "and no start and stop"),
         ("l.csv", "path,start,stop\na.mp4,1,2\nx.mp4,5,5\n", r"l\.csv:3 has start 5 and stop 5"),
         ("l.csv", "path,start\nx.mp4,1,2\n", r"l\.csv:2 has more fields than the first line"),
         ("l.csv", 'path\n"x.mp4\n', r"l\.csv:\d is no row of a table"),
@@ -245,3 +249,54 @@ def test_a_list_has_its_own_labels_and_its_own_videos(
         build([clips, video], tmp_path / "out", OPTIONS)
     with pytest.raises(BuildError, match="has them in its own column, label"):
         build([clips], tmp_path / "out", OPTIONS, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path, start, stop, label\nx.mp4, 2, 6, dog\n", []),
+        ("Path,START,Stop,Label\nx.mp4,2,6,dog\n", ["'Path'", "'START'", "'Stop'", "'Label'"]),
+        ("file,start_time,end_time,label\nx.mp4,2,6,dog\n", ["'file' is taken for path"]),
+        ("video_path,time_start,time_end,label\nx.mp4,2,6,dog\n", ["'time_end' is taken for stop"]),
+        ("path,start,end,label\nx.mp4,0:02,0:00:06,dog\n", ["'end' is taken for stop"]),
+        ("path,begin_sec,end-sec,label\nx.mp4,2,6,dog\n", ["'begin_sec' is taken for start"]),
+        ('path,clips,label\nx.mp4,"[[2, 6]]",dog\n', []),
+    ],
+)
+def test_names_that_others_write_are_understood_and_said(
+    text: str, said: list[str], tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    (found,) = read_lists([write(tmp_path / "l.csv", text)], notes)
+    assert found.range_text == "2:6"
+    assert found.name == "x.mp4"
+    assert found.row == {"label": "dog"}
+    for part in said:
+        assert any(part in note for note in notes)
+    assert len(notes) >= len(said)
+    assert bool(notes) == bool(said)
+
+
+def test_video2datasets_clips_are_a_row_each(tmp_path: Path) -> None:
+    line = {"videoLoc": "x", "video_path": "x.mp4", "clips": [[0.5, 2], ["00:00:03.000", "0:5"]]}
+    found = list(read_lists([write(tmp_path / "l.jsonl", json.dumps(line))]))
+    assert [s.range_text for s in found] == ["1/2:2", "3:5"]
+    assert found[0].row == {"metadata": {"videoLoc": "x"}}
+
+
+@pytest.mark.parametrize(
+    "name", ["start_ms", "duration", "strat", "clip_from", "t_segment", "Stopp"]
+)
+def test_a_name_that_may_be_a_time_is_warned_of(name: str, tmp_path: Path) -> None:
+    notes: list[str] = []
+    (found,) = read_lists([write(tmp_path / "l.csv", f"path,{name}\nx.mp4,7\n")], notes)
+    assert found.stop_seconds is None
+    (note,) = notes
+    assert f"l.csv: the column {name!r} is kept as metadata, and cuts nothing" in note
+
+
+def test_usual_columns_and_metadata_are_no_occasion_for_a_word(tmp_path: Path) -> None:
+    notes: list[str] = []
+    text = "path,start,stop,label,caption,speaker,split,height,fps\nx.mp4,1,2,a,b,c,d,e,f\n"
+    list(read_lists([write(tmp_path / "l.csv", text)], notes))
+    assert notes == []
