@@ -198,7 +198,9 @@ def test_closing_does_not_wait_for_a_hang(dataset: Dataset) -> None:
     reader.backend = FailingDecoder({offset_of(dataset.sample(9)): "hang"})
     loader = make_loader(reader, 1, 1, isolate_seconds=3600.0)
     next(loader.deliveries(requests(2)))  # and the second batch has the one that hangs
+    before = time.monotonic()
     loader.close()
+    assert time.monotonic() - before < 60.0  # an hour is what the hanging sample may take
 
 
 def test_isolation_needs_frames_in_the_memory_of_the_cpu(dataset: Dataset) -> None:

@@ -26,7 +26,7 @@ ROUNDING = {torch.bfloat16: 2**-6, torch.float16: 2**-9}
 
 
 def run_cases(device: str, **environment: str) -> dict[str, Any]:
-    program = ROOT / "tests" / "pipelines" / "fused_clip_cases.py"
+    program = ROOT / "tests" / "pipelines" / "device" / "fused_clip_cases.py"
     done = subprocess.run(
         [sys.executable, str(program), device],
         cwd=ROOT,
@@ -65,26 +65,35 @@ def small_batch(num_rows: int, device: str) -> tuple[torch.Tensor, torch.Tensor]
     return frames, torch.full((num_rows, 3, 2, 8, 8), torch.nan, device=device)
 
 
-def test_no_rows_are_no_work() -> None:
-    frames, out = small_batch(0, "cpu")
-    rgb = rgb_from_pixels("i420", "bt709", "limited")
-    fused_clip.fused_clip(frames, 16, 16, rgb, VideoAugment(size=8), None, out)
-
-
-def test_more_rows_than_an_axis_of_a_grid_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA ends the second and third axis at 65,535; the first goes to 2³¹ − 1."""
-    grids = []
+@pytest.fixture
+def grids(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The grid of each launch of the kernel, which does nothing else."""
+    launched: list[tuple[int, ...]] = []
 
     class Kernel:
         def __getitem__(self, grid: tuple[int, ...]) -> Any:
-            grids.append(grid)
+            launched.append(grid)
             return lambda *_: None
 
     monkeypatch.setattr(fused_clip, "clip_kernel", Kernel())
-    frames, out = small_batch(70_000, "cpu")
+    return launched
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "expected"),
+    [
+        (0, []),  # a grid of no blocks would be refused by CUDA
+        (1, [(2,)]),
+        (70_000, [(140_000,)]),  # CUDA ends the second and third axis at 65,535, not the first
+    ],
+)
+def test_the_kernel_is_launched_on_one_axis(
+    grids: list[tuple[int, ...]], num_rows: int, expected: list[tuple[int, ...]]
+) -> None:
+    frames, out = small_batch(num_rows, "cpu")
     rgb = rgb_from_pixels("i420", "bt709", "limited")
     fused_clip.fused_clip(frames, 16, 16, rgb, VideoAugment(size=8), None, out)
-    assert grids == [(140_000,)]
+    assert grids == expected
 
 
 @pytest.mark.gpu
