@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the main job on a real film
 # make test   sets everything up and passes the tests
 # make check  format, lint, types, quick tests
+# make docs   the documentation as a site, in site/
 # make gpu-check  on a machine with a GPU: its tests and benchmarks
 # TORCH=system uses the torch, torchvision and torchaudio that PYTHON already has.
 
@@ -21,7 +22,7 @@ VENV_FLAGS :=
 TORCH_LOCK := -r requirements/torch.txt
 endif
 
-.PHONY: demo test check format gpu-check lock clean help
+.PHONY: demo test check docs format gpu-check lock clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -52,6 +53,9 @@ check: $(VENV)/installed-test
 gpu-check: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.gpu
 
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -64,11 +68,12 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-anno
 lock: $(UV)
 	$(COMPILE) --extra test --extra dev > requirements/test.txt
 	$(COMPILE) --constraint requirements/test.txt > requirements/run.txt
+	$(COMPILE) --constraint requirements/test.txt --extra docs > requirements/docs.txt
 	grep -E '$(TORCH_STACK)' requirements/run.txt > requirements/torch.txt
-	for lock in run test; do \
+	for lock in run test docs; do \
 		grep -vxFf requirements/torch.txt requirements/$$lock.txt > $(VENV)/lock.txt; \
 		mv $(VENV)/lock.txt requirements/$$lock.txt; \
 	done
 
 clean:
-	rm -rf demo runs
+	rm -rf demo runs site

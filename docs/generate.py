@@ -9,7 +9,10 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tools.runs.config_keys import Key
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("gdt", "shards", "pipelines", "models", "tools")
@@ -53,9 +56,36 @@ def _folder(folder: Path, files: list[Path]) -> list[str]:
     return lines
 
 
+def config_tables() -> str:
+    """Every table and key of a config, as Markdown tables, from the option classes' docstrings."""
+    from tools.runs.config import Config
+    from tools.runs.config_keys import config_keys
+
+    keys = config_keys(Config)
+    tables = [key for key in keys if key.kind == "table"]
+    lines = _key_table([key for key in keys if key.kind != "table" and "." not in key.dotted], "")
+    for table in tables:
+        inside = [k for k in keys if k.dotted.rpartition(".")[0] == table.dotted]
+        lines += ["", f"## `[{table.dotted}]`", "", table.text, ""]
+        lines += _key_table([key for key in inside if key.kind != "table"], f"{table.dotted}.")
+    return "\n".join(["", *lines, ""])
+
+
+def _key_table(keys: "list[Key]", prefix: str) -> list[str]:
+    if not keys:
+        return []
+    lines = ["| key | takes | default | |", "| --- | --- | --- | --- |"]
+    for key in keys:
+        default = "required" if key.required else f"`{key.default}`" if key.default else ""
+        cells = (f"`{key.dotted.removeprefix(prefix)}`", key.kind, default, key.text)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
+
+
 #: (page, name of the part) → its text
 PARTS: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("docs/architecture.md", "file tree"): file_tree,
+    ("docs/config.md", "keys"): config_tables,
 }
 
 

@@ -1,5 +1,6 @@
 """What README and docs say of the repository is so: commands exist, generated parts are current."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -34,3 +35,48 @@ def test_make_targets_in_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (Path(ROOT) / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_the_readme_is_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_python_of_the_readme_is_that_of_the_example() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    example = iter((ROOT / "examples" / "own_loop.py").read_text().splitlines())
+    for line in block.splitlines():
+        assert any(line == other for other in example), f"not in the example, or not here: {line}"
+
+
+def test_links_and_pictures_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if not target.startswith(("http:", "https:")):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+    for path in re.findall(r"`(docs/[^`*]+)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_page_is_on_the_site() -> None:
+    """A new page is named in mkdocs.yml's nav."""
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    named = set(re.findall(r"[\w/]+\.md", nav)) - {"index.md", "contributing.md"}
+    docs = ROOT / "docs"
+    assert named == {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        line.removeprefix("::: ")
+        for page in sorted((ROOT / "docs" / "api").glob("*.md"))
+        for line in page.read_text().splitlines()
+        if line.startswith("::: ")
+    ],
+)
+def test_what_the_reference_names_exists(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute)

@@ -58,8 +58,9 @@ def explain(config: type, dotted: str) -> list[Key]:
     keys = config_keys(config)
     found = [key for key in keys if f"{key.dotted}.".startswith(f"{dotted}.")]
     if not found:
-        tables = [key.dotted for key in keys if "." not in key.dotted]
-        inside = [key.dotted for key in keys if key.dotted.endswith("." + dotted.split(".")[-1])]
+        tables = [key.dotted for key in keys if key.kind == "table" and "." not in key.dotted]
+        last = dotted.rpartition(".")[2]
+        inside = [key.dotted for key in keys if key.dotted.rpartition(".")[2] == last]
         hint = f"Did you mean {' or '.join(inside)}?" if inside else f"Tables: {', '.join(tables)}"
         raise ConfigError(f"a config has no key {dotted}. {hint}")
     return found
@@ -98,8 +99,7 @@ def _keys(table: type, path: tuple[str, ...]) -> Iterator[Key]:
             yield Key(f"{dotted}.{NAME}", "table", "", texts.get(name, ""))
             yield from _keys(inner, (*where, NAME))
         else:
-            about = (inner.__doc__ or "").partition("\n")[0]
-            yield Key(dotted, "table", "", texts.get(name) or about)
+            yield Key(dotted, "table", "", texts.get(name) or _first_line(inner))
             yield from _keys(inner, where)
 
 
@@ -121,13 +121,20 @@ def _plan_keys() -> Iterator[Key]:
     for factor, kind in FACTORS.items():
         own = [k for k in _keys(kind, ("plan", factor)) if k.dotted.split(".")[-1] not in shared]
         if own:
-            yield Key(f"plan.{factor}", "table", "", (kind.__doc__ or "").partition("\n")[0])
+            yield Key(f"plan.{factor}", "table", "", _first_line(kind))
         yield from own
     yield Key("plan.tables", "table", "", "Whole tables in place of the factors' products.")
     for name, matrix in (("contrast_file", "c"), ("weight_file", "w")):
         text = f"CSV or .npy file of {matrix} over the transformations of one sample, see `Plan`."
         yield Key(f"plan.tables.{name}", "path", "", text)
     yield Key("plan.tables.symmetric", "true or false", "false", "refuse tables that are not.")
+
+
+def _first_line(options: type) -> str:
+    """What an option class is, without the name of its table."""
+    line = (options.__doc__ or "").partition("\n")[0]
+    text = re.sub(r"^`\[[^]]*\]`: ", "", line)
+    return text[:1].upper() + text[1:]
 
 
 def _fields(table: type) -> Iterator[tuple[str, Any, Any]]:
