@@ -22,8 +22,12 @@ from gdt.loss_options import LossOptions
 from gdt.objectives import RowLosses, fraction, numerator_and_count, row_losses
 from gdt.plan import Plan
 from gdt.reference import reference_loss
+from gdt.tiled import tiled_row_losses
 
 PAPER: Final = LossOptions()
+
+#: Entries of the matrix of pairs from which tiles are the faster way (benchmarks/loss.py).
+TILED_FROM: Final = 2048 * 2048
 
 
 def normalize(embeddings: Tensor, eps: float = 1e-6) -> Tensor:
@@ -90,6 +94,8 @@ def plan_loss(
     temperature: float | Tensor,
     options: LossOptions = PAPER,
     bias: float | Tensor | None = None,
+    *,
+    tiled: bool | None = None,
 ) -> Tensor:
     """The loss of this rank's rows against the rows of all ranks, as the plan relates them.
 
@@ -104,18 +110,25 @@ def plan_loss(
         temperature: ρ; a scalar tensor learns.
         options: another objective or reduction.
         bias: of the sigmoid, added to logits; a scalar tensor learns.
+        tiled: whether to go over the matrix of pairs in tiles, in memory that grows with Q + K;
+            by default where it has `TILED_FROM` entries or more. The values are the same.
     """
     check_objective(options, bias)
     if options.objective == "reference":
         return _reference(plan, embeddings, codes, temperature)
     own = embeddings.detach() if options.stop_gradient_keys else embeddings
     keys, key_codes = gather_with_gradients(own, codes)  # K x D, K x M
-    contrast = plan.contrast(codes, key_codes)  # Q x K
-    weight = plan.weight(codes, key_codes)  # Q x K
     dtype = torch.promote_types(embeddings.dtype, torch.float32)
-    logits = embeddings.to(dtype) @ keys.to(dtype).T / temperature  # Q x K
-    logits = logits if bias is None else logits + bias
-    rows = row_losses(logits, contrast.to(dtype), weight.to(dtype), options)
+    queries, keys = embeddings.to(dtype) / temperature, keys.to(dtype)
+    if bias is not None:  # s + b is the product of one more entry
+        ones = queries.new_ones(1)
+        queries = torch.cat([queries, (ones * bias).expand(len(queries), 1)], dim=1)
+        keys = torch.cat([keys, ones.expand(len(keys), 1)], dim=1)
+    if len(queries) * len(keys) >= TILED_FROM if tiled is None else tiled:
+        rows = tiled_row_losses(plan, queries, codes, keys, key_codes, options)
+    else:
+        contrast, weight = plan.contrast(codes, key_codes), plan.weight(codes, key_codes)
+        rows = row_losses(queries @ keys.T, contrast.to(dtype), weight.to(dtype), options)
     return _mean_over_ranks(rows, options)
 
 
