@@ -1,4 +1,4 @@
-"""This room's errors: a source that is skipped, a shard that is wrong, a build that must stop."""
+"""The errors of shards: a skipped source, a damaged shard, a build that must stop."""
 
 
 class ShardError(Exception):
@@ -50,4 +50,4 @@ class RemoteMissingError(RemoteError):
 
 
 class RemoteChangedError(RemoteError):
-    """A file afar is another one than it was."""
+    """A remote file is not the one it was."""

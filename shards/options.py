@@ -1,4 +1,4 @@
-"""The choices of a build, in one frozen table that checks itself."""
+"""The options of a build, in one frozen table that checks itself."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ COPY = "copy"
 CUTS = ("fixed", "scenes", "ranges")
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
 PROFILES = ("fast", "compact", COPY)
-#: Sound format → the sample rates it can store.
+#: Audio format → the sample rates it can store.
 AUDIO_RATES = {
     "flac": (16000, 24000, 48000),
     "pcm": (16000, 24000, 48000),
@@ -40,15 +40,15 @@ class BuildOptions:
     other; "ranges": each range of a list (or whole source) is a clip; or "scenes": each scene is.
     Of those, what is longer than clip_seconds becomes clips of that length and a rest; what is
     shorter is a clip if it lasts `min_clip_seconds` (by default 2, and at most clip_seconds; where
-    pictures are copied, at most half of that).
+    video is copied, at most half of that).
     `fps` "source" keeps each source's own rate. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec`: docs/encoding.md says what reads each. `crf` is on x264's scale, and means about the
     same PSNR for all codecs.
-    `require` drops clips without a sound track ("audio"), also with one that is silent ("audible"),
-    and clips whose pictures hardly change ("motion"): see clip_filters.py.
+    `require` drops clips without an audio track ("audio"), or with a silent one too ("audible"),
+    and clips whose frames hardly change ("motion"): see clip_filters.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
-    "copy" encodes no picture again: it takes sources that have the codec, size and rate asked for,
+    "copy" encodes no frame again: it takes sources that have the codec, size and rate asked for,
     in clips of whole GOPs that are at most clip_seconds long; see stream_copy.py. There, and only
     there, `size` may be "source": each has its own.
     `audio` is "flac" or "pcm", which lose nothing, "aac", or "opus", which is at 48 kHz only. The
@@ -138,7 +138,7 @@ class BuildOptions:
 
     @property
     def requires_audio(self) -> bool:
-        """Whether a clip must have sound."""
+        """Whether a clip must have audio."""
         return "audio" in self.require or "audible" in self.require
 
     @property
@@ -148,7 +148,7 @@ class BuildOptions:
 
     @property
     def copies(self) -> bool:
-        """Whether pictures are taken as they are coded."""
+        """Whether video is copied as it is coded."""
         return self.profile == COPY
 
     @property

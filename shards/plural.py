@@ -1,4 +1,4 @@
-"""How many of what, as messages say it: `1 clip`, `2 clips`."""
+"""Counts as messages say them: `1 clip`, `2 clips`."""
 
 
 def plural(number: int, thing: str) -> str:

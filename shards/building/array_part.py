@@ -1,4 +1,4 @@
-"""A portion of a build's sources: what one job of an array builds, chosen by the sources' names."""
+"""One part of an array job: which sources of a build it takes, chosen by their names."""
 
 import hashlib
 import re

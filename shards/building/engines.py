@@ -22,7 +22,7 @@ _UPLOADS = 2  # shards at a time; as many wait on the disk
 
 
 class Engine(Protocol):
-    """Does the work of a build; used as a context manager, which ends what it started."""
+    """Do the work of a build; used as a context manager, which ends what it started."""
 
     @property
     def time_limit_seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""What is kept of a finished build: its options, and the plan that its shards follow from."""
+"""What is kept of a finished build: its options, and the plan that its shards were made from."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The work of a build as values: a `ShardJob` in, a shard and the reports of its units out.
+"""The work of a build as values: a `ShardJob` in; a shard, and a report of each unit, out.
 
 What a job makes follows from the job, the options and the sources' bytes, on whatever machine and
 in whatever order jobs are done. Engines (engines.py, ray_engine.py) differ in who does them.

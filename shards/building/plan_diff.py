@@ -1,4 +1,4 @@
-"""What has changed between two plans of a build, in words: why it cannot go on as it began."""
+"""What changed between two plans of a build, in words: why it cannot continue."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

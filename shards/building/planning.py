@@ -17,7 +17,7 @@ from shards.plural import plural
 from shards.sources.source import Source
 
 TAIL = "a tail shorter than a clip"
-TOO_SHORT = "a scene or rest shorter than the shortest clip"
+TOO_SHORT = "a scene or remainder shorter than the shortest clip"
 AFTER_END = "the range goes on after the source's end"
 
 

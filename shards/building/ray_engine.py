@@ -1,4 +1,4 @@
-"""Many machines: the work of a build as Ray tasks. The only file that imports ray.
+"""Build on many machines: shard jobs as Ray tasks. The only file that imports ray.
 
 A task on a node gives its work to an isolated process beside it (see worker_pool.py), so a source
 that crashes or hangs its decoder costs itself and not the task. A shard is written where it belongs

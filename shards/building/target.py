@@ -88,9 +88,9 @@ class Target:
         path = self.path
         if path.exists() and not path.is_dir():
             raise BuildError(f"Target {path} is a file; name a folder with --out.")
-        foreign = sorted(p.name for p in path.iterdir())[:3] if path.is_dir() else []
-        if foreign and not (self.state.is_dir() or (path / BUILD_NAME).is_file()):
-            raise _holds_others(f"{path}", foreign)
+        others = sorted(p.name for p in path.iterdir())[:3] if path.is_dir() else []
+        if others and not (self.state.is_dir() or (path / BUILD_NAME).is_file()):
+            raise _holds_others(f"{path}", others)
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -115,9 +115,9 @@ class Target:
     def _open_remote(self, remote: RemoteFolder) -> None:
         """See that the URL is free or ours, and can be written, before any work is done."""
         found = remote.sizes(self.layout.name(""))
-        foreign = sorted(found.keys() - {STATE_NAME})
-        if foreign and not ({BUILD_NAME, STATE_NAME} & found.keys()):
-            raise _holds_others(self.name, foreign[:3])
+        others = sorted(found.keys() - {STATE_NAME})
+        if others and not ({BUILD_NAME, STATE_NAME} & found.keys()):
+            raise _holds_others(self.name, others[:3])
         holder = f"{os.uname().nodename} {os.getpid()}\n"
         remote.write(self.layout.name("", f"{STATE_NAME}/builder"), holder.encode())
 

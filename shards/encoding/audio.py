@@ -1,7 +1,7 @@
-"""Write one clip's sound as a member: FLAC, PCM, Opus or AAC, each in the file its users expect.
+"""Encode one clip's audio as a member: FLAC, PCM, Opus or AAC, each in its usual container.
 
 FLAC and PCM keep the samples bit for bit. Opus and AAC begin with samples that are not the clip's
-(pre-skip, priming); the file says how many, and the index places the sound after them. The same
+(pre-skip, priming); the file says how many, and the index places the audio after them. The same
 samples give the same bytes, and nothing in a file depends on the clock or the host.
 """
 
@@ -21,7 +21,7 @@ LAYOUTS: Final = {1: "mono", 2: "stereo"}
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """One way to store sound.
+    """One way to store audio.
 
     Attributes:
         extension: of the member.
@@ -40,7 +40,7 @@ class AudioFormat:
     encoder_options: Mapping[str, str] = field(default_factory=dict)
 
 
-SOUND_FORMATS: Final[Mapping[str, AudioFormat]] = {
+AUDIO_FORMATS: Final[Mapping[str, AudioFormat]] = {
     # fixed predictors are decoded sooner, for some more bytes
     "flac": AudioFormat("flac", "flac", "flac", encoder_options={"lpc_type": "fixed"}),
     "pcm": AudioFormat("wav", "wav", "pcm_s16le"),
@@ -63,23 +63,23 @@ def encode_audio(samples: npt.NDArray[np.int16], sample_rate_hz: int, name: str 
     Args:
         samples: [C, S], mono or stereo.
         sample_rate_hz: of the samples.
-        name: of `SOUND_FORMATS`.
+        name: of `AUDIO_FORMATS`.
     """
-    sound_format = SOUND_FORMATS[name]
+    audio_format = AUDIO_FORMATS[name]
     file, layout = Memory(), LAYOUTS[len(samples)]
-    with open_muxer(file, sound_format.container, sound_format.container_options) as container:
+    with open_muxer(file, audio_format.container, audio_format.container_options) as container:
         stream: Any = container.add_stream(
-            sound_format.encoder,
+            audio_format.encoder,
             rate=sample_rate_hz,
             layout=layout,
-            format=sound_format.sample_format,
-            options=dict(sound_format.encoder_options),
+            format=audio_format.sample_format,
+            options=dict(audio_format.encoder_options),
         )
         codec = stream.codec_context
         codec.thread_count = 1
         codec.flags |= Flags.bitexact
-        if sound_format.bits_a_second is not None:
-            codec.bit_rate = sound_format.bits_a_second * len(samples)
+        if audio_format.bits_a_second is not None:
+            codec.bit_rate = audio_format.bits_a_second * len(samples)
         interleaved = np.ascontiguousarray(samples.T).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=layout)
         frame.sample_rate = sample_rate_hz

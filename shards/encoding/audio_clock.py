@@ -1,6 +1,6 @@
-"""When decoded sound is heard, where its clock and its samples do not agree to the millisecond.
+"""When decoded audio is heard, where its clock and its samples do not agree to the millisecond.
 
-A source says a time with every frame of sound, and a frame holds a number of samples. Laid one
+A source says a time with every frame of audio, and a frame holds a number of samples. Laid one
 after the other, samples stay true to the times as long as nothing is missing and the clock runs at
 the sample rate. Their difference, the deviation, tells what else there is:
 
@@ -31,7 +31,7 @@ _BLOCK = 1 << 13
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of unbroken sound: samples [first, stop) of those that were decoded.
+    """A stretch of unbroken audio: samples [first, stop) of those that were decoded.
 
     anchors, places [K]: samples, and where on the output they belong, both in samples, increasing,
     from the first to the stop; straight lines between them.

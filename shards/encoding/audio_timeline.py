@@ -1,4 +1,4 @@
-"""A source's sound on the picture's clock: decoded frames in, one run of samples out.
+"""Place a source's audio on the video's clock: decoded frames in, one array of samples out.
 
 Frames that follow each other are resampled as one run, and the run is laid by its frames' times
 (audio_clock.py), so that what they deviate by does not add up; a jump of more than a few hundredths
@@ -26,7 +26,7 @@ _BEFORE_SECONDS = 60  # what ends this long before the start is not resampled
 
 
 class AudioTimeline:
-    """Collects the sound of [start, start + num_samples / rate) seconds, in the source's clock.
+    """Collect the audio of [start, start + num_samples / rate) seconds, in the source's clock.
 
     samples: [C, S]. After `finish`, `notes` says what was done to keep them in time.
     """
@@ -94,7 +94,7 @@ class AudioTimeline:
         self._run, self._begins, self._places = [], [], []
 
     def coverage(self, first: int, stop: int) -> float:
-        """The part of samples [first, stop) that the source really has sound for, 0 to 1."""
+        """The part of samples [first, stop) that the source really has audio for, 0 to 1."""
         held = sum(max(0, min(b, stop) - max(a, first)) for a, b in self._covered)
         return min(1.0, held / (stop - first))
 

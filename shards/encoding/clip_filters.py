@@ -1,6 +1,6 @@
-"""What a clip can be required to have, beside a sound track: sound to be heard, pictures that move.
+"""What a clip can be required to have, beside an audio track: audible audio, video that moves.
 
-Both are measured on what is written: the clip's samples, and the luma of its fitted pictures.
+Both are measured on what is written: the clip's samples, and the luma of its fitted frames.
 """
 
 from fractions import Fraction
@@ -23,9 +23,9 @@ def is_silent(samples: npt.NDArray[np.int16]) -> bool:
 
 
 class MotionMeter:
-    """Watches the pictures of one clip, one after the other.
+    """Watch the frames of one clip, one after the other.
 
-    From one picture to the one half a second later, luma changes by some mean absolute difference.
+    From one frame to the one half a second later, luma changes by some mean absolute difference.
     Where the median of these changes is below 0.1 % of full scale, the clip is static: for at least
     half of it, nothing moves. A still photograph is, whatever its codec adds at keyframes.
 
@@ -41,7 +41,7 @@ class MotionMeter:
         self._changes: list[float] = []
 
     def see(self, frame: Any) -> None:
-        """Take the clip's next picture, 8-bit planar YUV."""
+        """Take the clip's next frame, 8-bit planar YUV."""
         if self._seen % self._step == 0:
             luma = luma_of(frame).astype(np.int16)
             if self._last is not None:
@@ -51,5 +51,5 @@ class MotionMeter:
 
     @property
     def is_static(self) -> bool:
-        """Whether the pictures seen so far hardly change."""
+        """Whether the frames seen so far hardly change."""
         return not self._changes or float(np.median(self._changes)) < STILL_CHANGE

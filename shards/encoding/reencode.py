@@ -1,7 +1,7 @@
-"""The pictures of clips: what is on screen in the middle of each output frame, fitted and encoded.
+"""Encode the video of clips: each output frame shows what is on screen in its middle.
 
 Output frame n of a clip shows what is on screen at the middle of its interval, (n + ½) / fps after
-the clip's start. So any source comes out at a constant rate, whatever times its pictures have.
+the clip's start. So any source comes out at a constant rate, whatever times its frames have.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Span(NamedTuple):
 
 
 class ClipVideo(NamedTuple):
-    """The pictures of one clip, as an mp4.
+    """The video of one clip, as an mp4.
 
     is_static: whether they hardly change; false where nobody asks. is_damaged: whether a decoder
     that is given nothing else meets an error. was_interlaced: whether the source has two fields for
@@ -41,12 +41,12 @@ class ClipVideo(NamedTuple):
 
 
 class ClipEncoder:
-    """Turns decoded pictures into clips of a constant frame rate; `clips` are the finished ones.
+    """Turn decoded frames into clips of a constant frame rate; `clips` are the finished ones.
 
     Args:
         spans: the clips' ranges, in order.
         options: their size, rate and codec.
-        reader: where the pictures come from; knows the shape of their pixels.
+        reader: where the frames come from; knows the shape of their pixels.
     """
 
     def __init__(self, spans: Sequence[Span], options: BuildOptions, reader: SourceReader) -> None:
@@ -64,12 +64,12 @@ class ClipEncoder:
         self._was_interlaced = False  # any of the clip so far
 
     def show(self, frame: Any, time: Fraction) -> None:
-        """Take the picture that comes on screen at `time`; one from before the last is dropped."""
+        """Take the frame that comes on screen at `time`; one from before the last is dropped."""
         for picture in self._deinterlacer.push(frame, time):
             self._show(picture)
 
     def finish(self) -> None:
-        """Let the last picture stay for its own duration."""
+        """Let the last frame stay for its own duration."""
         for picture in self._deinterlacer.finish():
             self._show(picture)
         if self._shown is not None:
@@ -85,7 +85,7 @@ class ClipEncoder:
         self._shown, self._fitted = picture, None
 
     def _encode_until(self, time: Fraction) -> None:
-        """Encode the picture on screen for every output frame whose middle comes before `time`."""
+        """Encode the frame on screen for every output frame whose middle comes before `time`."""
         while self._clip < len(self._spans):
             start, stop = self._spans[self._clip]
             due = ceil((time - start) * self._rate - Fraction(1, 2))

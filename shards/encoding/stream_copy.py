@@ -1,9 +1,9 @@
-"""Take a source's pictures into clips as they are coded, where they already are what is asked for.
+"""Copy a source's video into clips without encoding it again, where it already fits.
 
     borders(source)      at planning: does it fit, and at which times may a clip begin and end?
     ClipCopier           at building: packets of whole GOPs → mp4s with times from zero
 
-No picture is encoded again, so a source must fit as it is: codec, size and rate that were asked
+No frame is encoded again, so a source must fit as it is: codec, size and rate that were asked
 for, 8-bit 4:2:0 in BT.709 (limited), square upright pixels, not interlaced, closed GOPs no longer
 than a clip. Each clip is decoded once, alone, to see that it can be.
 """
@@ -31,16 +31,16 @@ from shards.options import SOURCE, BuildOptions
 
 
 class _Times(NamedTuple):
-    """When a packet's picture is shown, in ticks; a decoder can start at a keyframe."""
+    """When a packet's frame is shown, in ticks; a decoder can start at a keyframe."""
 
     shown: int
     is_key: bool
 
 
 def cut_points(file: BinaryIO, options: BuildOptions) -> tuple[Fraction, ...]:
-    """The times of a source's keyframes, and of its end, in seconds from its first picture.
+    """The times of a source's keyframes, and of its end, in seconds from its first frame.
 
-    Reads every packet and decodes the first picture.
+    Reads every packet and decodes the first frame.
 
     Args:
         file: the source.
@@ -71,7 +71,7 @@ def _unfit(cause: str, detail: str) -> SourceError:
 
 
 def _check_form(container: Any, options: BuildOptions) -> None:
-    """What the first picture and the header say of codec, size, pixels and colours."""
+    """What the first frame and the header say of codec, size, pixels and colours."""
     video = video_stream(container)
     codec = video.codec_context
     frame = first_frame(container, video)
@@ -92,7 +92,7 @@ def _check_form(container: Any, options: BuildOptions) -> None:
         signs = orientation(frame)
         raise _unfit("a rotation", f"{frame.rotation} degrees, display matrix {signs}")
     if frame.interlaced_frame:
-        raise _unfit("interlaced pictures", "each holds two fields, taken one after the other")
+        raise _unfit("interlaced video", "each holds two fields, taken one after the other")
     matrix = matrix_name(frame.colorspace, frame.height)
     extent = "full" if is_full_range(frame) else "limited"
     color = coded_color(options.codec)
@@ -111,48 +111,48 @@ def _packet_times(container: Any, video: Any) -> tuple[list[_Times], int]:
             if not packet.size:
                 continue
             if packet.pts is None:
-                raise _unfit("a picture without a time", f"packet {len(times)}")
+                raise _unfit("a frame without a time", f"packet {len(times)}")
             if packet.is_discard:
                 raise _unfit("an edit list that cuts within a GOP", f"packet {len(times)}")
             times.append(_Times(packet.pts, packet.is_keyframe))
             stop = max(stop, packet.pts + (packet.duration or 0))
     if not times:
-        raise SourceError("probe", "no picture can be decoded")
+        raise SourceError("probe", "no frame can be decoded")
     return times, stop
 
 
 def _closed_gops(times: Sequence[_Times]) -> list[list[_Times]]:
-    """The packets in file order, by GOP; every picture of one is shown before all of the next."""
+    """The packets in file order, by GOP; every frame of one is shown before all of the next."""
     gops: list[list[_Times]] = []
     for time in times:
         if time.is_key:
             gops.append([])
         elif not gops:
-            raise _unfit("no keyframe at the start", "the first picture needs one before it")
+            raise _unfit("no keyframe at the start", "the first frame needs one before it")
         gops[-1].append(time)
     end = None
     for gop in gops:
         first = min(gop).shown
         if gop[0].shown != first or (end is not None and first <= end):
-            raise _unfit("open GOPs", "pictures are shown before the keyframe they come after")
+            raise _unfit("open GOPs", "frames are shown before the keyframe they come after")
         end = max(gop).shown
     return gops
 
 
 def _check_rate(shown: list[int], tick: Fraction, options: BuildOptions) -> None:
-    """Where a rate was asked for, every picture must be within half a frame of its place."""
+    """Where a rate was asked for, every frame must be within half a frame of its place."""
     if options.keeps_rate:
         return
     for number, ticks in enumerate(sorted(shown)):
         off = ticks * tick - number / options.frame_rate
         if abs(off) * options.frame_rate > Fraction(1, 2):
-            detail = f"picture {number} is at {float(ticks * tick):.3f} s, not "
+            detail = f"frame {number} is at {float(ticks * tick):.3f} s, not "
             detail += f"{float(number / options.frame_rate):.3f} s; try --fps source, or"
             raise SourceError("copy", "another frame rate", f"{detail} build with --profile fast")
 
 
 class ClipCopier:
-    """Collects the packets of a unit's clips; `clips` are the finished ones, in order."""
+    """Collect the packets of a unit's clips; `clips` are the finished ones, in order."""
 
     def __init__(self, spans: Sequence[Span], options: BuildOptions) -> None:
         self.clips: list[ClipVideo] = []
@@ -163,7 +163,7 @@ class ClipCopier:
         self._stream: Any = None
 
     def show(self, packet: Any, time: Fraction) -> None:
-        """Take the next packet in file order, whose picture is shown at `time`."""
+        """Take the next packet in file order, whose frame is shown at `time`."""
         if packet.is_keyframe and self._packets and time >= self._spans[len(self.clips)].stop:
             self._finish_clip()
         if len(self.clips) == len(self._spans):
@@ -204,15 +204,15 @@ class ClipCopier:
         self._packets = []
 
     def _checked(self, data: bytes, num_frames: int) -> ClipVideo:
-        """Decode the clip: it is damaged unless every packet gives a sound picture."""
+        """Decode the clip: it is damaged unless every packet gives a frame without fault."""
         wanted = "motion" in self._options.require
         motion = MotionMeter(num_frames, self._options.frame_rate) if wanted else None
-        sound, interlaced = 0, False
+        whole, interlaced = 0, False
         with open_container(io.BytesIO(data)) as container, suppress(av.FFmpegError):
             for frame in container.decode(video_stream(container)):
-                sound += not frame.is_corrupt
+                whole += not frame.is_corrupt
                 interlaced |= bool(frame.interlaced_frame)
                 if motion is not None:
                     motion.see(frame)
         static = motion is not None and motion.is_static
-        return ClipVideo(data, num_frames, static, sound != num_frames, interlaced)
+        return ClipVideo(data, num_frames, static, whole != num_frames, interlaced)

@@ -1,8 +1,8 @@
-"""The heart of a build: one unit (a run of clips of one source) → samples and what was skipped.
+"""The heart of a build: one unit (a run of clips of one source) → samples, and what was skipped.
 
 `transcode(unit, options)` is a pure function of the source's bytes and its arguments. It decodes
-picture and sound side by side, in one pass, and lays both on one clock: seconds since the source's
-first picture. Pictures are timed and encoded (reencode.py), or copied (stream_copy.py); sound is
+video and audio side by side, in one pass, and lays both on one clock: seconds since the source's
+first frame. Frames are timed and encoded (reencode.py), or copied (stream_copy.py); audio is
 placed by its own timestamps.
 """
 
@@ -14,7 +14,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from shards.encoding.audio import SOUND_FORMATS, encode_audio
+from shards.encoding.audio import AUDIO_FORMATS, encode_audio
 from shards.encoding.audio_timeline import AudioTimeline
 from shards.encoding.clip_filters import is_silent
 from shards.encoding.reencode import ClipEncoder, ClipVideo, Span
@@ -33,16 +33,16 @@ from shards.sources.source import Source
 from shards.storage.opening import Identity, Location, OpenSource, open_source
 from shards.storage.transfer import RemoteOptions, is_url
 
-MIN_AUDIO_COVERAGE = 0.5  # a clip whose sound covers less than this has none
+MIN_AUDIO_COVERAGE = 0.5  # a clip whose audio covers less than this has none
 MADE_BY = "gdt shards build 1"
 
-ENDS_EARLY = "the picture ends before the declared length"
+ENDS_EARLY = "the video ends before the declared length"
 DAMAGED = "the decoder met damage"
-NO_SOUND = "no sound in the clip"
+NO_AUDIO_IN_CLIP = "no audio in the clip"
 NO_AUDIO = "no audio stream"
-SILENT = "the sound is silent"
-STATIC = "the pictures hardly change"
-INTERLACED = "the pictures are interlaced"
+SILENT = "the audio is silent"
+STATIC = "the video hardly changes"
+INTERLACED = "the video is interlaced"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class BuiltSample:
 class UnitResult:
     """The samples of a unit in order, its other clips counted by cause, and notes on them.
 
-    deinterlaced: how many of the samples are of pictures that were interlaced.
+    deinterlaced: how many of the samples are of frames that were interlaced.
     """
 
     samples: tuple[BuiltSample, ...]
@@ -112,29 +112,29 @@ def _transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None) 
             coded_pictures=options.copies,
             seeks=not unit.probe.clock_jumps,
         )
-        pictures: ClipEncoder | ClipCopier
+        video: ClipEncoder | ClipCopier
         if options.copies:
-            pictures = ClipCopier(unit.clips, options)
+            video = ClipCopier(unit.clips, options)
         else:
-            pictures = ClipEncoder(unit.clips, options, reader)
+            video = ClipEncoder(unit.clips, options, reader)
         samples = _sample_ranges(unit, options)
-        sound = AudioTimeline(start, samples[-1][1], options.sample_rate_hz, options.channels)
+        audio = AudioTimeline(start, samples[-1][1], options.sample_rate_hz, options.channels)
         try:
             for item in reader.frames():
                 if item.is_video:
-                    pictures.show(item.frame, item.time)
+                    video.show(item.frame, item.time)
                 else:
-                    sound.push(item.frame, item.time)
+                    audio.push(item.frame, item.time)
         except av.FFmpegError as error:
             raise SourceError("decode", "a frame cannot be converted", describe(error)) from error
-        pictures.finish()
-        sound.finish()
+        video.finish()
+        audio.finish()
         _check_unchanged(source, unit, "while it was read")
-    return _collect(unit, options, reader, pictures.clips, sound, samples, sha256)
+    return _collect(unit, options, reader, video.clips, audio, samples, sha256)
 
 
 def _sample_ranges(unit: Unit, options: BuildOptions) -> list[tuple[int, int]]:
-    """Where each clip's samples begin and end in the unit's sound."""
+    """Where each clip's samples begin and end in the unit's audio."""
     zero, rate = unit.clips[0].start, options.sample_rate_hz
     return [(round((a - zero) * rate), round((b - zero) * rate)) for a, b in unit.clips]
 
@@ -144,24 +144,24 @@ def _collect(
     options: BuildOptions,
     reader: SourceReader,
     clips: list[ClipVideo],
-    sound: AudioTimeline,
+    audio: AudioTimeline,
     sample_ranges: list[tuple[int, int]],
     sha256: str | None,
 ) -> UnitResult:
     """Account for every clip: a sample, or a cause."""
     skipped: Counter[str] = Counter()
     samples = []
-    deinterlaced, notes = 0, [*reader.notes, *sound.notes]
+    deinterlaced, notes = 0, [*reader.notes, *audio.notes]
     damaged = _damaged_clips(unit, reader)
     for n, (first, stop) in enumerate(sample_ranges):
-        heard = reader.has_audio and sound.coverage(first, stop) >= MIN_AUDIO_COVERAGE
-        wave = sound.samples[:, first:stop] if heard else None
+        heard = reader.has_audio and audio.coverage(first, stop) >= MIN_AUDIO_COVERAGE
+        wave = audio.samples[:, first:stop] if heard else None
         if n >= len(clips):
             skipped[ENDS_EARLY] += 1
         elif n in damaged or clips[n].is_damaged:
             skipped[DAMAGED] += 1
         elif wave is None and options.requires_audio:
-            skipped[NO_SOUND if reader.has_audio else NO_AUDIO] += 1
+            skipped[NO_AUDIO_IN_CLIP if reader.has_audio else NO_AUDIO] += 1
         elif wave is not None and "audible" in options.require and is_silent(wave):
             skipped[SILENT] += 1
         elif clips[n].is_static:
@@ -221,7 +221,7 @@ def _sample(
     )
     members = {"mp4": video.data}
     if wave is not None:
-        extension = SOUND_FORMATS[options.audio].extension
+        extension = AUDIO_FORMATS[options.audio].extension
         members[extension] = encode_audio(wave, options.sample_rate_hz, options.audio)
     tracks = [t for extension, data in members.items() for t in demux_tracks(data, extension)]
     members["json"] = info.to_json()
@@ -239,7 +239,7 @@ _last_sha256: tuple[tuple[Location, int, str], str | None] | None = None
 
 
 def _source_sha256(source: OpenSource, unit: Unit) -> str | None:
-    """The source's digest; units of one film follow each other, so the last one is remembered."""
+    """The source's digest; units of one video follow each other, so the last one is remembered."""
     global _last_sha256
     identity = (unit.source.location, unit.probe.size, unit.probe.version)
     if _last_sha256 is None or _last_sha256[0] != identity:

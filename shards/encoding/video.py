@@ -1,4 +1,4 @@
-"""Write one clip's pictures as an mp4, laid out to be read a million times.
+"""Encode one clip's video as an mp4, laid out to be read a million times.
 
 The mp4's header comes first (`faststart`), times count from zero at a constant rate, and nothing in
 the file depends on the clock or the host. What is in the packets is video_codecs.py's.

@@ -1,8 +1,8 @@
-"""The encoders of pictures, as tables: each codec's settings, and how hard each profile tries.
+"""Video encoders as tables: the settings of each codec, and how hard each profile tries.
 
-All give the same layout: closed groups of pictures of a fixed length, no B-frames and no hidden
+All give the same layout: closed groups of frames of a fixed length, no B-frames and no hidden
 frames, one thread, no scene cuts. So a decoder starts at any keyframe, every packet is one frame,
-and the same pictures give the same bytes. x264's macroblock tree is off, because its AVX-512 code
+and the same frames give the same bytes. x264's macroblock tree is off, because its AVX-512 code
 does not (one clip in fifty differed from run to run); at equal PSNR that costs 20 % more bytes.
 """
 

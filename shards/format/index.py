@@ -1,4 +1,4 @@
-"""`{shard}.index`: where every member and every packet of a tar shard lies. Reading side.
+"""Read `{shard}.index`: where every member and every packet of a tar shard lies.
 
 The file is memory-mapped and checked when it is opened (see index_file.py), so that looking a
 sample up is slicing and nothing else.
@@ -73,7 +73,7 @@ class Track:
 
     @property
     def is_still(self) -> bool:
-        """Whether it is one picture without a time, which covers any second."""
+        """Whether it is one image without a time, which covers any second."""
         return self.kind == "video" and self.frame_rate is None and len(self.packets) == 1
 
     def __repr__(self) -> str:

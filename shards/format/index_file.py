@@ -54,7 +54,7 @@ _DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
 
 
 class Check:
-    """Collects what was expected of an index into one message."""
+    """Collect what was expected of an index into one message."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

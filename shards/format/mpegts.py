@@ -1,4 +1,4 @@
-"""MPEG-TS: the bytes of one elementary stream out of the small packets that carry it in pieces.
+"""MPEG-TS: one elementary stream out of the small packets that carry it in pieces.
 
 A transport packet is 188 bytes (192 in M2TS, four of them before it) and carries at most 184 of one
 stream, known by its PID. A frame therefore lies in many pieces between those of other streams. What

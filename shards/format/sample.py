@@ -1,4 +1,4 @@
-"""What one shard sample is: its key, its members, and the json that says where it came from.
+"""One sample of a shard: its key, its members, and the json that says where it came from.
 
 A key names a sample in its data set, and the members of a sample are the tar entries that share
 it: `{key}.mp4`, `{key}.flac` (or wav, opus, m4a), `{key}.json`. A WebDataset reader splits an
@@ -56,10 +56,10 @@ def key_from_source(name: str, clip: int, range_text: str = "") -> str:
 class SampleInfo:
     """The json member: where a clip came from, what it is, how it was made.
 
-    Times are in seconds of the source's own presentation clock, counted from its first picture.
+    Times are in seconds of the source's own presentation clock, counted from its first frame.
     source_sha256: of all bytes of the source; left out for a URL of more than 64 MiB, of which only
     the stretches that are needed are fetched. source_version: of a URL, its ETag or Last-Modified.
-    deinterlaced: true where pictures of the source were interlaced, left out elsewhere.
+    deinterlaced: true where frames of the source were interlaced, left out elsewhere.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""The samples of a plain tar: its entries grouped as the webdataset package does it.
+"""Read the samples of a plain tar: entries grouped as the webdataset package groups them.
 
 Following entries whose names are equal up to the first dot of the file name are one sample; that
 part, folders included, is the key, the rest the extension. Nothing is extracted; only headers are

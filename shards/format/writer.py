@@ -41,7 +41,7 @@ class _Digested:
 
 
 class IndexColumns:
-    """Gathers the columns of an index, sample by sample."""
+    """Gather the columns of an index, sample by sample."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
@@ -112,7 +112,7 @@ class IndexColumns:
 
 
 class ShardWriter:
-    """Writes the shard `path` (its `.index` beside it); `finish` gives it its name, `discard` ends.
+    """Write the shard `path` (its `.index` beside it); `finish` gives it its name, `discard` ends.
 
     Until then only `path` + ".tmp" exists. As a context manager it discards what is not finished.
     """

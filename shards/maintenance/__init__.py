@@ -1,1 +1,1 @@
-"""The care of data sets: verify, repair, merge, describe, and index what others made."""
+"""Maintain data sets: verify, repair, merge, count, and index third-party tars."""

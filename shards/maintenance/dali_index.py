@@ -1,4 +1,4 @@
-"""Index files for DALI's `readers.webdataset`, beside each tar, as DALI's own wds2idx makes them.
+"""Write index files for DALI's `readers.webdataset` beside the tars, as DALI's wds2idx does.
 
 A line of version and number of samples; then for each sample the extension, offset, size and name
 of its members. Taken from our index, so no tar is read.

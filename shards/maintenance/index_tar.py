@@ -1,7 +1,7 @@
-"""Read one WebDataset tar that others made: its samples, their members' places, their packets.
+"""Index one third-party WebDataset tar: its samples, where their members lie, their packets.
 
-A sample (see webdataset_tar.py) is indexed if its members hold a film, sound or a still picture
-that can be read; of several, the first of each kind counts, and a film before a still.
+A sample (see webdataset_tar.py) is indexed if its members hold a video, audio or a still image
+that can be read; of several, the first of each kind counts, and a video before a still.
 """
 
 import hashlib
@@ -153,11 +153,11 @@ def _sample(
             for track in found:
                 kind, known = track.header.kind, tracks.get(track.header.kind)
                 if known is None or (known.is_still and not track.is_still):
-                    tracks[kind] = track  # a thumbnail beside a film is not what is meant
+                    tracks[kind] = track  # a thumbnail beside a video is not what is meant
         except SourceError as error:
             fault = fault or error
     if not tracks:
-        raise fault or SourceError("probe", "no picture and no sound")
+        raise fault or SourceError("probe", "no video and no audio")
     return members, list(tracks.values())
 
 
@@ -179,7 +179,7 @@ def _crc32(file: BinaryIO, entry: Entry) -> int:
     return crc32
 
 
-def _is_film_or_sound(head: bytes) -> bool:
+def _is_video_or_audio(head: bytes) -> bool:
     try:
         sniff(head)
     except SourceError:
@@ -191,7 +191,7 @@ def _tracks(file: BinaryIO, entry: Entry) -> list[TrackTable]:
     """The tracks of a member; none where its first bytes are no media's."""
     head = os.pread(file.fileno(), min(SNIFF_BYTES, entry.size), entry.offset)
     is_still = sniff_still(head) is not None
-    if not is_still and not _is_film_or_sound(head):
+    if not is_still and not _is_video_or_audio(head):
         return []
     if entry.size > MAX_MEMBER_BYTES:
         cause = f"a member of more than {MAX_MEMBER_BYTES} bytes"

@@ -1,4 +1,4 @@
-"""Give WebDataset tars that others made our index and a manifest, without rewriting them.
+"""Make third-party WebDataset tars a data set: an index each and a manifest, no byte rewritten.
 
 Each tar is read once, by a worker (see index_tar.py). What cannot be indexed is left out of the
 index, counted and named in `index-report.jsonl`. The manifest is written last.

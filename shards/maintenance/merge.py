@@ -1,4 +1,4 @@
-"""Make one data set of several that lie under one folder, or URL: a manifest, and no byte copied.
+"""Merge data sets that lie under one folder or URL into one: a manifest, and no byte copied.
 
 The shards stay where they are; the new manifest names them by their path within its folder. Used
 for the portions that the jobs of an array built, and for any data sets given by name.

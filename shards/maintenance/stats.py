@@ -33,7 +33,7 @@ _BATCH = 1024
 class Stats:
     """Totals, counts by what they are of, and one number per sample for distributions.
 
-    deinterlaced: samples whose source has interlaced pictures, as their json says.
+    deinterlaced: samples whose source has interlaced frames, as their json says.
     clip_seconds, clip_bytes: float64 [N] and int64 [N], of every sample; bytes of all its members.
     skipped: sources and clips that the build left out, by cause; empty where no report is there.
     """

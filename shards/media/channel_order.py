@@ -1,4 +1,4 @@
-"""Sound whose channels lie in an order of their own, as QuickTime may say, brought to FFmpeg's.
+"""Audio whose channels lie in an order of their own, as QuickTime may say, brought to FFmpeg's.
 
 PyAV (18) frees such a layout twice, which ends the process or damages its memory. So a decoder is
 given a layout in FFmpeg's order before anything is decoded; its channels are put in order after.

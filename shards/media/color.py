@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CodedColor:
-    """Matrix and range of coded pictures: by name, and as streams number them (ITU-T H.273)."""
+    """Matrix and range of coded frames: by name, and as streams number them (ITU-T H.273)."""
 
     matrix: str
     matrix_number: int
@@ -19,12 +19,12 @@ _JFIF = CodedColor("bt601", 5, "full", 2)
 
 
 def coded_color(codec: str) -> CodedColor:
-    """The colour of pictures that a build encodes with a codec."""
+    """The colour of frames that a build encodes with a codec."""
     return _JFIF if codec == "mjpeg" else BT709
 
 
 _MATRIX_OF_NUMBER = {1: "bt709", 5: "bt601", 6: "bt601"}
-_HIGH_DEFINITION_LINES = 720  # unlabelled pictures this tall are taken as BT.709, as players do
+_HIGH_DEFINITION_LINES = 720  # unlabelled frames this tall are taken as BT.709, as players do
 
 
 def matrix_name(number: int, height: int) -> str:

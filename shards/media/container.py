@@ -127,7 +127,7 @@ def open_container(file: BinaryIO) -> Iterator[Any]:
 
 
 def _open(file: _Nameless, demuxer: str) -> Any:
-    # a header is read by decoding a little: no picture over the limit may be decoded even there
+    # a header is read by decoding a little: no frame over the limit may be decoded even there
     limits: list[Any] = []
     if demuxer not in _STREAMS_AFTER_HEADER:
         limits = [{"max_pixels": str(MAX_PIXELS), "threads": "1"}] * MAX_STREAMS

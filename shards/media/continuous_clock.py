@@ -1,4 +1,4 @@
-"""One clock for a film whose own starts anew: recordings joined end to end, a stream restarted.
+"""One clock for a video whose own restarts: recordings joined end to end, a stream restarted.
 
     part 0: 0 … 7.4 s ─┐   part 1: 0 … 4 s        the container's clock jumps back
     part 0: 0 … 7.4 s ──► part 1: 7.4 … 11.4 s     what is read of it
@@ -6,7 +6,7 @@
 A part begins where a stream's decoding times jump back, as for the `ffmpeg` command; in formats
 whose clocks may jump (MPEG transport and program streams) also where they jump ahead and no other
 stream is there yet. The first stream that comes to a part sets where it lies: its packet follows on
-the one before. The others are moved by as much, so sound keeps its place beside the picture.
+the one before. The others are moved by as much, so audio keeps its place beside the video.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Deinterlace pictures that were taken as two fields, one after the other.
+"""Deinterlace frames that hold two fields, taken one after the other.
 
 Broadcasts, DV and old camcorders code two fields, 1/50 or 1/60 s apart, as the odd and even lines
-of one picture; what moves is combed in it. FFmpeg's bwdif makes one picture of two fields, as they
-were at the time of the first, from them and the pictures before and after. Each picture says for
+of one frame; what moves is combed in it. FFmpeg's bwdif makes one frame of two fields, as they
+were at the time of the first, from them and the frames before and after. Each frame says for
 itself whether it has fields; one that has none passes as it is, and costs nothing until one has.
 """
 
@@ -26,15 +26,15 @@ class Picture(NamedTuple):
 
 
 class Deinterlacer:
-    """Takes the decoded frames of a source in order; each comes out once, in order."""
+    """Take the decoded frames of a source in order; each comes out once, in order."""
 
     def __init__(self) -> None:
-        self._chain: Any = None  # from the first picture with fields on
+        self._chain: Any = None  # from the first frame with fields on
         self._within: deque[Picture | None] = deque()  # what is in it; None was handed on before
         self._before: Any = None  # the frame before, until there is a chain
 
     def push(self, frame: Any, time: Fraction) -> Iterator[Picture]:
-        """The pictures that are ready: this one, or, once some have fields, the one before it."""
+        """The frames that are ready: this one, or, once some have fields, the one before it."""
         picture = Picture(frame, time, bool(frame.interlaced_frame))
         before, self._before = self._before, frame
         if before is not None and _kind(before) != _kind(frame):
@@ -56,7 +56,7 @@ class Deinterlacer:
         yield from self._ready()
 
     def finish(self) -> Iterator[Picture]:
-        """The pictures that waited for one after them."""
+        """The frames that waited for one after them."""
         if self._chain is not None:
             self._chain.vpush(None)
             yield from self._ready()

@@ -1,4 +1,4 @@
-"""The packet tables of one member: where every packet lies, when it is shown, how a decoder starts.
+"""Make the packet tables of one member: where packets lie, when they are shown, codec headers.
 
 A member's bytes are demuxed once, here, so that no container is parsed at training time.
 """

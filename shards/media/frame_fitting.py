@@ -1,8 +1,8 @@
-"""Bring any source's pictures to one form: coded size, upright, square pixels, 8-bit 4:2:0, BT.709.
+"""Fit any source's frames to one form: coded size, upright, square pixels, 8-bit 4:2:0, BT.709.
 
 One FFmpeg filter chain per kind of frame: crop in the source's own pixels, one scale to the final
 size (which also brings matrix and range to BT.709, limited; for MJPEG to what JFIF fixes), then
-turn and pad, where the picture is small. So a whole data set has one size and one colour, and a
+turn and pad, where the frame is small. So a whole data set has one size and one colour, and a
 batch needs one conversion to RGB.
 """
 
@@ -38,7 +38,7 @@ class _Kind:
 
 
 class CodedSize(Protocol):
-    """What pictures are fitted to: a size in pixels, and "crop" or "pad" where shapes differ."""
+    """What frames are fitted to: a size in pixels, and "crop" or "pad" where shapes differ."""
 
     @property
     def width(self) -> int:
@@ -54,7 +54,7 @@ class CodedSize(Protocol):
 
 
 class FrameFitter:
-    """Fits decoded frames to the coded size of `options`; keeps one filter chain per kind.
+    """Fit decoded frames to the coded size of `options`; keeps one filter chain per kind.
 
     filters: the chain of the last frame, in FFmpeg's syntax.
     """
@@ -96,7 +96,7 @@ class FrameFitter:
             self._chain.vpush(frame)
             return self._chain.vpull()
         except av.FFmpegError as error:
-            raise SourceError("decode", "a picture cannot be scaled", f"{kind}: {error}") from error
+            raise SourceError("decode", "a frame cannot be scaled", f"{kind}: {error}") from error
 
 
 def luma_of(frame: Any) -> npt.NDArray[np.uint8]:
@@ -147,7 +147,7 @@ def _steps(kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor
         inner = box
     else:
         inner = _fitting_size(kind, box)
-    # exact rounding costs 5 % of the scaling, and gives the same pictures on every processor; full
+    # exact rounding costs 5 % of the scaling, and gives the same frames on every processor; full
     # chroma matters only where the matrix changes: colours are then right to 53 dB and not to 44
     scale = f"scale={inner[0]}:{inner[1]}"
     scale += ":flags=bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"

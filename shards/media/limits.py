@@ -1,6 +1,6 @@
-"""What a source may be at most; what is beyond is refused from its header."""
+"""Limits of a source; what exceeds them is refused from its header."""
 
-MAX_PIXELS = 8192 * 4608  # of a picture
+MAX_PIXELS = 8192 * 4608  # of a frame
 MAX_SIDE = 16384
 MAX_HOURS = 168
 MAX_STREAMS = 64

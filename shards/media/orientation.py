@@ -2,7 +2,7 @@
 
 Turn = tuple[int, int, int, int]  # signs (a, b, c, d) of a display matrix
 UPRIGHT: Turn = (1, 0, 0, 1)
-#: EXIF's orientation → the turn that makes the picture upright.
+#: EXIF's orientation → the turn that makes the frame upright.
 TURNS: dict[int, Turn] = {
     1: (1, 0, 0, 1),
     2: (-1, 0, 0, 1),

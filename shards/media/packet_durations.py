@@ -1,7 +1,7 @@
-"""When each packet of sound begins, to the sample, where the container's clock is too coarse.
+"""When each audio packet begins, to the sample, where the container's clock is too coarse.
 
 Matroska and FLV count milliseconds, so a packet's time is off by up to half of one. What it holds
-is a whole number of samples; so the sound is decoded once and counted out, and each unbroken run of
+is a whole number of samples; so the audio is decoded once and counted out, and each unbroken run of
 it is laid in the middle of what its packets' times say (rounding errs evenly to both sides).
 """
 
@@ -60,7 +60,7 @@ def counted_out(
         pts: presentation times [P], in ticks.
         time_base: seconds a tick.
         counts: samples a packet [P].
-        sample_rate_hz: of the sound.
+        sample_rate_hz: of the audio.
     """
     per_tick = float(time_base * sample_rate_hz)
     plural = np.cumsum(counts) - counts

@@ -1,8 +1,8 @@
-"""Packets in memory of their own, because decoders read a little beyond what they are given.
+"""Packets with padding behind them, because decoders read a little beyond what they are given.
 
 PyAV wraps the bytes it gets as they lie. FFmpeg's decoders may look at 64 bytes after a packet and
 expect zeros there (AV_INPUT_BUFFER_PADDING_SIZE): with whatever follows in a shard instead, MPEG-4
-damages pictures, and after the last bytes of a buffer lies memory that is not ours.
+damages frames, and after the last bytes of a buffer lies memory that is not ours.
 """
 
 from typing import Any

@@ -33,10 +33,10 @@ _PAUSE_SECONDS = 60  # a packet this long after all before it says nothing of th
 
 @dataclass(frozen=True)
 class Probe:
-    """What a source says of itself, after its first picture was decoded.
+    """What a source says of itself, after its first frame was decoded.
 
-    origin: presentation time of the first picture, in seconds of the container's clock; all
-    times of the source count from it. duration_seconds: from the first picture on, as declared, or
+    origin: presentation time of the first frame, in seconds of the container's clock; all
+    times of the source count from it. duration_seconds: from the first frame on, as declared, or
     to the last packet where that ends later. frame_rate: declared, or on average; from 1 to 240.
     size, version: the source's identity. clock_jumps: whether the container's clock starts anew
     (see continuous_clock.py), so that no seek finds a time.
@@ -59,7 +59,7 @@ class Probe:
 
 
 def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
-    """Read a source's header, its first picture, and where its packets end.
+    """Read a source's header, its first frame, and where its packets end.
 
     Raises:
         SourceError: the source cannot become clips, and why.
@@ -93,7 +93,7 @@ def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
 
 
 def _declared_end(container: Any, stream: Any) -> Fraction | None:
-    """When the pictures end by the header, in seconds of the container's clock."""
+    """When the video ends by the header, in seconds of the container's clock."""
     if stream.duration:
         return Fraction(((stream.start_time or 0) + stream.duration) * stream.time_base)
     if container.duration:
@@ -121,7 +121,7 @@ def _frame_rate(stream: Any) -> Fraction:
 
 
 def _packets_end(file: BinaryIO, declared: Fraction | None) -> tuple[Fraction, bool]:
-    """When the last picture ends, and whether the clock jumped; from `declared` on, if it can be.
+    """When the last frame ends, and whether the clock jumped; from `declared` on, if it can be.
 
     What is before `declared` may be left unread, unless a jump shows after it.
     """

@@ -1,8 +1,8 @@
-"""Find where one scene cuts to the next: by FFmpeg's scene score, on small pictures.
+"""Find scene cuts: by FFmpeg's scene score, on small frames.
 
-The score is that of FFmpeg's filters `scdet` and `select`: by how much a picture differs from the
-one before, in mean absolute luma, and no more than that difference itself grew from one picture to
-the next. So motion and fades, which differ as much from picture to picture, are no cuts.
+The score is that of FFmpeg's filters `scdet` and `select`: by how much a frame differs from the
+one before, in mean absolute luma, and no more than that difference itself grew from one frame to
+the next. So motion and fades, which differ as much from frame to frame, are not cuts.
 """
 
 import math
@@ -40,14 +40,14 @@ class _Small:
 
 
 class SceneScore:
-    """Scores pictures in the order they are shown, 0 to 100: is this the first of a scene?"""
+    """Score frames in the order they are shown, 0 to 100: is this the first of a scene?"""
 
     def __init__(self) -> None:
         self._last: npt.NDArray[np.int16] | None = None
         self._difference = 0.0
 
     def __call__(self, luma: npt.NDArray[np.uint8]) -> float:
-        """The score of the next picture [H, W]; 0 for the first."""
+        """The score of the next frame [H, W]; 0 for the first."""
         picture = luma.astype(np.int16)
         if self._last is None:
             self._last = picture
@@ -63,11 +63,11 @@ def scene_cuts(
 ) -> tuple[Fraction, ...]:
     """When, in [start, stop) seconds of the source's clock, a scene begins that is not its first.
 
-    Decodes that stretch once, at about 2 ms a picture of 720p; unless the source `seeks`, reads all
+    Decodes that stretch once, at about 2 ms a frame of 720p; unless the source `seeks`, reads all
     that is before it.
 
     Raises:
-        SourceError: the source cannot be opened, or a picture cannot be scaled.
+        SourceError: the source cannot be opened, or a frame cannot be scaled.
     """
     score = SceneScore()
     shrink: FrameFitter | None = None
@@ -86,5 +86,5 @@ def scene_cuts(
             if score(luma) >= CUT_SCORE and item.time > start:
                 cuts.append(item.time)
     except av.FFmpegError as error:
-        raise SourceError("probe", "a picture cannot be scaled", describe(error)) from error
+        raise SourceError("probe", "a frame cannot be scaled", describe(error)) from error
     return tuple(cuts)

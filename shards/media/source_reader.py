@@ -1,6 +1,6 @@
-"""Decode one stretch of a source: pictures and sound with their times, and where both are damaged.
+"""Decode one stretch of a source: video and audio with their times, and where both are damaged.
 
-Times are seconds since the source's first picture (`origin` on the container's own clock), as the
+Times are seconds since the source's first frame (`origin` on the container's own clock), as the
 container's edit lists and start times place them. The reader seeks to a keyframe before the
 stretch; where a container cannot seek, or has a clock that jumps, it looks for it packet by packet,
 without decoding.
@@ -17,14 +17,14 @@ from shards.media.channel_order import reordered, settle_order
 from shards.media.container import describe, open_container
 from shards.media.streams import audio_stream, demux, video_stream
 
-SEEK_MARGIN_SECONDS = 2  # sound may lie this much before its picture in a file
+SEEK_MARGIN_SECONDS = 2  # audio may lie this much before its video in a file
 INTERLEAVE_SECONDS = 10  # and at most this much after
-REORDER_SECONDS = Fraction(1, 2)  # pictures may be damaged by one that is shown this much later
+REORDER_SECONDS = Fraction(1, 2)  # frames may be damaged by one that is shown this much later
 MAX_NOTES = 20
 
 
 class Decoded(NamedTuple):
-    """One decoded frame, of pictures or of sound (or a packet of pictures), and when it starts."""
+    """One decoded frame, of video or of audio (or a packet of frames), and when it starts."""
 
     is_video: bool
     frame: Any
@@ -32,13 +32,13 @@ class Decoded(NamedTuple):
 
 
 class SourceReader:
-    """Reads [start, stop) seconds of a source, and a little more on both sides.
+    """Read [start, stop) seconds of a source, and a little more on both sides.
 
-    Unless the source `seeks`, it is read from its beginning. With `coded_pictures`, pictures are
+    Unless the source `seeks`, it is read from its beginning. With `coded_pictures`, frames are
     handed over as packets, in file order, and none is decoded.
 
     After `frames` has run: `damage` lists the time ranges in which a decoder met errors, `notes`
-    says of which kind, `has_audio` whether there is a sound track.
+    says of which kind, `has_audio` whether there is an audio track.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SourceReader:
         self.notes: list[str] = []
         self.has_audio = False
         self.sample_aspect_ratio: Fraction | None = None
-        self.frame_seconds = Fraction(1, 25)  # nominal time between pictures
+        self.frame_seconds = Fraction(1, 25)  # nominal time between frames
         self._file, self._origin, self._start, self._stop = file, origin, start, stop
         self._with_audio, self._coded_pictures = with_audio, coded_pictures
         self._seeks = seeks
@@ -101,7 +101,7 @@ class SourceReader:
         return False
 
     def _without_first_audio(self, items: Iterator[Decoded]) -> Iterator[Decoded]:
-        """Leave out what a sound decoder gives first after a seek.
+        """Leave out what an audio decoder gives first after a seek.
 
         It lacks the frame before (AAC), or is cut short as if the source began there (Opus), and
         its time is off by as much.
@@ -197,10 +197,10 @@ class SourceReader:
         return decoded
 
     def _watch(self, frame: Any, time: Fraction) -> None:
-        """Damage lasts from the picture in which it is met to the next clean keyframe."""
+        """Damage lasts from the frame in which it is met to the next clean keyframe."""
         if frame.is_corrupt:
             if self._broken_since is None:
-                self._note(f"video at {float(time):.3f} s: a damaged picture")
+                self._note(f"video at {float(time):.3f} s: a damaged frame")
             self._break_at(time)
         elif frame.key_frame and self._broken_since is not None:
             self.damage.append((self._broken_since, max(time, self._broken_since)))

@@ -1,6 +1,6 @@
-"""A still picture as a track of one packet: its header read, its whole file the packet.
+"""A still image as a track of one packet: its header read, its whole file the packet.
 
-JPEG, PNG and WebP, known by their first bytes. Only headers are read here, so that a picture too
+JPEG, PNG and WebP, known by their first bytes. Only headers are read here, so that an image too
 large to decode is refused before a pixel of it is made. A still has no time: it covers any second.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["StillHeader", "sniff_still", "still_header", "still_track"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG, _MAX_TAGS = 0x0112, 1000
-_CUT_SHORT = "the picture is cut short"
+_CUT_SHORT = "the image is cut short"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StillHeader:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) of the picture as it is seen."""
+        """(width, height) of the image as it is seen."""
         sideways = self.turn[0] == 0
         return (self.height, self.width) if sideways else (self.width, self.height)
 
@@ -70,13 +70,13 @@ def still_header(data: bytes | memoryview) -> StillHeader:
         raise SourceError("open", _CUT_SHORT, f"{len(data)} bytes") from error
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE or not width * height:
         raise SourceError(
-            "probe", "the picture is too large, or has no size", f"{width}×{height} pixels"
+            "probe", "the image is too large, or has no size", f"{width}×{height} pixels"
         )
     return StillHeader(codec, width, height, TURNS[_orientation(exif)])
 
 
 def still_track(data: bytes, member: str) -> TrackTable:
-    """The file as a track. Decoders bring stills to the coded form of films (see frame_fitting.py).
+    """The file as a track. Decoders fit stills to the coded form of videos (frame_fitting.py).
 
     Raises:
         SourceError: see `still_header`.
@@ -143,7 +143,7 @@ def _png(data: memoryview) -> tuple[int, int, bytes]:
 
 
 def _webp(data: memoryview) -> tuple[int, int, bytes]:
-    """RFC 9649: a RIFF file of one picture, which VP8X may describe beforehand."""
+    """RFC 9649: a RIFF file of one image, which VP8X may describe beforehand."""
     (length,) = struct.unpack_from("<I", data, 4)
     if length + 8 > len(data):
         raise SourceError("open", _CUT_SHORT, f"{len(data)} of {length + 8} bytes")
@@ -151,7 +151,7 @@ def _webp(data: memoryview) -> tuple[int, int, bytes]:
     exif = b""
     for name, start, length in _chunks(data, 12, "<", trailer=0):
         if name in (b"ANIM", b"ANMF"):
-            raise SourceError("open", "an animated picture", "WebP")
+            raise SourceError("open", "an animated image", "WebP")
         if name == b"VP8 " and not width:
             width, height = (n & 0x3FFF for n in struct.unpack_from("<HH", data, start + 6))
         elif name == b"VP8L" and not width:

@@ -1,4 +1,4 @@
-"""The streams of an open container: which are its picture and its sound, and their packets."""
+"""The streams of an open container: which are video and audio, and their packets."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -56,13 +56,13 @@ def has_packet_table(container: Any, stream: Any) -> bool:
 
 
 def video_stream(container: Any) -> Any:
-    """The best video stream (no cover pictures), its limits set; raises `SourceError` if none."""
+    """The best video stream (no cover images), its limits set; raises `SourceError` if none."""
     streams = [s for s in container.streams.video if not is_cover(s)]
     if not streams:
         raise SourceError("probe", "no video stream")
     streams = [s for s in streams if s.codec_context is not None]
     if not streams:
-        raise SourceError("probe", "the pictures have a codec that is not known")
+        raise SourceError("probe", "the video has an unknown codec")
     stream = max(
         streams, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0)
     )
@@ -70,16 +70,16 @@ def video_stream(container: Any) -> Any:
     width, height = codec.width, codec.height
     if not width or not height:  # FFmpeg forgets a size that it was told to refuse
         detail = f"limit {MAX_PIXELS} pixels"
-        raise SourceError("probe", "the picture is too large, or has no size", detail)
+        raise SourceError("probe", "the frame is too large, or has no size", detail)
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise SourceError("probe", "the picture is too large", f"{width}×{height} pixels")
+        raise SourceError("probe", "the frame is too large", f"{width}×{height} pixels")
     codec.thread_count = 1
     codec.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video stream is one still picture that comes with the file, as mp3s have."""
+    """Whether a video stream is one still image that comes with the file, as mp3s have."""
     return bool(stream.disposition & stream.disposition.__class__.attached_pic)
 
 
@@ -93,7 +93,7 @@ def audio_stream(container: Any) -> Any | None:
 
 
 def first_frame(container: Any, stream: Any) -> Any:
-    """Decode up to the first picture with a time; the container is left where that took it."""
+    """Decode up to the first frame with a time; the container is left where that took it."""
     try:
         for packet in demux(container, stream):
             try:
@@ -104,5 +104,5 @@ def first_frame(container: Any, stream: Any) -> Any:
                 if frame.pts is not None:
                     return frame
     except av.FFmpegError as error:
-        raise SourceError("probe", "no picture can be decoded", describe(error)) from error
-    raise SourceError("probe", "no picture can be decoded")
+        raise SourceError("probe", "no frame can be decoded", describe(error)) from error
+    raise SourceError("probe", "no frame can be decoded")

@@ -1,1 +1,1 @@
-"""Data sets that are read: samples by number, their bytes by range, here or remote."""
+"""Read data sets: samples by number, their bytes by range, local or remote."""

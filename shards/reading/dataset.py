@@ -133,7 +133,7 @@ class Dataset:
     def read_many(self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of several (offset, size) ranges, in their order; each as from `read`.
 
-        From afar they are asked for at once, and near ones as one.
+        From a server they are asked for at once, and near ones as one.
         """
         return self._shard(self._numbers[sample.shard]).read_many(sample, ranges)
 
@@ -142,7 +142,7 @@ class Dataset:
     ) -> Callable[[int, int], bytes]:
         """`read` for one sample, (offset, size) → bytes, that will be asked for `ranges`.
 
-        From afar these are fetched here, at once; what else is asked for later costs a request.
+        From a server these are fetched here, at once; what else is asked for later costs a request.
         On this machine nothing is read before it is asked for.
         """
         if not self.is_remote:
@@ -165,7 +165,7 @@ class Dataset:
 
     @property
     def traffic(self) -> Traffic:
-        """Requests and bytes from afar since it was opened; none on this machine."""
+        """Requests and bytes from a server since it was opened; none on this machine."""
         return self._store.traffic if isinstance(self._store, RemoteStore) else Traffic()
 
     def read_member(self, sample: IndexedSample, extension: str) -> bytes:

@@ -1,7 +1,7 @@
 """A folder of images as a data set: subfolders are labels, as torchvision's ImageFolder has them.
 
 Opening lists the folder: names and sizes are what the fingerprint is made of. An image is read
-when it is asked for; one that is no picture is a sample without tracks, which says why.
+when it is asked for; one that is no image is a sample without tracks, which says why.
 """
 
 import hashlib

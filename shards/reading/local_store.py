@@ -1,4 +1,4 @@
-"""A data set's files in a folder of this machine; remote_store.py is the same for a URL."""
+"""A data set's files in a local folder; remote_store.py is the same for a URL."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ CHUNK_BYTES = 8 << 20  # of a tar that is read from front to back
 
 
 class OpenShard(Protocol):
-    """A shard whose samples can be read, here or afar; see `Dataset` for the methods."""
+    """A shard whose samples can be read, local or remote; see `Dataset` for the methods."""
 
     index: ShardIndex
 

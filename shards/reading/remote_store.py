@@ -1,4 +1,4 @@
-"""A data set afar: http(s), S3 or any other URL that fsspec speaks, read by byte range.
+"""A remote data set: http(s), S3 or any other URL that fsspec speaks, read by byte range.
 
     read_many ─► RangeCache ─► what is missing, near ranges as one ─► Transfer, all at once
               ◄─ checksums of packets and members ◄─────────────────┘
@@ -140,7 +140,7 @@ class RemoteStore:
 
 
 class RemoteShard:
-    """One shard afar, with its index mapped from the cache."""
+    """One remote shard, with its index mapped from the cache."""
 
     def __init__(self, store: RemoteStore, entry: ShardEntry, index: ShardIndex) -> None:
         self.index = index
@@ -203,7 +203,7 @@ def default_cache_folder() -> Path:
 def _wrong_checksums(
     sample: IndexedSample, ranges: Sequence[tuple[int, int]], bodies: Sequence[bytes]
 ) -> Iterator[str]:
-    """Says which packets and members that lie whole in a range are not what was indexed."""
+    """Say which packets and members that lie whole in a range are not what was indexed."""
     for (start, stop), body in zip(ranges, bodies, strict=True):
         data = memoryview(body)
         for member in sample.members.values():

@@ -1,4 +1,4 @@
-"""What can be read sample by sample, whatever it is made of: the side that training sees."""
+"""What can be read sample by sample, whatever it is made of: the interface that training sees."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""List what a build is given as sources, in one fixed order: folders, files, patterns, URLs, tars.
+"""List the sources of a build in one fixed order: folders, files, patterns, URLs, tars.
 
 What is given twice is taken once. Nothing is held but one folder's names at a time. A tar of videos
 counts as a folder of its samples (video_tars.py); a folder behind a URL is listed by fsspec
@@ -67,7 +67,7 @@ def sources_of(
     repeated: Counter[tuple[str, str]] | None = None,
     notes: list[str] | None = None,
 ) -> Iterator[Source]:
-    """Every film that a build is given, in a fixed order.
+    """Every video that a build is given, in a fixed order.
 
     `repeated` is that of `list_sources`, `notes` that of `read_lists`.
 
@@ -200,7 +200,7 @@ def _sources(
     roots: list[_Root], base: str, apart: AbstractSet[str], repeated: Counter[tuple[str, str]]
 ) -> Iterator[Source]:
     for root in roots:
-        far = is_url(root.place)
+        remote = is_url(root.place)
         for place in _files(root, apart):
             within = place[len(root.around) :].lstrip("/")
             askers = root.askers(within)
@@ -210,7 +210,7 @@ def _sources(
                 asked.found = True
             if len(askers) > 1:
                 repeated[public(askers[0].given), public(askers[1].given)] += 1
-            if far:
+            if remote:
                 name = within if len(roots) == 1 and root.is_folder else public(place)
             else:
                 name = Path(place).relative_to(base).as_posix()

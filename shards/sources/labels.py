@@ -1,4 +1,4 @@
-"""Labels for the files of a folder, out of a table: a CSV with the columns file and label.
+"""Labels for the files of a folder: a CSV with the columns file and label.
 
 The table is put into a database in a temporary file, so that memory does not grow with it.
 """

@@ -1,4 +1,4 @@
-"""What a build is made of: a `Source` is a stretch of film, its place, and what is said of it."""
+"""What a build is made of: a `Source` is a stretch of video, its location, and its labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from shards.storage.opening import Location
 
 @dataclass(frozen=True)
 class Source:
-    """One film to make clips of; `name` is its path within what was given, with slashes.
+    """One video to make clips of; `name` is its path within what was given, with slashes.
 
     row: what goes into its samples' json, see `row_of`. start_seconds, stop_seconds: the range to
     cut, on the source's clock; None is its end. listed: the list and line that name it
@@ -29,7 +29,7 @@ class Source:
 
     @property
     def range_text(self) -> str:
-        """The range as keys see it; "" where it is the whole film."""
+        """The range as keys see it; "" where it is the whole video."""
         if not self.start_seconds and self.stop_seconds is None:
             return ""
         return f"{self.start_seconds}:{self.stop_seconds or ''}"

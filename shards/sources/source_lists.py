@@ -1,4 +1,4 @@
-"""Lists as sources: a CSV, TSV, JSONL or Parquet file that names videos, and what to take of each.
+"""Lists as sources: a CSV, TSV, JSONL or Parquet file that names videos, and ranges of them.
 
     path,start,stop,label,speaker
     talks/one.mp4,10,490,talk,Ada
@@ -6,7 +6,7 @@
     /archive/two.mkv,,,talk,Grace
 
 Columns: `path` (from the list's own folder, or absolute, or a URL), or else `url`; optional `start`
-and `stop`, in seconds (or h:mm:ss) from the source's first picture, the range [start, stop) that
+and `stop`, in seconds (or h:mm:ss) from the source's first frame, the range [start, stop) that
 clips are cut from (from the beginning and to the end where empty), or `clips`, several of them:
 [[start, stop], …]; optional `label`, `labels` (several: a list, or a text with `;` between them in
 a table) and `caption`; all others go into the sample's metadata. What others call these columns is

@@ -1,10 +1,10 @@
-"""A WebDataset tar of videos as sources: each sample's film, where it lies in the tar.
+"""A WebDataset tar of videos as sources: each sample's video, where it lies in the tar.
 
     shard.tar: 000.mp4 000.json 000.txt 001.mp4 001.cls …   ─►   shard.tar/000, shard.tar/001, …
 
-A sample's film is its first member that begins as media (one with pictures before one with sound
+A sample's video is its first member that begins as media (one with video before one with audio
 alone). Its json is metadata (label, labels and caption are taken from it), txt its caption, cls its
-label, as video2dataset and webdataset write them. Sound in a member of its own is not used.
+label, as video2dataset and webdataset write them. Audio in a member of its own is not used.
 """
 
 import json
@@ -19,7 +19,7 @@ from shards.storage.opening import Location, open_source
 
 MAX_TEXT_BYTES = 1 << 20
 _TEXTS = ("json", "txt", "cls")
-_SOUND = ("flac", "wav")
+_AUDIO_ONLY = ("flac", "wav")
 
 
 def is_tar(path: str) -> bool:
@@ -63,15 +63,15 @@ def _sample(
             raise SourceError("list", "the key was there before")
         if any(entry.is_sparse for entry in entries):
             raise SourceError("list", "a sparse member")
-        film = _film(file, [e for e in entries if e.extension not in _TEXTS])
+        video = _video(file, [e for e in entries if e.extension not in _TEXTS])
         row = _row(file, {e.extension: e for e in entries if e.extension in _TEXTS})
     except SourceError as error:
         return Source(name, location, fault=(error.stage, error.cause, error.detail))
-    return Source(name, Location(location.path, film.offset, film.size), row)
+    return Source(name, Location(location.path, video.offset, video.size), row)
 
 
-def _film(file: BinaryIO, entries: list[Entry]) -> Entry:
-    sound = fault = None
+def _video(file: BinaryIO, entries: list[Entry]) -> Entry:
+    audio = fault = None
     for entry in entries:
         file.seek(entry.offset)
         try:
@@ -81,12 +81,12 @@ def _film(file: BinaryIO, entries: list[Entry]) -> Entry:
                 raise
             fault = fault or error
             continue
-        if kind not in _SOUND:
+        if kind not in _AUDIO_ONLY:
             return entry
-        sound = sound or entry
-    if sound is not None:
-        return sound
-    raise fault or SourceError("list", "a sample without a film")
+        audio = audio or entry
+    if audio is not None:
+        return audio
+    raise fault or SourceError("list", "a sample without a video")
 
 
 def _row(file: BinaryIO, entries: dict[str, Entry]) -> dict[str, Any]:

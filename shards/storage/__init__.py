@@ -1,1 +1,1 @@
-"""Bytes where they lie: files, URLs and tars, read by range, cached and written whole."""
+"""Where bytes lie: files, URLs and tars, read by range, cached, and written whole."""

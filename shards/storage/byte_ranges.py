@@ -1,4 +1,4 @@
-"""Byte ranges: what is missing of them, which are worth asking for as one, and their assembly.
+"""Arithmetic of byte ranges: which are missing, which to request as one, and their assembly.
 
 A range is (start, stop), stop excluded. A piece is bytes and where they begin.
 """

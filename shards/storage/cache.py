@@ -1,4 +1,4 @@
-"""A bounded local cache of bytes from afar: whole files, and byte ranges of samples.
+"""A bounded local cache of remote bytes: whole files, and byte ranges of samples.
 
 Each entry is a file of its own, made whole under another name and then renamed, so a killed process
 leaves no half entry; and every entry is verified when it is used, so what a power cut leaves is not

@@ -1,4 +1,4 @@
-"""Glob patterns over the files of a folder, here or afar: `videos/**/*.mp4`.
+"""Glob patterns over the files of a folder, local or remote: `videos/**/*.mp4`.
 
 `*` and `?` stand for characters of one name, `[a-z]` for one of a set, and `**` for any number of
 folders, as in the shell.

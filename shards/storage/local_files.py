@@ -1,4 +1,4 @@
-"""Files of this machine: written whole or not at all, and their checksums."""
+"""Local files: written whole or not at all, and their checksums."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""The files below a folder of this machine, in order; links to folders are followed, not round."""
+"""List the files below a local folder, in order; follow links to folders, never in circles."""
 
 import os
 from collections.abc import Iterator

@@ -75,7 +75,7 @@ class OpenSource:
         return self._look()
 
     def sha256(self) -> str | None:
-        """Hex digest of all bytes; None for one afar that is too large to be fetched for it."""
+        """Hex digest of all bytes; None for a remote one that is too large to be fetched for it."""
         if isinstance(self.file, SeekableRemoteFile) and not self.file.fetch_whole():
             return None
         self.file.seek(0)
@@ -95,10 +95,10 @@ def open_source(location: Location, remote: RemoteOptions | None = None) -> Iter
     """
     path, offset, size = str(folder_or_url(location.path)), location.offset, location.size
     if is_url(path):
-        far = SeekableRemoteFile(path, remote or RemoteOptions(), offset, size)
-        _check_member(location, far.total)
-        whole = Identity(far.total, far.version)
-        yield OpenSource(cast(BinaryIO, far), lambda: _of(whole, size))
+        remote_file = SeekableRemoteFile(path, remote or RemoteOptions(), offset, size)
+        _check_member(location, remote_file.total)
+        whole = Identity(remote_file.total, remote_file.version)
+        yield OpenSource(cast(BinaryIO, remote_file), lambda: _of(whole, size))
         return
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - closed below

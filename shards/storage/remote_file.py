@@ -1,8 +1,8 @@
-"""A file afar as a seekable binary file: blocks are fetched as they are read, ahead where in order.
+"""A remote file as a seekable binary file: blocks are fetched as they are read, and ahead.
 
 A probe reads a header, a clip a stretch, so blocks are small at first; each one that follows on the
-last doubles how much is asked for. The blocks read last are kept, for containers whose picture and
-sound lie apart. A file up to `WHOLE_BYTES` can be fetched whole instead, in one request, and the
+last doubles how much is asked for. The blocks read last are kept, for containers whose video and
+audio lie apart. A file up to `WHOLE_BYTES` can be fetched whole instead, in one request, and the
 last one of these is kept for the next clips of the same source; from a server that ignores ranges,
 nothing else can be had.
 """

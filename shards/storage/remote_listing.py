@@ -1,4 +1,4 @@
-"""The files under a folder behind a URL (s3://bucket/prefix and its like), as fsspec lists them.
+"""List the files under a remote folder (s3://bucket/prefix and its like), through fsspec.
 
 Credentials and endpoints come from the environment, as for reading.
 """

@@ -1,4 +1,4 @@
-"""What files that are stretches of another have in common: a size, and a place to read at."""
+"""A seekable stretch of another file: its size, and a position to read at."""
 
 import io
 import os

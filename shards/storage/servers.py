@@ -1,4 +1,4 @@
-"""How to ask one server once for a byte range: http(s), S3, or whatever else fsspec speaks.
+"""Ask one server once for a byte range: http(s), S3, or whatever else fsspec speaks.
 
 It says what came, without judging it: `Answer` tells which bytes follow and what the
 server knows of the file. What is worth another attempt is `BrokenError`, what is not `RefusedError`

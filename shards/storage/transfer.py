@@ -1,4 +1,4 @@
-"""Byte ranges from afar, whole and right or an error that says why: attempts, waits, continuation.
+"""Fetch remote byte ranges, whole and right or with an error that says why: retries, waits.
 
 An answer that breaks is continued at the byte where it broke, after a wait that doubles each time
 and is jittered, so that many readers do not come back together. What the server says of the file
@@ -44,7 +44,7 @@ _NO_SIZE_LIMIT = 1 << 28  # of a file whose size nobody told
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """How a data set is read from afar.
+    """How a data set is read from a server.
 
     Attributes:
         cache_folder: where indexes and ranges are kept; by default `gdt-stream` in the user's
@@ -104,7 +104,7 @@ class Traffic:
 
 @dataclass
 class RemoteFile:
-    """A file afar: its size where it is known; ETag and time of change from the first answer on."""
+    """A remote file: its size if known; ETag and time of change from the first answer on."""
 
     url: str
     size: int | None = None

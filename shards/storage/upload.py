@@ -1,4 +1,4 @@
-"""Write to a URL: whole objects, each tried again where that may help, and checked by its size.
+"""Write to a URL: whole objects, each retried where that may help, and checked by its size.
 
 An object store shows an object when all of it has arrived, so there is no half file under a final
 name. (Where a protocol of fsspec is no object store, a file may be seen while it grows; nobody

@@ -11,7 +11,7 @@ from pipelines.decoding.backends.backend import AudioRequest
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
 from shards import BuildError, BuildOptions, Dataset, Manifest
-from shards.encoding.audio import SOUND_FORMATS, encode_audio
+from shards.encoding.audio import AUDIO_FORMATS, encode_audio
 from shards.format.writer import ShardWriter
 from shards.media.demux import demux_tracks
 from shards.options import AUDIO_RATES
@@ -31,7 +31,7 @@ def data_set(folder: Path, name: str, channels: int, rate: int) -> Dataset:
     data = encode_audio(clock(rate, channels), rate, name)
     assert data == encode_audio(clock(rate, channels), rate, name)
     folder.mkdir()
-    extension = SOUND_FORMATS[name].extension
+    extension = AUDIO_FORMATS[name].extension
     with ShardWriter(folder / "sound.tar") as writer:
         writer.add("clip", {extension: data}, demux_tracks(data, extension))
         entry = writer.finish()
@@ -53,7 +53,7 @@ def heard(dataset: Dataset, first: int, count: int) -> Any:
 
 
 def test_the_formats_are_those_of_the_options() -> None:
-    assert list(SOUND_FORMATS) == list(AUDIO_RATES)
+    assert list(AUDIO_FORMATS) == list(AUDIO_RATES)
 
 
 @pytest.mark.parametrize(("name", "channels", "rate"), EACH)

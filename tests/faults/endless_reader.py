@@ -11,7 +11,7 @@ from shards import Dataset, RemoteOptions
 
 def read_for_ever(url: str, local_path: str, options: RemoteOptions, seed: int, begun: Any) -> None:
     """Read what is at `url` in random order; ends when it is not what lies at `local_path`."""
-    far, local, order = (
+    remote, local, order = (
         Dataset.open(url, remote=options),
         Dataset.open(local_path),
         random.Random(seed),
@@ -19,8 +19,8 @@ def read_for_ever(url: str, local_path: str, options: RemoteOptions, seed: int, 
     expected = [read(local, i) for i in range(len(local))]
     begun.set()
     while True:
-        i = order.randrange(len(far))
-        assert read(far, i) == expected[i]
+        i = order.randrange(len(remote))
+        assert read(remote, i) == expected[i]
 
 
 def media(dataset: Dataset, i: int) -> list[tuple[int, int]]:

@@ -40,14 +40,14 @@ def server(local: Dataset) -> Iterator[RangeServer]:
         yield server
 
 
-def far_options(tmp_path: Path, **options: Any) -> RemoteOptions:
+def remote_options(tmp_path: Path, **options: Any) -> RemoteOptions:
     quick = {"backoff_seconds": 0.001, "attempts": 4, "merge_gap_bytes": 0}
     return RemoteOptions(**{**quick, "cache_folder": str(tmp_path / "cache"), **options})
 
 
 @pytest.fixture
-def afar(server: RangeServer, tmp_path: Path) -> Open:
-    return lambda **options: Dataset.open(server.url, remote=far_options(tmp_path, **options))
+def open_remote(server: RangeServer, tmp_path: Path) -> Open:
+    return lambda **options: Dataset.open(server.url, remote=remote_options(tmp_path, **options))
 
 
 def on(name: str, *faults: Fault | None) -> Callable[[int, Request], Fault | None]:
@@ -84,17 +84,17 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_passing_fault_costs_a_request_and_no_byte(
-    local: Dataset, afar: Open, server: RangeServer, fault: Fault
+    local: Dataset, open_remote: Open, server: RangeServer, fault: Fault
 ) -> None:
     size = local.manifest.shards[0].size
     if fault.content_range:
         wrong = fault.content_range.replace("SIZE", str(size))
         fault = Fault(content_range=wrong)
-    far = afar(timeout_seconds=30 if fault.stall_after is None else 1.0)
-    far.sample(0)
+    remote = open_remote(timeout_seconds=30 if fault.stall_after is None else 1.0)
+    remote.sample(0)
     server.clear()
     server.faults = on(TAR, fault)
-    assert read(far, 0) == read(local, 0)
+    assert read(remote, 0) == read(local, 0)
     # a wrong checksum has the sample fetched anew, all else only what is missing
     extra = 2 if fault.shift or fault.flip_byte else 0 if fault.delay_seconds else 1
     assert len(server.requests) == 2 + extra  # picture and sound
@@ -105,10 +105,10 @@ def test_a_passing_fault_costs_a_request_and_no_byte(
     [("reset", 1), ("reset", 40_000), ("stop", 1), ("stop", 999), ("stop", 40_000), ("stall", 999)],
 )
 def test_a_broken_answer_is_continued_at_the_byte_where_it_broke(
-    local: Dataset, afar: Open, server: RangeServer, how: str, cut: int
+    local: Dataset, open_remote: Open, server: RangeServer, how: str, cut: int
 ) -> None:
-    far = afar(timeout_seconds=1.0 if how == "stall" else 30)
-    offset, size = media(far, 0)[0]
+    remote = open_remote(timeout_seconds=1.0 if how == "stall" else 30)
+    offset, size = media(remote, 0)[0]
     server.clear()
     breaks = {
         "reset": Fault(reset_after=cut),
@@ -116,8 +116,8 @@ def test_a_broken_answer_is_continued_at_the_byte_where_it_broke(
         "stall": Fault(stall_after=cut),
     }
     server.faults = on(TAR, breaks[how], breaks[how])
-    sample = far.sample(0)
-    assert far.read(sample, offset, size) == local.read(local.sample(0), offset, size)
+    sample = remote.sample(0)
+    assert remote.read(sample, offset, size) == local.read(local.sample(0), offset, size)
     firsts = [r.first for r in server.requests]
     if how == "reset":  # a reset may overtake bytes that were sent before it
         assert firsts == sorted(firsts)
@@ -128,19 +128,19 @@ def test_a_broken_answer_is_continued_at_the_byte_where_it_broke(
 
 
 def test_manifest_and_index_are_continued_too(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
     breaks = [on(MANIFEST_NAME, Fault(stop_after=50)), on(TAR + ".index", Fault(stop_after=999))]
     server.faults = lambda n, request: next((f for b in breaks if (f := b(n, request))), None)
-    far = afar()
-    assert read(far, 0) == read(local, 0)
+    remote = open_remote()
+    assert read(remote, 0) == read(local, 0)
     asked = [(r.name, r.first) for r in server.requests[:4]]
     name = TAR + ".index"
     assert asked == [(MANIFEST_NAME, 0), (MANIFEST_NAME, 50), (name, 0), (name, 999)]
 
 
 def test_faults_all_the_time_and_nothing_is_lost_or_wrong(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
     """Latency all the time, 5 % each of resets, cut answers and 503, and now and then a flip."""
     rng = random.Random(5)
@@ -158,13 +158,13 @@ def test_faults_all_the_time_and_nothing_is_lost_or_wrong(
         return kinds[int(draw)]() if draw < len(kinds) else None
 
     server.faults, server.latency_seconds = faults, 0.002
-    far = afar(range_cache_bytes=0, attempts=8)
+    remote = open_remote(range_cache_bytes=0, attempts=8)
     expected = [read(local, i) for i in range(len(local))]
-    work = [i for _ in range(25) for i in range(len(far))]
+    work = [i for _ in range(25) for i in range(len(remote))]
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(lambda i: read(far, i) == expected[i], work))
-    assert far.traffic.broken > 20
-    assert len(server.requests) == far.traffic.requests < 1.5 * 2 * len(work)
+        assert all(pool.map(lambda i: read(remote, i) == expected[i], work))
+    assert remote.traffic.broken > 20
+    assert len(server.requests) == remote.traffic.requests < 1.5 * 2 * len(work)
 
 
 LASTING = {
@@ -179,14 +179,14 @@ LASTING = {
 
 @pytest.mark.parametrize(("fault", "cause"), LASTING.values(), ids=LASTING)
 def test_a_lasting_fault_names_url_range_attempts_and_cause(
-    afar: Open, server: RangeServer, fault: Fault, cause: str
+    open_remote: Open, server: RangeServer, fault: Fault, cause: str
 ) -> None:
-    far = afar()
-    offset, size = media(far, 0)[0]
+    remote = open_remote()
+    offset, size = media(remote, 0)[0]
     server.clear()
     server.faults = always(TAR, fault)
     with pytest.raises(RemoteError) as caught:
-        far.read(far.sample(0), offset, size)
+        remote.read(remote.sample(0), offset, size)
     text = str(caught.value)
     assert text.startswith(f"{server.url}/{TAR}, bytes {offset} to {offset + size - 1}: ")
     assert re.search(cause, text), text
@@ -199,60 +199,60 @@ def test_a_lasting_fault_names_url_range_attempts_and_cause(
 
 
 def test_a_trickle_of_bytes_does_not_keep_a_request_alive_for_ever(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    offset, size = media(far, 0)[0]
+    remote = open_remote()
+    offset, size = media(remote, 0)[0]
     server.clear()
     server.faults = always(TAR, Fault(reset_after=100))
     with pytest.raises(RemoteError, match=r"gave up after 4 attempts .* \d+ bytes received"):
-        far.read(far.sample(0), offset, size)
+        remote.read(remote.sample(0), offset, size)
     assert len(server.requests) == 4
     server.faults = None
-    assert read(far, 0) == read(local, 0)
+    assert read(remote, 0) == read(local, 0)
 
 
 def test_a_trickle_is_broken_off_and_continued(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
     """Each byte comes in time, and all of them would take a minute."""
-    far = afar(timeout_seconds=1.0)
-    sample, offset = far.sample(0), media(far, 0)[0][0]
+    remote = open_remote(timeout_seconds=1.0)
+    sample, offset = remote.sample(0), media(remote, 0)[0][0]
     server.clear()
     server.faults = on(TAR, Fault(trickle_seconds=0.1))
-    assert far.read(sample, offset, 1000) == local.read(local.sample(0), offset, 1000)
+    assert remote.read(sample, offset, 1000) == local.read(local.sample(0), offset, 1000)
     first, second = server.requests
     assert offset < second.first < offset + 20
     assert first.last == second.last
 
 
-def test_a_cache_that_cannot_be_made_is_one_clear_error(afar: Open, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_one_clear_error(open_remote: Open, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    far = afar(cache_folder=str(tmp_path / "file"))
+    remote = open_remote(cache_folder=str(tmp_path / "file"))
     with pytest.raises(
         ShardError, match=r"cache .*/file/indexes cannot be written \(.*\).*with cache_folder"
     ):
-        far.sample(0)
+        remote.sample(0)
 
 
 def test_a_server_that_ignores_ranges_is_refused_and_its_whole_file_not_read(
-    afar: Open, server: RangeServer
+    open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    far.sample(0)
+    remote = open_remote()
+    remote.sample(0)
     server.clear()
     server.faults = always(TAR, Fault(ignore_range=True))
-    size = far.manifest.shards[0].size
+    size = remote.manifest.shards[0].size
     with pytest.raises(
         RemoteError, match=rf"server ignores byte ranges: .* whole file of {size} bytes.*nginx"
     ):
-        read(far, 0)
+        read(remote, 0)
     assert len(server.requests) <= 2  # picture and sound, unless the first was refused before
-    assert far.traffic.bytes_fetched < size
+    assert remote.traffic.bytes_fetched < size
 
 
 def test_whole_files_may_come_from_a_server_that_ignores_ranges(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
     name = TAR + ".index"
     whole = Fault(ignore_range=True)
@@ -260,8 +260,8 @@ def test_whole_files_may_come_from_a_server_that_ignores_ranges(
     server.faults = lambda n, r: {MANIFEST_NAME: whole, name: broken if n < 2 else whole}.get(
         r.name
     )
-    far = afar()
-    assert far.sample(0).key == local.sample(0).key
+    remote = open_remote()
+    assert remote.sample(0).key == local.sample(0).key
     assert [r.first for r in server.requests] == [0, 0, 1000]  # from the start again, all of it
 
 
@@ -276,49 +276,51 @@ def test_a_shard_of_another_size_is_refused_with_both_sizes(
     tar.write_bytes(data[:other] if other < 0 else data + bytes(other))
     with RangeServer(tmp_path / "copy") as server:
         options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
-        far = Dataset.open(server.url, remote=options)
-        far.sample(3)
+        remote = Dataset.open(server.url, remote=options)
+        remote.sample(3)
         server.clear()
         with pytest.raises(
             RemoteError,
             match=rf"has {size + other} bytes, the manifest says {size}: it was replaced or cut",
         ):
-            far.read(far.sample(3), *media(far, 3)[1])
+            remote.read(remote.sample(3), *media(remote, 3)[1])
         assert len(server.requests) == 1
 
 
 def test_a_shard_that_is_replaced_while_it_is_read_is_refused_with_both_etags(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    assert read(far, 0) == read(local, 0)
+    remote = open_remote()
+    assert read(remote, 0) == read(local, 0)
     server.faults = always(TAR, Fault(etag='"another"'))
     with pytest.raises(
         RemoteError, match=r'its ETag was "[0-9a-f]{16}" and is now "another": .*check_etag = false'
     ):
-        read(far, 1)
-    lenient = afar(check_etag=False)
+        read(remote, 1)
+    lenient = open_remote(check_etag=False)
     server.faults = on(TAR, None, Fault(etag='"another"'))
     assert read(lenient, 1) == read(local, 1)
 
 
-def test_an_answer_is_never_made_of_two_versions_of_a_file(afar: Open, server: RangeServer) -> None:
-    far = afar()
-    far.sample(0)
+def test_an_answer_is_never_made_of_two_versions_of_a_file(
+    open_remote: Open, server: RangeServer
+) -> None:
+    remote = open_remote()
+    remote.sample(0)
     server.faults = on(TAR, Fault(stop_after=100, etag='"one"'), Fault(etag='"two"'))
     with pytest.raises(RemoteError, match='its ETag was "one" and is now "two"'):
-        far.read(far.sample(0), *media(far, 0)[0])
+        remote.read(remote.sample(0), *media(remote, 0)[0])
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 501])
 def test_what_another_attempt_would_not_change_is_asked_once(
-    afar: Open, server: RangeServer, status: int
+    open_remote: Open, server: RangeServer, status: int
 ) -> None:
-    far = afar()
+    remote = open_remote()
     server.clear()
     server.faults = lambda *_: Fault(status=status)
     with pytest.raises(RemoteError, match=rf"{TAR}\.index, bytes 0 to \d+: status {status} "):
-        far.sample(0)
+        remote.sample(0)
     assert len(server.requests) == 1
 
 
@@ -356,18 +358,20 @@ def test_an_index_that_is_not_the_manifests_is_refused(
     else:
         index.write_bytes((folder / "shard-000001.tar.index").read_bytes())
     with RangeServer(folder) as server:
-        far = Dataset.open(server.url, remote=RemoteOptions(cache_folder=str(tmp_path / "cache")))
+        remote = Dataset.open(
+            server.url, remote=RemoteOptions(cache_folder=str(tmp_path / "cache"))
+        )
         if damage == "cut":
             with pytest.raises(RemoteError, match=rf"{len(data) - 1} bytes, the manifest says"):
-                far.sample(0)
+                remote.sample(0)
         else:
-            expected = far.manifest.shards[0].index_sha256
+            expected = remote.manifest.shards[0].index_sha256
             with pytest.raises(
                 IndexFormatError, match=rf"is not the index that .*SHA-256 .*manifest {expected}"
             ):
-                far.sample(0)
+                remote.sample(0)
             assert len(server.requests) == 1 + 3
-        assert far.sample(4).key == local.sample(4).key
+        assert remote.sample(4).key == local.sample(4).key
 
 
 def test_a_damaged_manifest_is_refused(local: Dataset, tmp_path: Path) -> None:
@@ -394,7 +398,7 @@ def test_a_damaged_shard_is_refused_and_not_kept(local: Dataset, tmp_path: Path)
     tar.write_bytes(data)
     with RangeServer(folder) as server:
         options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
-        far = Dataset.open(server.url, remote=options)
+        remote = Dataset.open(server.url, remote=options)
         first, last = sample.video.packets.offset[[0, 20]].tolist()
         server.clear()
         with pytest.raises(
@@ -402,10 +406,10 @@ def test_a_damaged_shard_is_refused_and_not_kept(local: Dataset, tmp_path: Path)
             match=rf"{TAR}: video packet 7 of clip-0000, \d+ bytes at {place - 3}, has crc32 "
             r"[0-9a-f]{8}, the index says [0-9a-f]{8}, after 3 fetches.*verify",
         ):
-            far.read(far.sample(0), first, last - first)
+            remote.read(remote.sample(0), first, last - first)
         assert sum(r.name == TAR for r in server.requests) == 3
         with pytest.raises(ChecksumError, match=r"member clip-0000\.json, \d+ bytes at \d+, has"):
-            far.metadata(0)
+            remote.metadata(0)
         # once the shard is right again, so is what is read
         tar.write_bytes((Path(local.path) / TAR).read_bytes())
         again = Dataset.open(server.url, remote=options)
@@ -413,13 +417,13 @@ def test_a_damaged_shard_is_refused_and_not_kept(local: Dataset, tmp_path: Path)
         assert again.metadata(0) == local.metadata(0)
 
 
-def test_damage_in_the_cache_is_mended(local: Dataset, afar: Open, tmp_path: Path) -> None:
-    far = afar()
-    assert read(far, 0) == read(local, 0)
+def test_damage_in_the_cache_is_mended(local: Dataset, open_remote: Open, tmp_path: Path) -> None:
+    remote = open_remote()
+    assert read(remote, 0) == read(local, 0)
     for path in (tmp_path / "cache").rglob("*"):
         if path.is_file() and path.name != "lock":
             path.write_bytes(path.read_bytes()[:-1] + b"?")
-    again = afar()
+    again = open_remote()
     assert read(again, 0) == read(local, 0)
 
 
@@ -435,7 +439,7 @@ def test_waits_double_with_jitter_and_heed_the_server_up_to_a_limit() -> None:
 
 
 def test_retry_after_reaches_the_wait(
-    afar: Open, server: RangeServer, monkeypatch: pytest.MonkeyPatch
+    open_remote: Open, server: RangeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
 
@@ -444,21 +448,21 @@ def test_retry_after_reaches_the_wait(
         return 0.0
 
     monkeypatch.setattr(RemoteOptions, "pause_seconds", no_wait)
-    far = afar()
+    remote = open_remote()
     busy = [Fault(status=503, retry_after=text) for text in ("17", "soon")]
     server.faults = on(TAR + ".index", *busy, Fault(status=503))
-    far.sample(0)
+    remote.sample(0)
     assert asked == [17.0, 0.0, 0.0]
 
 
 def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
-    local: Dataset, afar: Open, server: RangeServer, tmp_path: Path
+    local: Dataset, open_remote: Open, server: RangeServer, tmp_path: Path
 ) -> None:
     rng = random.Random(11)
     # not forked from here, where the server has threads
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([read_for_ever.__module__])
-    options = far_options(tmp_path, range_cache_bytes=1 << 20)
+    options = remote_options(tmp_path, range_cache_bytes=1 << 20)
     for round_ in range(12):
         begun = context.Event()
         what = (server.url, str(local.path), options, round_, begun)
@@ -471,6 +475,6 @@ def test_a_reader_killed_at_any_moment_leaves_a_cache_that_is_right(
         assert reader.exitcode == -signal.SIGKILL
     assert len(server.requests) > 12 * 3, "the readers read before they were killed"
     assert 0 < BoundedFolder(tmp_path / "cache" / "ranges", 0).used_bytes() <= 1 << 20
-    far = afar()  # with room, so that what is there is not dropped before it is read
-    assert all(read(far, i) == read(local, i) for i in range(len(far)))
-    assert far.traffic.bytes_from_cache > 0
+    remote = open_remote()  # with room, so that what is there is not dropped before it is read
+    assert all(read(remote, i) == read(local, i) for i in range(len(remote)))
+    assert remote.traffic.bytes_from_cache > 0

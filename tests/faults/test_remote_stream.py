@@ -51,10 +51,10 @@ def test_nothing_is_lost_and_nothing_wrong(local: Dataset, tmp_path: Path) -> No
 
     with RangeServer(Path(local.path), latency_seconds=0.001, faults=faults) as server:
         options = RemoteOptions(cache_folder=str(tmp_path), backoff_seconds=0.001)
-        far = Dataset.open(server.url, remote=options)
+        remote = Dataset.open(server.url, remote=options)
         skip_log = SkipLog()
-        expected, got = epochs(local, 3, SkipLog()), epochs(far, 3, skip_log)
-    assert far.traffic.broken >= 3
+        expected, got = epochs(local, 3, SkipLog()), epochs(remote, 3, skip_log)
+    assert remote.traffic.broken >= 3
     assert skip_log.seen.skipped == 0
     assert skip_log.seen.delivered == 3 * NUM_CLIPS
     assert len(got) == len(expected) == 3 * NUM_CLIPS // 4
@@ -93,9 +93,9 @@ def test_what_the_segments_of_a_sample_need_is_asked_for_together(
     """Two shifts of picture and sound are at most four ranges; near ones are asked for as one."""
     with RangeServer(Path(local.path)) as server:
         options = RemoteOptions(cache_folder=str(tmp_path), range_cache_bytes=0)
-        far = Dataset.open(server.url, remote=options)
-        far.sample(0)  # the index
-        before = far.traffic.requests
-        reader = SegmentReader(far, SegmentOptions())
+        remote = Dataset.open(server.url, remote=options)
+        remote.sample(0)  # the index
+        before = remote.traffic.requests
+        reader = SegmentReader(remote, SegmentOptions())
         reader.segments(0, [0.1, 1.9])
-        assert far.traffic.requests - before <= 4
+        assert remote.traffic.requests - before <= 4

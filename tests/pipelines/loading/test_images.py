@@ -295,12 +295,12 @@ def damaged_files() -> dict[str, tuple[bytes, str]]:
     return {
         "empty.jpg": (b"", "an empty file"),
         "page.jpg": (b"<!doctype html><html>not found</html>", "not a JPEG, PNG or WebP"),
-        "half.jpg": (jpg[: len(jpg) // 2], "the picture is cut short"),
-        "head.jpg": (jpg[:20], "the picture is cut short"),
-        "half.png": (png[: len(png) // 2], "the picture is cut short"),
-        "half.webp": (webp[: len(webp) // 2], "the picture is cut short"),
+        "half.jpg": (jpg[: len(jpg) // 2], "the image is cut short"),
+        "head.jpg": (jpg[:20], "the image is cut short"),
+        "half.png": (png[: len(png) // 2], "the image is cut short"),
+        "half.webp": (webp[: len(webp) // 2], "the image is cut short"),
         "flipped.png": (bytes(flipped), "png: "),
-        "bomb.png": (BOMB, "the picture is too large, or has no size (50000×50000 pixels)"),
+        "bomb.png": (BOMB, "the image is too large, or has no size (50000×50000 pixels)"),
         "looping.jpg": (b"\xff\xd8\xff\xe0\0\0" * 50, "damaged"),
     }
 

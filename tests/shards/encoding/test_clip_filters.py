@@ -101,12 +101,12 @@ def write_film(path: Path, moving: Sequence[bool], loud: Sequence[bool]) -> Path
     ("require", "kept", "lost"),
     [
         (("audio",), [0, 1, 2, 3], {}),
-        (("audible",), [0, 2], {"the sound is silent": 2}),
-        (("motion",), [0, 3], {"the pictures hardly change": 2}),
+        (("audible",), [0, 2], {"the audio is silent": 2}),
+        (("motion",), [0, 3], {"the video hardly changes": 2}),
         (
             ("audible", "motion"),
             [0],
-            {"the sound is silent": 2, "the pictures hardly change": 1},
+            {"the audio is silent": 2, "the video hardly changes": 1},
         ),
     ],
 )

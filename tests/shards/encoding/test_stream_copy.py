@@ -137,7 +137,7 @@ def test_clips_are_runs_of_whole_gops(film: Callable[..., Path], tmp_path: Path)
         for info in (data_set.metadata(i) for i in range(len(data_set)))
     ]
     assert spans == [(0, 1.6), (1.6, 3.2), (3.2, 4.8), (4.8, 6.4)]
-    assert summary.skipped_clips == {"a scene or rest shorter than the shortest clip": 1}
+    assert summary.skipped_clips == {"a scene or remainder shorter than the shortest clip": 1}
     # and a range begins with the first keyframe in it
     (tmp_path / "list.csv").write_text(f"path,start,stop\n{path},1,5.7\n")
     ranges = dataclasses.replace(OPTIONS, cut="ranges", clip_seconds=4.0)
@@ -277,7 +277,7 @@ def test_a_copied_source_that_was_cut_short_or_damaged_loses_what_it_lost(
     summary = build([path], tmp_path / "cut", OPTIONS)
     made = len(Dataset.open(tmp_path / "cut"))
     assert 1 <= made <= 2
-    assert summary.skipped_clips["the picture ends before the declared length"] in (1, 2)
+    assert summary.skipped_clips["the video ends before the declared length"] in (1, 2)
 
     from shards.media.demux import demux_tracks
 

@@ -22,8 +22,15 @@ from shards import BuildOptions, SourceError
 from shards.building.clip_plan import cut_shards, cut_source
 from shards.building.planned_source import PlannedSource
 from shards.building.survey import Survey
-from shards.encoding.audio import SOUND_FORMATS
-from shards.encoding.transcode import DAMAGED, ENDS_EARLY, NO_SOUND, Unit, UnitResult, transcode
+from shards.encoding.audio import AUDIO_FORMATS
+from shards.encoding.transcode import (
+    DAMAGED,
+    ENDS_EARLY,
+    NO_AUDIO_IN_CLIP,
+    Unit,
+    UnitResult,
+    transcode,
+)
 from shards.media.probe import probe
 from shards.sources.source import Source
 from shards.storage.opening import Location
@@ -218,7 +225,7 @@ def test_pictures_that_start_late_set_the_clock(film: Callable[..., Path]) -> No
 def test_sound_that_ends_early_loses_only_the_clips_without_it(film: Callable[..., Path]) -> None:
     result = clips(film("a.mp4", audio_seconds=1.7))
     assert [sample.key[-1] for sample in result.samples] == ["0", "1"]
-    assert result.skipped == {NO_SOUND: 1}
+    assert result.skipped == {NO_AUDIO_IN_CLIP: 1}
     silence = decode_audio(result.samples[1].members["flac"])[int(0.75 * 24000) :]
     assert np.abs(silence).max() < 0.01
 
@@ -430,7 +437,7 @@ def stored_sound(data: bytes) -> Any:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("audio", SOUND_FORMATS)
+@pytest.mark.parametrize("audio", AUDIO_FORMATS)
 def test_sound_is_stored_as_asked_for(film: Callable[..., Path], audio: str, channels: int) -> None:
     options = BuildOptions(
         clip_seconds=1.0, fps=25.0, audio=audio, channels=channels, sample_rate_hz=48000
@@ -440,7 +447,7 @@ def test_sound_is_stored_as_asked_for(film: Callable[..., Path], audio: str, cha
         info = json.loads(sample.members["json"])
         assert (info["num_channels"], info["num_samples"]) == (channels, 48000)
         (extension,) = sample.members.keys() - {"mp4", "json"}
-        assert extension == SOUND_FORMATS[audio].extension
+        assert extension == AUDIO_FORMATS[audio].extension
         wave = stored_sound(sample.members[extension])
         assert len(wave) == channels
         assert onsets(wave[-1], 48000)[0] == pytest.approx(0, abs=0.002)

@@ -118,7 +118,7 @@ def test_what_cannot_be_indexed_is_left_out_and_counted(clip: bytes, tmp_path: P
     assert [data_set.sample(i).key for i in range(len(data_set))] == ["good", "other"]
     assert set(data_set.sample(0).members) == {"mp4"}
     assert summary.skipped == {
-        "no picture and no sound": 2,
+        "no video and no audio": 2,
         "the header cannot be read": 1,
         "two members of one name": 1,
         "the key was there before": 1,
@@ -275,7 +275,7 @@ def test_what_is_no_place_for_an_index_is_refused(clip: bytes, tmp_path: Path) -
     two = plain_tar(tmp_path / "two/a.tar", {"x.txt": b"text"})
     with pytest.raises(BuildError, match="lie in 2 folders"):
         index_tars([one, two])
-    with pytest.raises(BuildError, match=r"No sample of 1 tar in .* 1 × no picture and no sound"):
+    with pytest.raises(BuildError, match=r"No sample of 1 tar in .* 1 × no video and no audio"):
         index_tars([two])
 
 

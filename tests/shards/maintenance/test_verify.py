@@ -64,7 +64,7 @@ def test_changed_headers_and_padding_are_named(folder: Path) -> None:
     assert problems(folder) == ["shard-000000.tar: bytes between the members were changed"]
 
 
-def test_missing_short_and_foreign_files_are_named_even_quickly(folder: Path) -> None:
+def test_missing_short_and_replaced_files_are_named_even_quickly(folder: Path) -> None:
     tar, index = folder / "shard-000000.tar", folder / "shard-000001.tar.index"
     tar.write_bytes(tar.read_bytes()[:-1])
     index.write_bytes((folder / "shard-000000.tar.index").read_bytes())

@@ -119,7 +119,7 @@ def test_sound_alone_has_no_video(film: Callable[..., Path]) -> None:
 def test_a_codec_that_nobody_knows_is_named(film: Callable[..., Path]) -> None:
     path = film("a.mp4", seconds=1)
     path.write_bytes(path.read_bytes().replace(b"avc1\x00", b"aqc1\x00"))
-    with pytest.raises(SourceError, match="the pictures have a codec that is not known"):
+    with pytest.raises(SourceError, match="the video has an unknown codec"):
         probe(located(path))
 
 
@@ -146,7 +146,7 @@ def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert found[0].startswith("probe: the picture is too large")
+    assert found[0].startswith("probe: the frame is too large")
     grown_kib = int(found[1])
     assert grown_kib < 32 * 1024  # one picture of that size has 96 MiB
 

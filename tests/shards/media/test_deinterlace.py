@@ -215,9 +215,9 @@ def test_interlaced_pictures_are_not_copied(tmp_path: Path) -> None:
     joined(tmp_path / "videos/later.ts")
     summary = build([tmp_path / "videos"], tmp_path / "out", options)
     first, later = read_jsonl(tmp_path / "out/report.jsonl")
-    assert first["cause"] == "interlaced pictures"
+    assert first["cause"] == "interlaced video"
     assert "build with --profile fast" in first["detail"]
-    assert later["skipped_clips"] == {"the pictures are interlaced": 1}
+    assert later["skipped_clips"] == {"the video is interlaced": 1}
     assert (summary.clips, summary.deinterlaced_clips) == (1, 0)
 
 

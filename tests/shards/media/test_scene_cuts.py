@@ -110,7 +110,7 @@ def test_no_clip_crosses_a_cut(tmp_path: Path) -> None:
     expected = [(0, 1.0), (1.2, 2.2), (2.2, 3.2), (3.6, 4.6), (4.6, 5.6)]
     infos = [data_set.metadata(i) for i in range(len(data_set))]
     assert [(i["start_seconds"], i["stop_seconds"]) for i in infos] == expected
-    assert summary.skipped_clips == {"a scene or rest shorter than the shortest clip": 3}
+    assert summary.skipped_clips == {"a scene or remainder shorter than the shortest clip": 3}
     for i, info in enumerate(infos):
         frames = decode_video(data_set.read_member(data_set.sample(i), "mp4"))
         assert len(frames) == info["num_frames"] == 10

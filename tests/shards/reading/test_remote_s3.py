@@ -52,17 +52,17 @@ def read(dataset: Dataset, i: int) -> list[bytes]:
 
 
 def test_s3_gives_what_the_disk_gives(local: Dataset, port: int, tmp_path: Path) -> None:
-    far = open_it(port, tmp_path)
-    assert far.fingerprint == local.fingerprint
+    remote = open_it(port, tmp_path)
+    assert remote.fingerprint == local.fingerprint
     for i in range(len(local)):
-        assert read(far, i) == read(local, i)
-        assert far.metadata(i) == local.metadata(i)
+        assert read(remote, i) == read(local, i)
+        assert remote.metadata(i) == local.metadata(i)
     manifest = (Path(local.path) / "manifest.json").stat().st_size
     indexes = sum(s.index_size for s in local.manifest.shards)
     samples = sum(map(len, (b for i in range(4) for b in read(local, i))))
-    extra = far.traffic.bytes_fetched - manifest - indexes - samples
+    extra = remote.traffic.bytes_fetched - manifest - indexes - samples
     assert 0 <= extra < 0.2 * samples  # tar headers between members
-    assert far.traffic.requests == 1 + 2 + 4
+    assert remote.traffic.requests == 1 + 2 + 4
 
 
 def test_environment_variables_are_enough(
@@ -72,8 +72,8 @@ def test_environment_variables_are_enough(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    far = Dataset.open("s3://shards/sets/train")
-    assert read(far, 0) == read(local, 0)
+    remote = Dataset.open("s3://shards/sets/train")
+    assert read(remote, 0) == read(local, 0)
 
 
 def test_what_is_not_there_is_asked_for_once(port: int, tmp_path: Path) -> None:
@@ -117,13 +117,13 @@ def test_a_shard_cut_short_is_refused(local: Dataset, port: int, tmp_path: Path)
     whole = (Path(local.path) / "shard-000001.tar").read_bytes()
     fs.pipe_file(name, whole[:100_000])
     try:
-        far = open_it(port, tmp_path)
+        remote = open_it(port, tmp_path)
         with pytest.raises(
             RemoteError, match=rf"has 100000 bytes, the manifest says {size}: it was replaced"
         ):
-            read(far, 2)
+            read(remote, 2)
         with pytest.raises(RemoteError, match=rf"has 100000 bytes, the manifest says {size}"):
-            read(far, 3)  # begins after the end
+            read(remote, 3)  # begins after the end
     finally:
         fs.pipe_file(name, whole)
 
@@ -170,14 +170,14 @@ def test_broken_connections_cost_nothing_but_requests(
 ) -> None:
     proxy = BreakingProxy(port, 0.05)
     try:
-        far = open_it(proxy.port, tmp_path, range_cache_bytes=0, attempts=10)
+        remote = open_it(proxy.port, tmp_path, range_cache_bytes=0, attempts=10)
         expected = [read(local, i) for i in range(4)]
         with ThreadPoolExecutor(4) as pool:
-            assert all(pool.map(lambda n: read(far, n % 4) == expected[n % 4], range(40)))
+            assert all(pool.map(lambda n: read(remote, n % 4) == expected[n % 4], range(40)))
     finally:
         proxy.close()
     assert proxy.broken > 5
-    assert 0 < far.traffic.broken <= far.traffic.requests - 1 - 2 - 40
+    assert 0 < remote.traffic.broken <= remote.traffic.requests - 1 - 2 - 40
 
 
 def test_a_server_that_is_gone_is_an_error_that_names_the_url(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reading from afar gives what reading here gives, for few requests, few bytes and little room."""
+"""A remote data set gives what a local one gives, for few requests, few bytes and little room."""
 
 import gc
 import multiprocessing
@@ -37,7 +37,7 @@ def server(local: Dataset) -> Iterator[RangeServer]:
 
 
 @pytest.fixture
-def afar(server: RangeServer, tmp_path: Path) -> Open:
+def open_remote(server: RangeServer, tmp_path: Path) -> Open:
     def open_it(**options: Any) -> Dataset:
         options = {"cache_folder": str(tmp_path / "cache"), **options}
         return Dataset.open(server.url, remote=RemoteOptions(**options))
@@ -65,71 +65,80 @@ def same(a: Dataset, b: Dataset, i: int, start: float = 1.0) -> bool:
     return a.read_many(mine, segment(mine, start)) == b.read_many(other, segment(other, start))
 
 
-def test_everything_is_as_on_this_machine(local: Dataset, afar: Open, server: RangeServer) -> None:
-    far = afar()
-    assert (len(far), far.fingerprint) == (len(local), local.fingerprint)
-    assert far.summary() == local.summary() | {"path": server.url}
-    assert (far.is_remote, local.is_remote) == (True, False)
+def test_everything_is_as_on_this_machine(
+    local: Dataset, open_remote: Open, server: RangeServer
+) -> None:
+    remote = open_remote()
+    assert (len(remote), remote.fingerprint) == (len(local), local.fingerprint)
+    assert remote.summary() == local.summary() | {"path": server.url}
+    assert (remote.is_remote, local.is_remote) == (True, False)
     for i in range(len(local)):
-        assert far.sample(i).key == local.sample(i).key
-        assert same(local, far, i)
-        assert far.metadata(i) == local.metadata(i)
-        sample = far.sample(i)
+        assert remote.sample(i).key == local.sample(i).key
+        assert same(local, remote, i)
+        assert remote.metadata(i) == local.metadata(i)
+        sample = remote.sample(i)
         for extension in sample.members:
-            assert far.read_member(sample, extension) == local.read_member(sample, extension)
-        assert far.read(sample, 512, 0) == b""
-        assert far.read_many(sample, []) == []
+            assert remote.read_member(sample, extension) == local.read_member(sample, extension)
+        assert remote.read(sample, 512, 0) == b""
+        assert remote.read_many(sample, []) == []
 
 
-def test_requests_are_counted_and_few(local: Dataset, afar: Open, server: RangeServer) -> None:
-    far = afar()
+def test_requests_are_counted_and_few(
+    local: Dataset, open_remote: Open, server: RangeServer
+) -> None:
+    remote = open_remote()
     assert [r.name for r in server.requests] == ["manifest.json"]
-    sample = far.sample(0)
+    sample = remote.sample(0)
     assert [r.name for r in server.requests[1:]] == ["shard-000000.tar.index"]
-    far.sample(1)
-    far.read_many(sample, segment(sample))
+    remote.sample(1)
+    remote.read_many(sample, segment(sample))
     assert len(server.requests) == 4  # picture and sound
     wanted = sum(size for _, size in segment(sample))
     index = local.manifest.shards[0].index_size
     manifest = (Path(local.path) / "manifest.json").stat().st_size
     assert server.bytes_sent == wanted + index + manifest
-    assert far.traffic.bytes_fetched == server.bytes_sent
-    assert (far.traffic.requests, far.traffic.broken) == (4, 0)
+    assert remote.traffic.bytes_fetched == server.bytes_sent
+    assert (remote.traffic.requests, remote.traffic.broken) == (4, 0)
     # what is there is not asked for again, whole or in part, by this data set or the next
-    far.read_many(sample, segment(sample))
-    again = afar()
+    remote.read_many(sample, segment(sample))
+    again = open_remote()
     again.read(again.sample(0), segment(sample)[1][0] + 5, 100)
     assert [r.name for r in server.requests[4:]] == ["manifest.json"]
-    assert far.traffic.bytes_from_cache == wanted
+    assert remote.traffic.bytes_from_cache == wanted
     assert again.traffic.bytes_from_cache == 100
 
 
-def test_only_what_is_missing_is_asked_for(afar: Open, server: RangeServer) -> None:
-    far = afar(merge_gap_bytes=0)
-    sample = far.sample(0)
-    far.read_many(sample, [(20_000, 5_000)])
+def test_only_what_is_missing_is_asked_for(open_remote: Open, server: RangeServer) -> None:
+    remote = open_remote(merge_gap_bytes=0)
+    sample = remote.sample(0)
+    remote.read_many(sample, [(20_000, 5_000)])
     server.clear()
-    far.read_many(sample, [(15_000, 20_000)])
+    remote.read_many(sample, [(15_000, 20_000)])
     asked = sorted((r.first, r.last) for r in server.requests)
     assert asked == [(15_000, 19_999), (25_000, 34_999)]
 
 
-def test_near_ranges_are_asked_for_as_one(local: Dataset, afar: Open, server: RangeServer) -> None:
-    far, ranges = afar(), [(40_000, 10_000), (51_000, 10_000), (52_000, 100), (200_000, 10)]
-    sample = far.sample(0)
+def test_near_ranges_are_asked_for_as_one(
+    local: Dataset, open_remote: Open, server: RangeServer
+) -> None:
+    remote, ranges = (
+        open_remote(),
+        [(40_000, 10_000), (51_000, 10_000), (52_000, 100), (200_000, 10)],
+    )
+    sample = remote.sample(0)
     server.clear()
-    assert far.read_many(sample, ranges) == local.read_many(local.sample(0), ranges)
+    assert remote.read_many(sample, ranges) == local.read_many(local.sample(0), ranges)
     asked = sorted((r.first, r.last) for r in server.requests)
     assert asked == [(40_000, 60_999), (200_000, 200_009)]
 
 
 def test_a_reader_fetches_ahead_and_asks_for_the_rest(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    sample = far.sample(0)
+    remote = open_remote()
+    sample = remote.sample(0)
     server.clear()
-    read = far.reader(sample, [(30_000, 1_000), (10_000, 2_000)])
+    read = remote.reader(sample, [(30_000, 1_000), (10_000, 2_000)])
     assert len(server.requests) == 2
     for offset, size in [(10_000, 2_000), (10_500, 7), (30_999, 1)]:
         assert read(offset, size) == local.read(local.sample(0), offset, size)
@@ -139,32 +148,34 @@ def test_a_reader_fetches_ahead_and_asks_for_the_rest(
 
 
 def test_ranges_of_one_call_and_reads_of_several_threads_run_at_once(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar(attempts=1)
+    remote = open_remote(attempts=1)
     for first in (0, 4, 8):
-        far.sample(first)  # its shard's index
+        remote.sample(first)  # its shard's index
     for samples in ([0], range(1, 9)):
         # nobody is answered before picture and sound of all of them are asked for
         together = threading.Barrier(2 * len(samples))
         server.faults = lambda *_, b=together: b.wait(60) and None
         with ThreadPoolExecutor(len(samples)) as pool:
-            assert all(pool.map(lambda i: same(local, far, i), samples))
+            assert all(pool.map(lambda i: same(local, remote, i), samples))
 
 
-def test_no_more_connections_than_allowed(local: Dataset, afar: Open, server: RangeServer) -> None:
+def test_no_more_connections_than_allowed(
+    local: Dataset, open_remote: Open, server: RangeServer
+) -> None:
     server.latency_seconds = 0.02
-    far = afar(connections=3)
+    remote = open_remote(connections=3)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda i: same(local, far, i), range(len(far))))
+        assert all(pool.map(lambda i: same(local, remote, i), range(len(remote))))
     assert server.most_at_once == 3
 
 
 def test_one_thread_opens_a_shard_and_the_others_are_not_held_up(
-    afar: Open, server: RangeServer
+    open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    far.sample(11)
+    remote = open_remote()
+    remote.sample(11)
     server.clear()
     asked, go = threading.Event(), threading.Event()
 
@@ -174,19 +185,19 @@ def test_one_thread_opens_a_shard_and_the_others_are_not_held_up(
 
     server.faults = hold
     with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(far.sample, i) for i in range(4)]
+        waiting = [pool.submit(remote.sample, i) for i in range(4)]
         assert asked.wait(60)
-        pool.submit(far.sample, 11).result(60)
+        pool.submit(remote.sample, 11).result(60)
         assert not any(w.done() for w in waiting)
         go.set()
         assert [w.result().key for w in waiting] == [f"clip-{i:04d}" for i in range(4)]
     assert [r.name for r in server.requests] == ["shard-000000.tar.index"]
 
 
-def test_processes_share_one_fetch_of_an_index(afar: Open, server: RangeServer) -> None:
+def test_processes_share_one_fetch_of_an_index(open_remote: Open, server: RangeServer) -> None:
     server.faults = lambda _, r: Fault(delay_seconds=0.3) if r.name.endswith("index") else None
     start = multiprocessing.get_context("fork").Process
-    readers = [start(target=lambda: afar().sample(0)) for _ in range(3)]
+    readers = [start(target=lambda: open_remote().sample(0)) for _ in range(3)]
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -198,45 +209,45 @@ def test_processes_share_one_fetch_of_an_index(afar: Open, server: RangeServer) 
     ]
 
 
-def read_in_another_process(far: Dataset, i: int) -> bytes:
-    sample = far.sample(i)
-    return b"".join(far.read_many(sample, segment(sample)))
+def read_in_another_process(remote: Dataset, i: int) -> bytes:
+    sample = remote.sample(i)
+    return b"".join(remote.read_many(sample, segment(sample)))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_data_set_goes_to_other_processes(local: Dataset, afar: Open, method: str) -> None:
-    far = afar(range_cache_bytes=0)
-    assert same(local, far, 0)
+def test_a_data_set_goes_to_other_processes(local: Dataset, open_remote: Open, method: str) -> None:
+    remote = open_remote(range_cache_bytes=0)
+    assert same(local, remote, 0)
     context: Any = multiprocessing.get_context(method)
     with context.Pool(1) as pool:
         for i in (0, 5):
-            assert pool.apply(read_in_another_process, (far, i)) == read_in_another_process(
+            assert pool.apply(read_in_another_process, (remote, i)) == read_in_another_process(
                 local, i
             )
-    assert same(local, far, 1)
+    assert same(local, remote, 1)
 
 
 def test_a_range_outside_the_shard_is_refused_without_a_request(
-    afar: Open, server: RangeServer
+    open_remote: Open, server: RangeServer
 ) -> None:
-    far = afar()
-    sample, size = far.sample(0), far.manifest.shards[0].size
+    remote = open_remote()
+    sample, size = remote.sample(0), remote.manifest.shards[0].size
     server.clear()
     with pytest.raises(
         RemoteError, match=rf"bytes {size - 1} to {size + 3} were asked .* shard has {size}\."
     ):
-        far.read(sample, size - 1, 5)
+        remote.read(sample, size - 1, 5)
     assert not server.requests
 
 
 def test_mapped_indexes_are_bounded_by_their_part_of_the_cache(
-    local: Dataset, afar: Open, server: RangeServer, tmp_path: Path
+    local: Dataset, open_remote: Open, server: RangeServer, tmp_path: Path
 ) -> None:
     largest = max(s.index_size for s in local.manifest.shards)
-    far = afar(index_cache_bytes=2 * (largest + 8192))
+    remote = open_remote(index_cache_bytes=2 * (largest + 8192))
     for i in [0, 4, 8] * 3:
-        assert same(local, far, i)
-        assert len(far._open) <= 2
+        assert same(local, remote, i)
+        assert len(remote._open) <= 2
     kept = [p for p in (tmp_path / "cache" / "indexes").iterdir() if len(p.name) == 64]
     assert 1 <= len(kept) <= 2
     assert sum(r.name.endswith(".index") for r in server.requests) == 9  # each left before its turn
@@ -249,12 +260,12 @@ def test_nothing_in_memory_grows_with_use(local: Dataset, tmp_path: Path) -> Non
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         options = RemoteOptions(cache_folder=str(tmp_path), range_cache_bytes=1 << 20)
-        far = Dataset.open(url, remote=options)
+        remote = Dataset.open(url, remote=options)
 
         def use(times: int) -> None:
             for _ in range(times):
-                sample = far.sample(rng.randrange(len(far)))
-                far.read_many(sample, segment(sample, rng.uniform(0, 2.9)))
+                sample = remote.sample(rng.randrange(len(remote)))
+                remote.read_many(sample, segment(sample, rng.uniform(0, 2.9)))
 
         try:
             use(60)
@@ -272,17 +283,17 @@ def test_nothing_in_memory_grows_with_use(local: Dataset, tmp_path: Path) -> Non
 
 
 def test_a_cache_that_cannot_be_written_costs_requests_and_says_so(
-    local: Dataset, afar: Open, monkeypatch: pytest.MonkeyPatch
+    local: Dataset, open_remote: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/cache/ranges")
 
-    far = afar()
+    remote = open_remote()
     monkeypatch.setattr(RangeCache, "put", full)
     with pytest.warns(UserWarning, match=r"/cache/ranges cannot be written \(No space left"):
-        assert same(local, far, 0)
+        assert same(local, remote, 0)
     with pytest.warns(UserWarning, match="range_cache_bytes = 0"):
-        assert same(local, far, 0)
+        assert same(local, remote, 0)
 
 
 def test_the_cache_lies_where_the_user_keeps_caches(
@@ -307,16 +318,16 @@ def test_file_urls_are_read_here_and_other_protocols_by_fsspec(
     memory: Any = fsspec.filesystem("memory")
     for path in Path(local.path).iterdir():
         memory.pipe(f"/sets/train/{path.name}", path.read_bytes())
-    far = Dataset.open(
+    remote = Dataset.open(
         "memory://sets/train/", remote=RemoteOptions(cache_folder=str(tmp_path), attempts=1)
     )
-    assert far.is_remote
-    assert all(same(local, far, i) for i in range(len(far)))
+    assert remote.is_remote
+    assert all(same(local, remote, i) for i in range(len(remote)))
     memory.rm("/sets/train/shard-000000.tar")
     with pytest.raises(
         RemoteError, match=r"memory://sets/train/shard-000000.tar, bytes .*NotFound"
     ):
-        far.read(far.sample(0), 0, 100)
+        remote.read(remote.sample(0), 0, 100)
 
 
 @pytest.mark.parametrize(
@@ -341,12 +352,14 @@ def test_a_password_is_sent_and_never_shown(
     server: RangeServer, local: Dataset, tmp_path: Path
 ) -> None:
     url = server.url.replace("http://", "http://me:secret@")
-    far = Dataset.open(url, remote=RemoteOptions(cache_folder=str(tmp_path)))
-    assert same(local, far, 0)
+    remote = Dataset.open(url, remote=RemoteOptions(cache_folder=str(tmp_path)))
+    assert same(local, remote, 0)
     server.faults = lambda *_: Fault(status=403)
     with pytest.raises(RemoteError) as caught:
-        far.sample(11)
-    shown = f"{caught.value!r} {far!r} {far.path} {far.summary()} {far._store.options!r}"  # type: ignore[union-attr]
+        remote.sample(11)
+    shown = (
+        f"{caught.value!r} {remote!r} {remote.path} {remote.summary()} {remote._store.options!r}"  # type: ignore[union-attr]
+    )
     assert "secret" not in shown
     assert "status 403" in shown
 
@@ -362,18 +375,18 @@ def test_options_check_themselves(name: str, value: float, allowed: str) -> None
 
 
 def test_bytes_of_a_segment_are_near_those_that_it_needs(
-    local: Dataset, afar: Open, server: RangeServer
+    local: Dataset, open_remote: Open, server: RangeServer
 ) -> None:
     """At most 1.3 × the needed groups of pictures and sound, indexes included."""
-    far, rng = afar(range_cache_bytes=0), np.random.default_rng(1)
+    remote, rng = open_remote(range_cache_bytes=0), np.random.default_rng(1)
     needed = 0
     server.clear()
     for _ in range(4):
-        for i in rng.permutation(len(far)).tolist():
-            sample = far.sample(i)
+        for i in rng.permutation(len(remote)).tolist():
+            sample = remote.sample(i)
             ranges = segment(sample, float(rng.uniform(0, 2.9)))
             needed += sum(size for _, size in ranges)
-            far.read_many(sample, ranges)
+            remote.read_many(sample, ranges)
     whole = 4 * sum(s.size for s in local.manifest.shards)
     assert server.bytes_sent < 1.3 * needed < 0.5 * whole
 
@@ -382,6 +395,6 @@ def test_shard_names_with_odd_characters_are_asked_for_rightly(tmp_path: Path) -
     odd = write_made_up_shards(tmp_path / "odd", 2, 1, name="a b%20#?é+&{}.tar")
     with RangeServer(tmp_path) as server:
         options = RemoteOptions(cache_folder=str(tmp_path / "cache"))
-        far = Dataset.open(f"{server.url}/odd", remote=options)
-        assert all(same(odd, far, i) for i in range(2))
+        remote = Dataset.open(f"{server.url}/odd", remote=options)
+        assert all(same(odd, remote, i) for i in range(2))
         assert server.requests[-1].name == "odd/a b%20#?é+&1.tar"

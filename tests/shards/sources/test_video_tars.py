@@ -137,7 +137,7 @@ def test_what_cannot_be_used_has_a_line_each(clip: bytes, tmp_path: Path) -> Non
         ("a.tar/good", ""),
         ("a.tar/twin", ""),
         ("a.tar/page", "not media: a web page or XML"),
-        ("a.tar/alone", "a sample without a film"),
+        ("a.tar/alone", "a sample without a video"),
         ("a.tar/badjson", "json that cannot be read"),
         ("a.tar/nan", "json that cannot be read"),
         ("a.tar/list", "json that is no object"),

@@ -204,7 +204,7 @@ def test_tars_of_others_are_indexed(out: str) -> None:
     status, output = run("index", str(tar), "--workers", "1")
     assert status == 0
     assert "indexed: 1 sample of 1 tar" in output
-    assert "left out: 1 sample: no picture and no sound" in output
+    assert "left out: 1 sample: no video and no audio" in output
     status, output = run("inspect", str(tar.parent))
     assert status == 0
     assert "sample one" in output
