@@ -1,5 +1,6 @@
 """`gdt pretrain`: one run, in one folder, started or continued."""
 
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -36,6 +37,12 @@ def pretrain(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that is in the folder.")
     ] = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with the weights of a run folder, a checkpoint or a weights file."
+        ),
+    ] = None,
 ) -> None:
     """Pretrain a model on a stream of shards."""
     from tools.runs.config_files import find_config
@@ -48,7 +55,8 @@ def pretrain(
     from tools.runs.run_folder import RunFolder
 
     console = Console(markup=False)  # file names may hold brackets
-    settings = load_config(path, overrides or ())
+    begin = [] if init_from is None else [f"trainer.init_from={json.dumps(init_from)}"]
+    settings = load_config(path, [*(overrides or ()), *begin])
     folder = RunFolder(out or Path("runs") / path.stem)
     is_first = is_first_rank(os.environ)
     with folder.held() if is_first else nullcontext():

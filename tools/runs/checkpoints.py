@@ -22,6 +22,7 @@ from typing import IO, Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
+from safetensors import SafetensorError
 
 from tools.runs.losses import LossFile
 from tools.runs.run_folder import RunError, RunFolder
@@ -29,9 +30,16 @@ from tools.runs.run_folder import RunError, RunFolder
 TRAINED_ON = "trained_on"  # the data set's fingerprint, beside Lightning's own keys
 
 #: What reading a file of anyone's may raise, besides what is meant to be a bug of ours.
-_UNREADABLE = (
+UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError),
-    *(AttributeError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error),
+    *(
+        AttributeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+    ),
 )
 
 
@@ -120,7 +128,7 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         _check(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
             f"{path} cannot be read as a checkpoint ({cause}). Is it cut short, or another "

@@ -124,6 +124,8 @@ class TrainerOptions:
         epochs: passes over the data set.
         max_steps: stop after this many steps even if epochs are left; the learning rate follows
             the shorter of the two. Both may be raised on --resume.
+        init_from: weights to begin with: a run folder or a file, see tools/runs/weights.py;
+            `gdt pretrain --init-from` sets it.
         accelerator: "auto", "cpu" or "gpu".
         devices: ranks on each machine; "auto" takes one CPU process, or every GPU.
         num_nodes: machines.
@@ -143,6 +145,7 @@ class TrainerOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     epochs: int
     max_steps: int | None = None
+    init_from: str | None = None
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | Literal["auto"] = "auto"
     num_nodes: int = 1

@@ -50,6 +50,7 @@ from tools.runs.options import TrainerOptions
 from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
+from tools.runs.weights import initialize, read_weights
 from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
 from tools.training.optimizer import build_optimizer
@@ -138,8 +139,14 @@ class Pretraining(LightningModule):
             schedule.lr_lambdas,
             strict=True,
         )
-        for group, base, factor in groups:
-            group["lr"] = base * factor(schedule.last_epoch)
+        for number, (group, base, factor) in enumerate(groups):
+            rate = base * factor(schedule.last_epoch)
+            if rate != group["lr"] and number == 0 and self.trainer.is_global_zero:
+                say_on_stderr(
+                    f"learning rate {rate:g} in place of {group['lr']:g}: that of this step in a "
+                    f"run of {self.num_steps} steps"
+                )
+            group["lr"] = rate
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """To Lightning every resume is one from the middle, also of a run that had ended."""
@@ -237,6 +244,10 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
             trainer = _trainer(config, folder, module)
         stop.launcher = trainer.strategy.launcher
         checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
+        if config.trainer.init_from is not None and checkpoint is None:
+            taken = initialize(module.method, read_weights(config.trainer.init_from))
+            if trainer.is_global_zero:
+                say_on_stderr(taken)
         with (
             _full_disk_as_run_error(folder),
             rank_errors_explained(config.trainer.rank_timeout_seconds),

@@ -327,3 +327,25 @@ def test_moco_brings_its_queue_and_momentum_encoder_back(
     resumed = load_run(run).method.state_dict()
     assert {"queue", "queue_codes", "queue_pointer"} <= set(resumed)
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_config, tmp_path / "first", "trainer.max_steps=2")
+    still = ("optimizer.learning_rate=1e-30", "trainer.max_steps=1", "model.hidden_dim=24")
+    begin = f"trainer.init_from={tmp_path / 'first'}"
+    train(tiny_config, tmp_path / "second", *still, begin)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"weights of {tmp_path / 'first'}: video encoder, audio encoder; as drawn: video" in said
+    first, second = (
+        load_run(tmp_path / name).method.towers.encoders.state_dict()
+        for name in ("first", "second")
+    )
+    learned = [name for name in first if "running" not in name and "num_batches" not in name]
+    assert learned
+    assert all(torch.equal(first[name], second[name]) for name in learned)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(RunError, match="empty has no checkpoint to take weights from"):
+        train(tiny_config, tmp_path / "third", f"trainer.init_from={empty}")
