@@ -18,6 +18,7 @@ from shards.errors import IndexFormatError
 from shards.format.index_file import Check, check_columns, decode_header, read_columns, shard_of
 from shards.format.mpegts import Transport
 from shards.format.tracks import DISCARD, KEYFRAME
+from shards.storage.local_files import Identity, open_regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,8 @@ class ShardIndex:
 
     def __init__(self, path: Path, shard_size: int | None = None) -> None:
         self.path = path
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            self.identity = Identity.of(file.fileno())
             try:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except ValueError as error:
@@ -146,9 +148,8 @@ class ShardIndex:
         self._extensions = [check.text(e, "extensions") for e in check.a(list, about, "extensions")]
         headers = check.a(list, about, "headers")
         self._headers = [decode_header(h, check) for h in headers]
-        check_columns(
-            self._columns, self.shard_size, len(self._extensions), len(self._headers), check
-        )
+        in_pieces = np.array([header["transport"] is not None for header in self._headers], bool)
+        check_columns(self._columns, self.shard_size, len(self._extensions), in_pieces, check)
         self._num_samples = len(self._columns["key_stop"])
 
     def __len__(self) -> int:
@@ -160,10 +161,12 @@ class ShardIndex:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One whole column, for tools that check or count."""
+        self._check_whole()
         return self._columns[name]
 
     def key(self, i: int) -> str:
         """The key of sample i."""
+        self._check_whole()
         start, stop = self._rows("key_stop", i)
         return self._columns["key_bytes"][start:stop].tobytes().decode()
 
@@ -171,6 +174,7 @@ class ShardIndex:
         """Sample i of the shard, 0 ≤ i < len."""
         if not 0 <= i < self._num_samples:
             raise IndexFormatError(f"{self.path} has samples 0 to {len(self) - 1}; asked for {i}.")
+        self._check_whole()
         c = self._columns
         members: dict[str, Member] = {}
         first, stop = self._rows("member_stop", i)
@@ -186,6 +190,21 @@ class ShardIndex:
         return IndexedSample(
             self.key(i), self.shard, members, tracks.get("video"), tracks.get("audio")
         )
+
+    def _check_whole(self) -> None:
+        """See that the mapped file was not cut short: to read past its end would end the process.
+
+        What `sample` hands out is copied for the same reason.
+
+        Raises:
+            IndexFormatError: it was.
+        """
+        if self._map.size() != self.identity.size:
+            raise IndexFormatError(
+                f"Index {self.path} had {self.identity.size} bytes when it was opened and has "
+                f"{self._map.size()} now: something cut it short or wrote to it. Copy it again, or "
+                "build the shard again, and start anew."
+            )
 
     def _rows(self, name: str, i: int) -> tuple[int, int]:
         column = self._columns[name]
@@ -207,12 +226,12 @@ class ShardIndex:
             start_seconds=int(c["track_start"][t]) * tick.numerator / tick.denominator,
             stop_seconds=int(c["track_end"][t]) * tick.numerator / tick.denominator,
             packets=Packets(
-                c["packet_offset"][rows],
-                c["packet_size"][rows],
-                c["packet_pts"][rows],
-                c["packet_duration"][rows],
+                c["packet_offset"][rows].copy(),
+                c["packet_size"][rows].copy(),
+                c["packet_pts"][rows].copy(),
+                c["packet_duration"][rows].copy(),
                 (flags & KEYFRAME).view(np.bool_),
                 (flags & DISCARD) != 0,
-                c["packet_crc32"][rows],
+                c["packet_crc32"][rows].copy(),
             ),
         )

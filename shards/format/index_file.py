@@ -82,10 +82,13 @@ def check_columns(
     c: Mapping[str, npt.NDArray[Any]],
     shard_size: int,
     num_extensions: int,
-    num_headers: int,
+    in_pieces: npt.NDArray[np.bool_],
     check: Check,
 ) -> None:
-    """Refuse columns that do not fit each other, or reach outside a shard of this size."""
+    """Refuse columns that do not fit each other, or reach outside a shard of this size.
+
+    `in_pieces` says of each codec header whether packets under it lie in pieces, among others'.
+    """
     n, m, t = len(c["key_stop"]), len(c["member_offset"]), len(c["track_member"])
     p = len(c["packet_offset"])
     for names, rows in (
@@ -107,7 +110,7 @@ def check_columns(
         ends = int(stops[-1]) if len(stops) else 0
         check(rising and ends == rows, f"column {name} does not rise to {rows}")
     check(_below(c["member_extension"], num_extensions), "an extension is not listed")
-    check(_below(c["track_header"], num_headers), "a codec header is not listed")
+    check(_below(c["track_header"], len(in_pieces)), "a codec header is not listed")
     check(_below(c["track_member"], m), "a track's member does not exist")
     offset, size = c["member_offset"], c["member_size"]
     total = np.uint64(shard_size)
@@ -120,10 +123,27 @@ def check_columns(
     inside = (c["packet_offset"] >= start) & (before <= length)
     inside &= c["packet_size"] <= length - np.minimum(before, length)
     check(bool(inside.all()), "a packet lies outside its member")
+    track = np.repeat(np.arange(t), counts)
+    whole = ~in_pieces[c["track_header"]][track]
+    twice = overlap(c["packet_offset"][whole], c["packet_size"][whole], track[whole])
+    check(not twice, "packets overlap")
     try:
         c["key_bytes"].tobytes().decode()
     except UnicodeDecodeError:
         check(False, "the keys are not UTF-8")
+
+
+def overlap(
+    offset: npt.NDArray[np.uint64], size: npt.NDArray[np.uint32], track: npt.NDArray[np.int64]
+) -> bool:
+    """Whether any two of these packets of one track share a byte: what one reads, all would."""
+    stop = offset + size
+    if not ((offset[1:] < stop[:-1]) & (track[1:] == track[:-1])).any():
+        return False  # in order, as nearly all are: nothing to sort
+    order = np.lexsort((offset, track))
+    offset, track = offset[order], track[order]
+    stop = stop[order]
+    return bool(((offset[1:] < stop[:-1]) & (track[1:] == track[:-1])).any())
 
 
 def _below(column: npt.NDArray[Any], limit: int) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import IndexFormatError
-from shards.storage.local_files import write_atomically
+from shards.storage.local_files import open_regular, write_atomically
 
 MANIFEST_NAME = "manifest.json"
 INDEX_SUFFIX = ".index"
-FORMAT, VERSION = "gdt-data-set", 2
+FORMAT, VERSION = "gdt-data-set", 3  # 1 and 2 are read too
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class ShardEntry:
 class Manifest:
     """The shards of a data set in order, and how they were made.
 
-    `build` is for people (options, counts); `fingerprint` covers the shards, nothing else.
+    `build` is for people (options, counts); `fingerprint` covers the shards, nothing else. The file
+    has a checksum of all that it holds.
     """
 
     shards: tuple[ShardEntry, ...]
@@ -60,6 +61,7 @@ class Manifest:
             "shards": [asdict(s) for s in self.shards],
             "build": self.build,
         }
+        content["checksum"] = _checksum(content)
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
         return text.encode() + b"\n"
 
@@ -72,7 +74,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except FileNotFoundError as error:
         raise IndexFormatError(_no_manifest(folder)) from error
     except OSError as error:
@@ -96,9 +99,9 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise IndexFormatError(f"{path} is no manifest of shards; build the data set again.")
-    if content.get("version") not in (1, VERSION):
+    if content.get("version") not in (1, 2, VERSION):
         raise IndexFormatError(
-            f"{path} has version {content.get('version')!r}; this program reads 1 and {VERSION}. "
+            f"{path} has version {content.get('version')!r}; this program reads 1 to {VERSION}. "
             "Build the data set again with this version."
         )
     try:
@@ -108,11 +111,17 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
         raise IndexFormatError(
             f"{path} is damaged ({error!r}); build the data set again."
         ) from error
-    fingerprint = manifest.fingerprint if content["version"] == VERSION else _digest_1(shards)
+    fingerprint = _digest_1(shards) if content["version"] == 1 else manifest.fingerprint
     if fingerprint != content.get("fingerprint"):
         raise IndexFormatError(
             f"{path} does not agree with its own fingerprint: it was edited or damaged; "
             "build the data set again."
+        )
+    has_checksum = content["version"] == VERSION or "checksum" in content
+    if has_checksum and content.get("checksum") != _checksum(content):
+        raise IndexFormatError(
+            f"{path} does not agree with its own checksum: it was edited or damaged; copy it "
+            "again, or build the data set again."
         )
     return manifest
 
@@ -132,6 +141,12 @@ def _lies_within(name: str) -> bool:
     steps = name.split("/")
     plain = not any(c == "\\" or ord(c) < 32 for c in name)
     return plain and not any(step in ("", ".", "..") for step in steps)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """Hex SHA-256 over everything else in the file."""
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(listed: list[list[Any]]) -> str:

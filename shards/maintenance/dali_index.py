@@ -58,6 +58,6 @@ def write_dali_indexes(data_set: Path | str, remote: RemoteOptions | None = None
             folder = LocalFolder(store.location)
         for entry in manifest.shards:
             name = entry.name.removesuffix(".tar") + SUFFIX
-            folder.write(name, dali_index(store.shard(entry, True).index))
+            folder.write(name, dali_index(store.shard(entry).index))
             written.append(f"{folder.location}/{name}")
     return written

@@ -243,4 +243,4 @@ class _Merger:
         else:
             store = Folder(self._place / part)
         for entry in entries:
-            yield entry, store.shard(entry, True).index
+            yield entry, store.shard(entry).index

@@ -137,7 +137,7 @@ def _verify_shard(
     none = np.zeros(0, np.uint64)
     try:
         place.check_size(entry)
-        index = place.shard(entry, True).index
+        index = place.shard(entry).index
     except ShardError as error:
         return [Problem(entry.name, str(error))], none
     problems = []

@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from shards.errors import ShardError
+from shards.format.index_file import overlap
 from shards.format.mpegts import Transport, elementary_stream
 from shards.format.tracks import DISCARD, KEYFRAME, CodecHeader, TrackTable
 from shards.media.channel_order import settle_order
@@ -70,6 +71,10 @@ def _table(container: Any, stream: Any, packets: list[Any], data: bytes, member:
             "the file as it is decoded, so it cannot be indexed; re-encode it with `gdt shards "
             "build`."
         )
+    places = np.array(offsets, np.uint64)
+    sizes = np.array([len(body) for body in bodies], np.uint32)
+    if transport is None and overlap(places, sizes, np.zeros(len(packets), np.int64)):
+        raise ShardError(f"Member {member}: packets of its {stream.type} overlap.")
     for number, packet in enumerate(packets):
         if packet.pts is None:
             raise ShardError(f"Member {member}: packet {number} of its {stream.type} has no time.")
@@ -99,8 +104,8 @@ def _table(container: Any, stream: Any, packets: list[Any], data: bytes, member:
         member=member,
         start=start,
         stop=max(start, stop),
-        offset=np.array(offsets, np.uint64),
-        size=np.array([len(body) for body in bodies], np.uint32),
+        offset=places,
+        size=sizes,
         pts=pts,
         duration=duration,
         crc32=np.array([zlib.crc32(body) for body in bodies], np.uint32),

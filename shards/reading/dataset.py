@@ -21,7 +21,7 @@ from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.format.index import IndexedSample, Member
 from shards.format.manifest import INDEX_SUFFIX, Manifest
 from shards.plural import plural
-from shards.reading.local_store import Folder, OpenShard
+from shards.reading.local_store import Folder, Identities, OpenShard
 from shards.reading.remote_store import RemoteStore
 from shards.storage.byte_ranges import Piece, assemble
 from shards.storage.transfer import RemoteOptions, Traffic, folder_or_url
@@ -48,7 +48,7 @@ class Dataset:
         self._max_open = max_open_shards
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._opening: dict[int, threading.Lock] = {}
-        self._verified: set[int] = set()
+        self._known: dict[int, Identities] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -237,7 +237,7 @@ class Dataset:
                 return found
             entry = self.manifest.shards[number]
             try:
-                found = self._store.shard(entry, number not in self._verified)
+                found = self._store.shard(entry, self._known.get(number))
                 if len(found.index) != entry.num_samples:
                     raise IndexFormatError(
                         f"Index {self.path}/{entry.name}{INDEX_SUFFIX} has {len(found.index)} "
@@ -249,7 +249,7 @@ class Dataset:
                 raise
             with self._lock:
                 self._opening.pop(number, None)
-                self._verified.add(number)
+                self._known[number] = found.identities
                 self._open[number] = found
                 if len(self._open) > self._max_open:
                     self._open.popitem(last=False)

@@ -8,15 +8,20 @@ from typing import Protocol
 from shards.errors import IndexFormatError, ShardError
 from shards.format.index import IndexedSample, ShardIndex
 from shards.format.manifest import INDEX_SUFFIX, Manifest, ShardEntry, read_manifest
-from shards.storage.local_files import file_sha256
+from shards.storage.local_files import Identity, file_sha256, open_descriptor, open_regular
 
 CHUNK_BYTES = 8 << 20  # of a tar that is read from front to back
+
+
+#: Of a shard's tar and of its index; () where a server answers for them.
+Identities = tuple[Identity, ...]
 
 
 class OpenShard(Protocol):
     """A shard whose samples can be read, local or remote; see `Dataset` for the methods."""
 
     index: ShardIndex
+    identities: Identities
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
         """See `Dataset.read`."""
@@ -26,25 +31,46 @@ class OpenShard(Protocol):
 
 
 class ShardFile:
-    """A shard's index and file; the file closes when the last reader lets go."""
+    """A shard's index and file; the file closes when the last reader lets go.
 
-    def __init__(self, folder: Path, entry: ShardEntry, verify_index: bool) -> None:
+    Args:
+        folder: of the data set.
+        entry: the shard.
+        known: what its files were when they were open before; None verifies the index by checksum.
+
+    Raises:
+        ShardError: a file is not there, is no regular one, or is another one than before.
+        IndexFormatError: the index is damaged, or not the one that the manifest lists.
+    """
+
+    def __init__(self, folder: Path, entry: ShardEntry, known: Identities | None) -> None:
         path = self.path = folder / entry.name
         index_path = folder / (entry.name + INDEX_SUFFIX)
         self.file = -1
         try:
-            self.file = os.open(path, os.O_RDONLY)
-            if verify_index and file_sha256(index_path) != entry.index_sha256:
+            self.file = open_descriptor(path)
+            if known is None and file_sha256(index_path) != entry.index_sha256:
                 raise IndexFormatError(
                     f"Index {index_path} is not the one that the manifest lists: it was changed "
                     "or damaged. Build the shard again."
                 )
-            self.index = ShardIndex(index_path, os.fstat(self.file).st_size)
+            tar = Identity.of(self.file)
+            self.index = ShardIndex(index_path, tar.size)
         except FileNotFoundError as error:
             raise ShardError(
                 f"{error.filename} is in the manifest of {folder} but not on the disk; "
                 "copy it again or build the data set again."
             ) from error
+        except OSError as error:
+            raise ShardError(f"{error.filename or path}: {error.strerror}.") from error
+        self.identities: Identities = (tar, self.index.identity)
+        if known is not None and self.identities != known:
+            changed = path if known[0] != tar else index_path
+            raise ShardError(
+                f"{changed} is another file than when this data set was opened (size, time or "
+                "inode differ): shards are not to be changed while they are read. Put the old one "
+                "back, or start again with the new data set."
+            )
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
         """See `Dataset.read`."""
@@ -82,14 +108,9 @@ class Folder:
         """How many may be open at a time."""
         return len(manifest.shards)
 
-    def shard(self, entry: ShardEntry, verify_index: bool) -> OpenShard:
-        """Open a shard; `verify_index` holds its index against the manifest's checksum.
-
-        Raises:
-            ShardError: it is not there.
-            IndexFormatError: its index is damaged, or another.
-        """
-        return ShardFile(self.location, entry, verify_index)
+    def shard(self, entry: ShardEntry, known: Identities | None = None) -> OpenShard:
+        """Open a shard; see `ShardFile`."""
+        return ShardFile(self.location, entry, known)
 
     def check_size(self, entry: ShardEntry) -> None:
         """See that a shard's tar has the size it was written with.
@@ -106,6 +127,6 @@ class Folder:
 
     def chunks(self, entry: ShardEntry) -> Iterator[bytes]:
         """The bytes of a shard's tar, front to back."""
-        with (self.location / entry.name).open("rb") as file:
+        with open_regular(self.location / entry.name) as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk

@@ -21,7 +21,7 @@ import numpy as np
 from shards.errors import ChecksumError, IndexFormatError, RemoteError
 from shards.format.index import IndexedSample, ShardIndex
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, parse_manifest
-from shards.reading.local_store import CHUNK_BYTES
+from shards.reading.local_store import CHUNK_BYTES, Identities
 from shards.storage.byte_ranges import Piece, assemble, joined, missing
 from shards.storage.cache import FileCache, RangeCache
 from shards.storage.transfer import RemoteFile, RemoteOptions, Traffic, Transfer, public
@@ -78,7 +78,7 @@ class RemoteStore:
         largest = max((shard.index_size for shard in manifest.shards), default=1)
         return max(1, self.options.index_cache_bytes // max(1, largest))
 
-    def shard(self, entry: ShardEntry, verify_index: bool) -> "RemoteShard":
+    def shard(self, entry: ShardEntry, known: Identities | None = None) -> "RemoteShard":
         """Open a shard: its index from the cache or the server, verified in any case.
 
         Raises:
@@ -144,6 +144,7 @@ class RemoteShard:
 
     def __init__(self, store: RemoteStore, entry: ShardEntry, index: ShardIndex) -> None:
         self.index = index
+        self.identities: Identities = ()
         self._store, self._name = store, entry.name
         self._file = RemoteFile(store.file_url(entry.name), entry.size)
         self._cache_key = entry.index_sha256[:32]

@@ -1,16 +1,53 @@
 """Local files: written whole or not at all, and their checksums."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
+import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
+
+
+class Identity(NamedTuple):
+    """What tells a file from another that came in its place, or from itself before a change."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, file: int) -> "Identity":
+        """The identity of an open file, by its number."""
+        found = os.fstat(file)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+def open_descriptor(path: Path) -> int:
+    """Open a file to be read, without waiting for the other end of a pipe; returns its number.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device or a folder.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # which means nothing to a regular file
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        what = "is no regular file, but a pipe, a device or a folder"
+        raise OSError(errno.EINVAL, what, str(path))
+    return file
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to be read; raises as `open_descriptor` does."""
+    return os.fdopen(open_descriptor(path), "rb")
 
 
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from shards import IndexFormatError, ShardError, ShardIndex
-from shards.format.index_file import COLUMNS, HEADER_KEY
+from shards.format.index_file import COLUMNS, HEADER_KEY, overlap
 from tests.shards.small import write_shard
 
 Columns = dict[str, Any]
@@ -87,6 +87,13 @@ def _say(name: str, value: object) -> Callable[[Columns, dict[str, Any]], None]:
     return change
 
 
+def _put_on(row: int, other: int) -> Callable[[Columns, dict[str, Any]], None]:
+    def change(columns: Columns, _about: dict[str, Any]) -> None:
+        columns["packet_offset"][row] = columns["packet_offset"][other]
+
+    return change
+
+
 HUGE = 2**63 - 1
 SPOILT = {
     "a member past the shard's end": (_set("member_offset", 3, 10**12), "outside the shard"),
@@ -97,6 +104,8 @@ SPOILT = {
     "a packet past its member": (_set("packet_offset", 40, HUGE), "outside its member"),
     "a packet that is too large": (_set("packet_size", 0, 2**32 - 1), "outside its member"),
     "a packet of the next member": (_set("packet_size", 9, 60_000), "outside its member"),
+    "two packets in one place": (_put_on(3, 4), "packets overlap"),
+    "a packet on one far before it": (_put_on(8, 1), "packets overlap"),
     "a key that ends before it starts": (_set("key_stop", 1, 0), "key_stop does not rise"),
     "keys that end too late": (_set("key_stop", 2, 999), "key_stop does not rise to 27"),
     "members that end too late": (_set("member_stop", 2, 10), "member_stop does not rise"),
@@ -201,3 +210,17 @@ def test_any_flipped_bit_opens_or_is_refused_but_reads_nothing_outside(
                     ends = track.packets.offset + track.packets.size
                     assert int(ends.max(initial=0)) <= size
     assert 0 < refused < 400
+
+
+def test_packets_of_one_track_overlap_or_do_not() -> None:
+    def overlaps(offsets: list[int], sizes: list[int], tracks: list[int]) -> bool:
+        offset, size = np.array(offsets, np.uint64), np.array(sizes, np.uint32)
+        return overlap(offset, size, np.array(tracks, np.int64))
+
+    assert not overlaps([], [], [])
+    assert not overlaps([0, 10, 20], [10, 10, 5], [0, 0, 0])
+    assert not overlaps([20, 0, 10], [5, 10, 10], [0, 0, 0])  # in another order
+    assert not overlaps([0, 5], [10, 10], [0, 1])  # of two tracks
+    assert overlaps([0, 9], [10, 10], [0, 0])
+    assert overlaps([20, 0, 10], [5, 10, 11], [0, 0, 0])
+    assert overlaps([0, 10, 0], [10, 10, 10], [0, 0, 0])

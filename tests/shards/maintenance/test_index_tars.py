@@ -296,3 +296,22 @@ def test_a_sample_that_crashes_costs_no_other(
     for line in report(tmp_path):
         assert "SIGABRT" in line["details"][0]
         assert "001" in line["details"][0]
+
+
+def test_a_sample_whose_packets_overlap_is_left_out_alone(
+    clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shards.maintenance.index_tar import index_tar
+    from shards.media import demux
+
+    original, calls = demux._offsets_in_one_piece, []
+
+    def twice(*arguments: Any) -> list[int | None]:
+        offsets = original(*arguments)
+        calls.append(offsets)
+        return [offsets[0], *offsets[:-1]] if len(calls) == 1 else offsets
+
+    monkeypatch.setattr(demux, "_offsets_in_one_piece", twice)
+    made = index_tar(plain_tar(tmp_path / "a.tar", {"bad.mp4": clip, "good.mp4": clip}))
+    assert made.num_samples == 1
+    assert "packets of its video overlap" in made.details[0]
