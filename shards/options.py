@@ -218,7 +218,7 @@ class BuildOptions:
         try:
             return cls(**values)
         except TypeError as error:
-            raise BuildError(f"These are no build options of this version: {error}.") from error
+            raise BuildError(f"These are not build options of this version: {error}.") from error
 
 
 def _exact_rate(value: float) -> Fraction:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from shards.encoding.clip_filters import MotionMeter
 from shards.encoding.video import VideoEncoder
 from shards.media.color import coded_color
-from shards.media.deinterlace import Deinterlacer, Picture
+from shards.media.deinterlace import Deinterlacer, TimedFrame
 from shards.media.frame_fitting import FrameFitter
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
@@ -59,30 +59,30 @@ class ClipEncoder:
         self._encoder: VideoEncoder | None = None
         self._motion: MotionMeter | None = None
         self._deinterlacer = Deinterlacer()
-        self._shown: Picture | None = None  # the last one, on screen until the next one's time
+        self._shown: TimedFrame | None = None  # the last one, on screen until the next one's time
         self._fitted: Any = None  # the same at the coded size, once it was needed
         self._was_interlaced = False  # any of the clip so far
 
     def show(self, frame: Any, time: Fraction) -> None:
         """Take the frame that comes on screen at `time`; one from before the last is dropped."""
-        for picture in self._deinterlacer.push(frame, time):
-            self._show(picture)
+        for timed in self._deinterlacer.push(frame, time):
+            self._show(timed)
 
     def finish(self) -> None:
         """Let the last frame stay for its own duration."""
-        for picture in self._deinterlacer.finish():
-            self._show(picture)
+        for timed in self._deinterlacer.finish():
+            self._show(timed)
         if self._shown is not None:
             frame, time, _ = self._shown
             duration = (frame.duration or 0) * frame.time_base
             self._encode_until(time + (duration or self._reader.frame_seconds))
 
-    def _show(self, picture: Picture) -> None:
+    def _show(self, timed: TimedFrame) -> None:
         if self._shown is not None:
-            if picture.time <= self._shown.time:
+            if timed.time <= self._shown.time:
                 return
-            self._encode_until(picture.time)
-        self._shown, self._fitted = picture, None
+            self._encode_until(timed.time)
+        self._shown, self._fitted = timed, None
 
     def _encode_until(self, time: Fraction) -> None:
         """Encode the frame on screen for every output frame whose middle comes before `time`."""

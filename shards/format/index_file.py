@@ -155,14 +155,15 @@ def read_columns(data: mmap.mmap, path: Path) -> tuple[dict[str, npt.NDArray[Any
     check = Check(path)
     check(len(data) >= 8, "it is shorter than its own header")
     length = int.from_bytes(data[:8], "little")
-    check(2 <= length <= min(len(data) - 8, MAX_HEADER_BYTES), "it is cut short or no index")
+    check(2 <= length <= min(len(data) - 8, MAX_HEADER_BYTES), "it is cut short or not an index")
     try:
         table = json.loads(data[8 : 8 + length])
         about = json.loads(table["__metadata__"][HEADER_KEY])
     except (ValueError, KeyError, TypeError, RecursionError):
-        check(False, "its header is no index header")
+        check(False, "its header is not an index header")
     check(
-        isinstance(about, dict) and about.get("format") == FORMAT, "its header is no index header"
+        isinstance(about, dict) and about.get("format") == FORMAT,
+        "its header is not an index header",
     )
     if about.get("version") != VERSION:
         raise IndexFormatError(

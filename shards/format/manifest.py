@@ -95,10 +95,10 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise IndexFormatError(
-            f"{path} is no manifest ({error}); build the data set again."
+            f"{path} is not a manifest ({error}); build the data set again."
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise IndexFormatError(f"{path} is no manifest of shards; build the data set again.")
+        raise IndexFormatError(f"{path} is not a manifest of shards; build the data set again.")
     if content.get("version") not in (1, 2, VERSION):
         raise IndexFormatError(
             f"{path} has version {content.get('version')!r}; this program reads 1 to {VERSION}. "
@@ -160,7 +160,7 @@ def _digest_1(shards: tuple[ShardEntry, ...]) -> str:
 
 def _no_manifest(folder: Path) -> str:
     if not folder.is_dir():
-        return f"{folder} is no folder of shards: it does not exist. Check the path."
+        return f"{folder} is not a folder of shards: it does not exist. Check the path."
     inside = sorted(p.parent.name for p in folder.glob(f"*/{MANIFEST_NAME}"))
     if inside:
         return (
@@ -168,6 +168,6 @@ def _no_manifest(folder: Path) -> str:
             f"name one, e.g. {folder / inside[0]}."
         )
     return (
-        f"{folder} has no {MANIFEST_NAME}: it is no data set, or its build has not finished. "
+        f"{folder} has no {MANIFEST_NAME}: it is not a data set, or its build has not finished. "
         "Make one with `gdt shards build`, or run an interrupted build again."
     )

@@ -163,7 +163,7 @@ def _sample(
 
 def _check_third_party_key(key: str) -> None:
     if any(unicodedata.category(c).startswith("C") for c in key):  # also bytes that are no text
-        raise SourceError("list", "a key with control characters, or that is no text")
+        raise SourceError("list", "a key with control characters, or that is not text")
     if len(key.encode()) > MAX_KEY_BYTES:
         raise SourceError("list", f"a key of more than {MAX_KEY_BYTES} bytes")
 

@@ -189,8 +189,8 @@ class _Merger:
         data = self.read(path)
         if data is None:
             raise IndexFormatError(
-                f"{self.location}/{name} has no {MANIFEST_NAME}: it is no data set, or its build "
-                "has not finished."
+                f"{self.location}/{name} has no {MANIFEST_NAME}: it is not a data set, or its "
+                "build has not finished."
             )
         return parse_manifest(data, f"{self.location}/{path}")
 

@@ -38,7 +38,7 @@ def settle_order(codec: Any) -> tuple[int, ...] | None:
     codec.layout = f"{len(names)}c"
     del layout
     if len(set(names)) < len(names) or not set(names) <= set(_NATIVE):
-        raise SourceError("probe", "the sound has channels of an unknown order", shown[:120])
+        raise SourceError("probe", "the audio has channels in an unknown order", shown[:120])
     order = sorted(range(len(names)), key=lambda n: _NATIVE.index(names[n]))
     codec.layout = "+".join(names[n] for n in order)
     return tuple(order)

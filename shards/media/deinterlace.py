@@ -17,7 +17,7 @@ import av
 from shards.media.frame_fitting import filter_chain
 
 
-class Picture(NamedTuple):
+class TimedFrame(NamedTuple):
     """A decoded frame without fields, when it comes on screen, and whether it was interlaced."""
 
     frame: Any
@@ -30,17 +30,17 @@ class Deinterlacer:
 
     def __init__(self) -> None:
         self._chain: Any = None  # from the first frame with fields on
-        self._within: deque[Picture | None] = deque()  # what is in it; None was handed on before
+        self._within: deque[TimedFrame | None] = deque()  # what is in it; None was handed on before
         self._before: Any = None  # the frame before, until there is a chain
 
-    def push(self, frame: Any, time: Fraction) -> Iterator[Picture]:
+    def push(self, frame: Any, time: Fraction) -> Iterator[TimedFrame]:
         """The frames that are ready: this one, or, once some have fields, the one before it."""
-        picture = Picture(frame, time, bool(frame.interlaced_frame))
+        timed = TimedFrame(frame, time, bool(frame.interlaced_frame))
         before, self._before = self._before, frame
         if before is not None and _kind(before) != _kind(frame):
             yield from self.finish()
             before, self._before = None, frame
-        if self._chain is None and picture.was_interlaced:
+        if self._chain is None and timed.was_interlaced:
             size = (frame.width, frame.height)
             self._chain = filter_chain(
                 size, frame.format.name, ["bwdif=mode=send_frame:deint=interlaced"]
@@ -49,13 +49,13 @@ class Deinterlacer:
                 self._within.append(None)
                 self._chain.vpush(before)
         if self._chain is None:
-            yield picture
+            yield timed
             return
-        self._within.append(picture)
+        self._within.append(timed)
         self._chain.vpush(frame)
         yield from self._ready()
 
-    def finish(self) -> Iterator[Picture]:
+    def finish(self) -> Iterator[TimedFrame]:
         """The frames that waited for one after them."""
         if self._chain is not None:
             self._chain.vpush(None)
@@ -63,15 +63,15 @@ class Deinterlacer:
             self._chain = None
             self._within.clear()
 
-    def _ready(self) -> Iterator[Picture]:
+    def _ready(self) -> Iterator[TimedFrame]:
         with suppress(av.BlockingIOError, av.EOFError):
             while True:
                 whole = self._chain.vpull()
-                picture = self._within.popleft()
-                if picture is not None:
-                    whole.time_base = picture.frame.time_base
-                    whole.pts, whole.duration = picture.frame.pts, picture.frame.duration
-                    yield picture._replace(frame=whole)
+                timed = self._within.popleft()
+                if timed is not None:
+                    whole.time_base = timed.frame.time_base
+                    whole.pts, whole.duration = timed.frame.pts, timed.frame.duration
+                    yield timed._replace(frame=whole)
 
 
 def _kind(frame: Any) -> tuple[int, int, str]:

@@ -48,13 +48,13 @@ class SceneScore:
 
     def __call__(self, luma: npt.NDArray[np.uint8]) -> float:
         """The score of the next frame [H, W]; 0 for the first."""
-        picture = luma.astype(np.int16)
+        luma_now = luma.astype(np.int16)
         if self._last is None:
-            self._last = picture
+            self._last = luma_now
             return 0.0
-        difference = float(np.abs(picture - self._last).mean()) * 100 / 256
+        difference = float(np.abs(luma_now - self._last).mean()) * 100 / 256
         growth = abs(difference - self._difference)
-        self._last, self._difference = picture, difference
+        self._last, self._difference = luma_now, difference
         return min(difference, growth)
 
 

@@ -205,7 +205,7 @@ class Dataset:
                     f"Sample {sample.key} of {sample.shard}: its json cannot be read ({error})."
                 ) from error
         if not isinstance(content, dict):
-            raise ShardError(f"Sample {sample.key} of {sample.shard}: its json is no object.")
+            raise ShardError(f"Sample {sample.key} of {sample.shard}: its json is not an object.")
         for extension, name in (("cls", "label"), ("txt", "caption")):
             if extension in sample.members and name not in content:
                 text = self.read_member(sample, extension).decode("utf-8", "replace")

@@ -115,7 +115,7 @@ class ImageFolder:
             ShardError: it is no such file.
         """
         if extension not in sample.members:
-            raise ShardError(f"Image {sample.key} of {self.path} is no .{extension}.")
+            raise ShardError(f"Image {sample.key} of {self.path} is not a .{extension}.")
         return self.read(sample, 0, sample.members[extension].size)
 
     def metadata(self, i: int) -> dict[str, Any]:

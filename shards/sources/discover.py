@@ -192,7 +192,7 @@ def _refuse_one_name(places: list[str]) -> None:
         if first.setdefault(public(place), place) != place:
             raise BuildError(
                 f"Source {public(place)} is given twice, with different passwords or signatures, "
-                "which are no part of a name. Give it once."
+                "which are not part of a name. Give it once."
             )
 
 

@@ -2,7 +2,7 @@
 
 Lists come from many tools: names in capitals or with blanks, `end` for `stop`, video2dataset's
 `clips`. The usual ones are understood, and it is said which; a name that looks like a time and is
-none of them is warned of, for without it the whole film would be taken.
+none of them is warned of, for without it the whole video would be taken.
 """
 
 import difflib
@@ -84,7 +84,7 @@ class ListColumns:
 
 
 def _may_be_time(plain: str) -> bool:
-    """Whether a name looks as if it should say what to take of a film."""
+    """Whether a name looks as if it should say what to take of a video."""
     if _TIME_WORDS & set(plain.split("_")):
         return True
     return bool(difflib.get_close_matches(plain, ("start", "stop", "clips"), 1, 0.8))

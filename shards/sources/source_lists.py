@@ -155,7 +155,9 @@ def _table_lines(path: Path, file: TextIO, delimiter: str) -> Iterator[_Line]:
                 _wrong(f"{path.name}:{reader.line_num}", "more fields than the first line names")
             yield reader.line_num, {name: text for name, text in fields.items() if text}
     except csv.Error as error:
-        raise BuildError(f"{path.name}:{reader.line_num} is no row of a table: {error}.") from error
+        raise BuildError(
+            f"{path.name}:{reader.line_num} is not a row of a table: {error}."
+        ) from error
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
@@ -184,11 +186,11 @@ def _json_line(text: str, where: str) -> dict[str, Any]:
     try:
         fields = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise BuildError(f"{where} is no line of json ({error}); write one object.") from error
+        raise BuildError(f"{where} is not a line of json ({error}); write one object.") from error
     if not isinstance(fields, dict) or not {"path", "url"} & set(
         ListColumns("").meanings(tuple(fields)).values()
     ):
-        _wrong(where, f"{text[:60]!r}, which is no object with a path")
+        _wrong(where, f"{text[:60]!r}, which is not an object with a path")
     return fields
 
 
@@ -199,7 +201,7 @@ def _parquet_lines(path: Path) -> Iterator[_Line]:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in json")
+    raise ValueError(f"{name} is not a number in json")
 
 
 _READERS: dict[str, Callable[[Path], Iterator[_Line]]] = {
@@ -220,7 +222,7 @@ def _with_ranges(fields: dict[str, Any], where: str) -> Iterator[dict[str, Any]]
         try:
             clips = json.loads(clips, parse_constant=_no_number)
         except (ValueError, RecursionError):
-            _wrong(where, f"the clips {clips[:60]!r}, which are no json; write [[start, stop], …]")
+            _wrong(where, f"the clips {clips[:60]!r}, which are not json; write [[start, stop], …]")
     pairs = isinstance(clips, list) and clips and all(_is_pair(clip) for clip in clips)
     if not pairs or {"start", "stop"} & fields.keys():
         _wrong(

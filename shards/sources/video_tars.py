@@ -118,9 +118,9 @@ def _json(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SourceError("list", "json that cannot be read", str(error)) from error
     if not isinstance(fields, dict):
-        raise SourceError("list", "json that is no object", text[:60])
+        raise SourceError("list", "json that is not an object", text[:60])
     return fields
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in json")
+    raise ValueError(f"{name} is not a number in json")

@@ -109,8 +109,8 @@ def make_server(
         ) from error
     except ValueError as error:
         raise RemoteError(
-            f"{scheme}:// is no protocol that fsspec knows ({error}); http, https, s3 and file are "
-            "the common ones."
+            f"{scheme}:// is not a protocol that fsspec knows ({error}); http, https, s3 and file "
+            "are the common ones."
         ) from error
 
 

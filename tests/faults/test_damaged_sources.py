@@ -20,7 +20,7 @@ SCENES = BuildOptions(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [COPIED, SCENES], ids=["copied", "scenes"])
-def test_every_damaged_film_is_accounted_for(tmp_path: Path, options: BuildOptions) -> None:
+def test_every_damaged_video_is_accounted_for(tmp_path: Path, options: BuildOptions) -> None:
     dice = random.Random(5)
     (tmp_path / "videos").mkdir()
     whole = films(tmp_path, seconds=4, size=(96, 64))[:4]

@@ -309,7 +309,7 @@ def test_sizes_that_no_batch_can_have_are_refused(dataset: Dataset, size: tuple[
         SegmentReader(claiming, SEGMENT)
 
 
-def test_samples_without_pictures_at_the_front_are_skipped(
+def test_samples_without_frames_at_the_front_are_skipped(
     clips: list[dict[str, bytes]], tmp_path: Path
 ) -> None:
     silent = [{"flac": clips[i]["flac"]} for i in range(3)]

@@ -87,7 +87,7 @@ def test_frames_that_come_again_do_not_delay_what_follows() -> None:
 
 @pytest.mark.parametrize("speed", [1.002, 0.998, 1.0005, 1.01])
 @pytest.mark.parametrize(("tick", "start"), [(Fraction(1, RATE), 0.0), (Fraction(1, 1000), 1.5)])
-def test_sound_on_another_clock_is_resampled_to_it(
+def test_audio_on_another_clock_is_resampled_to_it(
     speed: float, tick: Fraction, start: float
 ) -> None:
     made = timeline(lambda t: t * speed, tick=tick, start=start)

@@ -67,7 +67,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_copied_clips_are_the_sources_own_pictures(
+def test_copied_clips_are_the_sources_own_frames(
     film: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
     path = film(name, **SOURCES[name])

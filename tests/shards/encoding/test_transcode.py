@@ -204,7 +204,7 @@ def test_variable_frame_rates_are_followed_by_time(film: Callable[..., Path]) ->
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
-def test_sound_that_starts_late_is_preceded_by_silence(
+def test_audio_that_starts_late_is_preceded_by_silence(
     film: Callable[..., Path], container: str
 ) -> None:
     path = film("a", container=container, audio_start=0.5, audio_seconds=2.5, audio_codec="flac")
@@ -215,14 +215,14 @@ def test_sound_that_starts_late_is_preceded_by_silence(
     assert tones(samples[1].members)[0] == pytest.approx(0, abs=0.002)
 
 
-def test_pictures_that_start_late_set_the_clock(film: Callable[..., Path]) -> None:
+def test_video_that_starts_late_set_the_clock(film: Callable[..., Path]) -> None:
     path = film("a.mp4", video_start=0.24)
     samples = clips(path).samples
     assert numbers(samples[0].members) == list(range(25))
     assert tones(samples[0].members)[0] == pytest.approx(0.76, abs=0.002)
 
 
-def test_sound_that_ends_early_loses_only_the_clips_without_it(film: Callable[..., Path]) -> None:
+def test_audio_that_ends_early_loses_only_the_clips_without_it(film: Callable[..., Path]) -> None:
     result = clips(film("a.mp4", audio_seconds=1.7))
     assert [sample.key[-1] for sample in result.samples] == ["0", "1"]
     assert result.skipped == {NO_AUDIO_IN_CLIP: 1}
@@ -230,7 +230,7 @@ def test_sound_that_ends_early_loses_only_the_clips_without_it(film: Callable[..
     assert np.abs(silence).max() < 0.01
 
 
-def test_a_source_without_sound_is_kept_where_none_is_required(film: Callable[..., Path]) -> None:
+def test_a_source_without_audio_is_kept_where_none_is_required(film: Callable[..., Path]) -> None:
     options = dataclasses.replace(OPTIONS, require=())
     result = clips(film("a.mp4", audio_codec=None), options)
     assert [set(sample.members) for sample in result.samples] == [{"mp4", "json"}] * 3
@@ -257,7 +257,7 @@ ORIENTATIONS = {
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
-def test_pictures_come_out_upright(film: Callable[..., Path], name: str) -> None:
+def test_frames_come_out_upright(film: Callable[..., Path], name: str) -> None:
     a, b, c, d = ORIENTATIONS[name]
     path = film("a.mp4", seconds=1, size=(180, 320) if a == 0 else (320, 180))
     path.write_bytes(_with_matrix(path.read_bytes(), a, b, c, d))
@@ -328,7 +328,7 @@ def test_equal_input_gives_equal_bytes(film: Callable[..., Path]) -> None:
     assert [s.members for s in first.samples] == [s.members for s in second.samples]
 
 
-def test_pictures_are_cropped_to_cover_or_padded_to_fit(film: Callable[..., Path]) -> None:
+def test_frames_are_cropped_to_cover_or_padded_to_fit(film: Callable[..., Path]) -> None:
     path = film("a.mp4", seconds=1)
     for fit, size in (("crop", (128, 128)), ("pad", (128, 128)), ("pad", (224, 64))):
         options = dataclasses.replace(OPTIONS, fit=fit, size=size)
@@ -438,7 +438,7 @@ def stored_sound(data: bytes) -> Any:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("audio", AUDIO_FORMATS)
-def test_sound_is_stored_as_asked_for(film: Callable[..., Path], audio: str, channels: int) -> None:
+def test_audio_is_stored_as_asked_for(film: Callable[..., Path], audio: str, channels: int) -> None:
     options = BuildOptions(
         clip_seconds=1.0, fps=25.0, audio=audio, channels=channels, sample_rate_hz=48000
     )
@@ -455,7 +455,7 @@ def test_sound_is_stored_as_asked_for(film: Callable[..., Path], audio: str, cha
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
-def test_the_level_of_sound_does_not_depend_on_channels(
+def test_the_level_of_audio_does_not_depend_on_channels(
     film: Callable[..., Path], layout: str
 ) -> None:
     """Mono repeated, stereo as it is, and the mean of either: always the same tone."""

@@ -118,7 +118,7 @@ SPOILT = {
     "a column too short": (_cut("packet_pts"), "column packet_pts has 62 rows, not 63"),
     "samples too few": (_cut("key_stop"), "column member_stop has 3 rows, not 2"),
     "another version": (_say("version", 2), "has version 2; this program reads 1"),
-    "another format": (_say("format", "x"), "its header is no index header"),
+    "another format": (_say("format", "x"), "its header is not an index header"),
     "a shard elsewhere": (_say("shard", "../../etc/passwd"), "header field shard"),
     "a shard of another size": (_say("shard_size", 7), "of 7 bytes, and the file has"),
     "a size that is no number": (_say("shard_size", True), "header field shard_size"),
@@ -183,7 +183,7 @@ def test_a_header_that_is_no_header_is_refused(tmp_path: Path, header: bytes) ->
     with pytest.raises(IndexFormatError, match="header"):
         ShardIndex(path, 10)
     path.write_bytes(struct.pack("<Q", 2**63) + header)
-    with pytest.raises(IndexFormatError, match="cut short or no index"):
+    with pytest.raises(IndexFormatError, match="cut short or not an index"):
         ShardIndex(path, 10)
 
 

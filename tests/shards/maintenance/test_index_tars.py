@@ -122,7 +122,7 @@ def test_what_cannot_be_indexed_is_left_out_and_counted(clip: bytes, tmp_path: P
         "the header cannot be read": 1,
         "two members of one name": 1,
         "the key was there before": 1,
-        "a key with control characters, or that is no text": 1,
+        "a key with control characters, or that is not text": 1,
         "a key of more than 512 bytes": 1,
     }
     assert summary.skipped_tars == {"not a plain tar": 1}
@@ -193,7 +193,7 @@ def test_keys_are_unique_in_the_data_set(clip: bytes, tmp_path: Path) -> None:
     assert not (tmp_path / "manifest.json").exists()
 
 
-def test_sound_alone_is_a_sample_and_its_cover_is_no_film(
+def test_audio_alone_is_a_sample_and_its_cover_is_no_video(
     film: Callable[..., Path], tmp_path: Path
 ) -> None:
     wave = film("a.wav", seconds=2, video_codec=None, audio_codec="pcm_s16le", container="wav")

@@ -97,7 +97,7 @@ def test_a_length_that_is_not_declared_is_found(film: Callable[..., Path]) -> No
     assert probe(located(path)).duration_seconds == 2
 
 
-def test_a_length_beyond_all_films_is_refused(film: Callable[..., Path]) -> None:
+def test_a_length_beyond_all_videos_is_refused(film: Callable[..., Path]) -> None:
     path = film("a.mkv", seconds=1, container="matroska", audio_codec=None)
     data = path.read_bytes()
     at = data.index(b"\x44\x89\x88") + 3  # Duration, a float of milliseconds
@@ -110,7 +110,7 @@ def test_a_length_beyond_all_films_is_refused(film: Callable[..., Path]) -> None
             assert probe(located(path)).duration_seconds == hours * 3600
 
 
-def test_sound_alone_has_no_video(film: Callable[..., Path]) -> None:
+def test_audio_alone_has_no_video(film: Callable[..., Path]) -> None:
     path = film("a.mp4", seconds=1, video_codec=None)
     with pytest.raises(SourceError, match="no video stream"):
         probe(located(path))
@@ -124,7 +124,7 @@ def test_a_codec_that_nobody_knows_is_named(film: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
-def test_a_pixel_bomb_is_refused_before_a_picture_is_decoded(
+def test_a_pixel_bomb_is_refused_before_a_frame_is_decoded(
     film: Callable[..., Path], tmp_path: Path, codec: str
 ) -> None:
     width, height = 8192, 8192

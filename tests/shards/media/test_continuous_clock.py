@@ -83,7 +83,7 @@ def test_a_pause_and_a_small_step_back_are_no_jump() -> None:
     ],
 )
 @pytest.mark.parametrize("order", ["ab", "ba"])
-def test_joined_recordings_come_out_whole_with_their_own_sound(
+def test_joined_recordings_come_out_whole_with_their_own_audio(
     film: Callable[..., Path], tmp_path: Path, name: str, settings: dict[str, Any], order: str
 ) -> None:
     # the second is on a clock that is elsewhere, where its container can say so

@@ -120,7 +120,7 @@ def error(luma: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
         ("tape.avi", "bff", "dvvideo", {}, (720, 576), (768, 576)),
     ],
 )
-def test_clips_of_an_interlaced_source_show_one_time_in_each_picture(
+def test_clips_of_an_interlaced_source_show_one_time_in_each_frame(
     tmp_path: Path,
     name: str,
     kind: str,
@@ -160,7 +160,7 @@ def test_who_makes_a_clip_changes_nothing(tmp_path: Path) -> None:
             assert data[0] == data[1]
 
 
-def test_progressive_pictures_pass_as_they_are_beside_interlaced_ones(tmp_path: Path) -> None:
+def test_progressive_frames_pass_as_they_are_beside_interlaced_ones(tmp_path: Path) -> None:
     kinds = ["prog"] * 30 + ["tff"] * 20 + ["prog"] * 26
     lossless = ("ffv1", {"flags": "+ildct"})
     mixed = interlaced(tmp_path / "mixed.mkv", kinds, *lossless)
@@ -190,7 +190,7 @@ def test_a_progressive_source_never_meets_the_filter(
     assert list(deinterlacer.finish()) == []
 
 
-def test_every_picture_comes_out_once_at_its_time_whatever_comes_when() -> None:
+def test_every_frame_comes_out_once_at_its_time_whatever_comes_when() -> None:
     """One picture alone, and pictures that change their size."""
     large, small = (96, 64), (48, 32)
     runs = [("tff", large, 1), ("prog", small, 2), ("tff", small, 2), ("bff", large, 3)]
@@ -207,7 +207,7 @@ def test_every_picture_comes_out_once_at_its_time_whatever_comes_when() -> None:
         assert picture.frame.time_base == frame.time_base
 
 
-def test_interlaced_pictures_are_not_copied(tmp_path: Path) -> None:
+def test_interlaced_frames_are_not_copied(tmp_path: Path) -> None:
     options = BuildOptions(
         profile="copy", size="source", fps="source", clip_seconds=1.0, require=()
     )

@@ -28,7 +28,7 @@ def test_a_packet_has_its_own_memory_with_zeros_behind(size: int) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_no_picture_depends_on_what_follows_its_packet(codec: str) -> None:
+def test_no_frame_depends_on_what_follows_its_packet(codec: str) -> None:
     """Each packet out of a buffer of what MPEG-4's decoder, for one, takes for more of it."""
     options = BuildOptions(codec=codec, size=(64, 48), fps=20, gop_seconds=0.5)
     encoder = VideoEncoder(options)

@@ -119,7 +119,9 @@ def test_a_folder_that_is_no_data_set_says_what_it_is(folder: Path, tmp_path: Pa
     with pytest.raises(IndexFormatError, match=r"holds the data sets set; name one, e\.g\. .*/set"):
         Dataset.open(tmp_path)
     (tmp_path / "plain").mkdir()
-    with pytest.raises(IndexFormatError, match=r"has no manifest\.json: it is no data set, or its"):
+    with pytest.raises(
+        IndexFormatError, match=r"has no manifest\.json: it is not a data set, or its"
+    ):
         Dataset.open(tmp_path / "plain")
 
 
@@ -127,7 +129,7 @@ def test_a_folder_that_is_no_data_set_says_what_it_is(folder: Path, tmp_path: Pa
     ("change", "complaint"),
     [
         (lambda m: m.update(version=99), "has version 99; this program reads 1"),
-        (lambda m: m.update(format="x"), "is no manifest of shards"),
+        (lambda m: m.update(format="x"), "is not a manifest of shards"),
         (lambda m: m["shards"][0].update(name="../x"), r"damaged .*shard name '\.\./x'"),
         (lambda m: m["shards"][0].update(size=-1), "damaged .*counts of shard"),
         (lambda m: m["shards"][0].update(num_samples=True), "damaged .*counts of shard"),
@@ -149,7 +151,7 @@ def test_a_changed_manifest_is_refused(folder: Path, change: object, complaint: 
 def test_a_manifest_that_is_no_json_is_refused(folder: Path) -> None:
     for text in (b"", b"{", b"[" * 100_000, b"\xff\xfe"):
         (folder / "manifest.json").write_bytes(text)
-        with pytest.raises(IndexFormatError, match="is no manifest"):
+        with pytest.raises(IndexFormatError, match="is not a manifest"):
             Dataset.open(folder)
 
 

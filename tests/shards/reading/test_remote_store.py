@@ -333,7 +333,7 @@ def test_file_urls_are_read_here_and_other_protocols_by_fsspec(
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("nosuch://host/train", r"nosuch:// is no protocol that fsspec knows"),
+        ("nosuch://host/train", r"nosuch:// is not a protocol that fsspec knows"),
         ("http://host/train?token=1", r"a URL with '\?' or '#' names one file"),
     ],
 )

@@ -146,7 +146,7 @@ def test_names_of_urls_hold_no_secret() -> None:
 
 
 @pytest.mark.parametrize("form", ["argument", "path", "url"])
-def test_films_behind_a_server_are_built(
+def test_videos_behind_a_server_are_built(
     form: str, film: Callable[..., Path], tmp_path: Path
 ) -> None:
     film("served/a.mp4", seconds=2)

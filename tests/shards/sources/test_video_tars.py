@@ -140,7 +140,7 @@ def test_what_cannot_be_used_has_a_line_each(clip: bytes, tmp_path: Path) -> Non
         ("a.tar/alone", "a sample without a video"),
         ("a.tar/badjson", "json that cannot be read"),
         ("a.tar/nan", "json that cannot be read"),
-        ("a.tar/list", "json that is no object"),
+        ("a.tar/list", "json that is not an object"),
         ("a.tar/bytes", "a text that is not UTF-8"),
         ("a.tar/long", "a text of more than 1048576 bytes"),
         ("a.tar/twin", "the key was there before"),

@@ -90,7 +90,7 @@ def test_any_protocol_of_fsspec_is_read(noise: bytes) -> None:
     memory.rm("/noise.bin")
 
 
-def test_a_member_afar_costs_its_own_bytes(noise: bytes, tmp_path: Path) -> None:
+def test_a_remote_member_costs_its_own_bytes(noise: bytes, tmp_path: Path) -> None:
     with RangeServer(tmp_path) as server:
         place = Location(f"{server.url}/noise.bin", 3 * remote_file.BLOCK_BYTES, 1000)
         with open_source(place, QUICK) as source:
@@ -127,7 +127,10 @@ def test_an_identity_changes_with_the_file(noise: bytes, tmp_path: Path) -> None
         (Location("."), "open: cannot be opened"),
         (Location("nul\0.mp4"), "open: cannot be opened"),
         (Location("noise.bin", 512, 10**9), "open: the tar ends before its member"),
-        (Location("nonsense://x/y.mp4"), "open: cannot be fetched .*no protocol that fsspec knows"),
+        (
+            Location("nonsense://x/y.mp4"),
+            "open: cannot be fetched .*not a protocol that fsspec knows",
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_named(
@@ -188,7 +191,7 @@ def test_a_url_gives_the_clips_of_the_file_in_few_bytes(
         assert asked(server, size) == 2 * size
 
 
-def test_a_server_that_ignores_ranges_gives_short_films_whole(
+def test_a_server_that_ignores_ranges_gives_short_videos_whole(
     film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_file, "BLOCK_BYTES", 4096)
@@ -265,7 +268,7 @@ def test_a_url_that_changes_is_named(
 
 
 @pytest.mark.parametrize(("far", "cause"), [(True, "status 500"), (False, "cannot be read")])
-def test_what_fails_half_way_is_no_short_film(
+def test_what_fails_half_way_is_no_short_video(
     far: bool, cause: str, film: Callable[..., Path], tmp_path: Path, monkeypatch: Any
 ) -> None:
     """A reader that took the failure for the file's end would make fewer clips, and say so."""
