@@ -1,1 +1,1 @@
-"""From shard to batch: order, decode, segments on one clock, augmentation, log-mel."""
+"""Read shards into batches: order, decoding on one clock, loading, augmentation on the device."""

@@ -1,4 +1,4 @@
-"""Planar YUV 4:2:0 to RGB, and colour jitter: all of it affine, so all of it is one small matrix.
+"""Convert planar YUV 4:2:0 to RGB and jitter colours: all affine, so all of it is one small matrix.
 
 A frame is one flat row of H·W·3/2 bytes (I420: Y, then U, then V at half the height and width), as
 decoders leave it. Conversion and jitter are composed on 3×4 matrices first and applied to the
@@ -106,7 +106,7 @@ def compose(second: Affine, first: Affine) -> Affine:
 def jitterable(affine: Affine, num_rows: int) -> Affine:
     """The same map for each row, as `JITTERS` change it: float64 [N, 3, 7].
 
-    Its columns are factors of Y, U, V, of 1, and of the means of Y, U and V over a row's pictures,
+    Its columns are factors of Y, U, V, of 1, and of the means of Y, U and V over a row's frames,
     which are not known yet: contrast blends with the mean gray, and that is linear in them.
     """
     return np.tile(np.concatenate([affine, np.zeros((3, 3))], axis=1), (num_rows, 1, 1))
@@ -176,7 +176,7 @@ def i420_to_rgb(
     color_range: str,
     chroma: str = "nearest",
 ) -> Tensor:
-    """Whole frames as RGB, for pictures and comparisons (training crops first: see cut.py).
+    """Convert whole frames to RGB, for display and comparisons (training crops first: see cut.py).
 
     Args:
         frames: uint8 [..., H·W·3/2].

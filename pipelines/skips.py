@@ -1,4 +1,4 @@
-"""A bad sample is skipped: counted, named, written down. Too many, and the run stops.
+"""Skip bad samples: count, name and log each; too many stop the run.
 
 There are two outcomes of a fault. `SkipError` is the narrow one, raised where the cause lies in
 one sample's bytes; everything else fails at once. Nothing is skipped without an entry here, and at
@@ -42,7 +42,7 @@ def _skip_error(shard: str, key: str, stage: str, cause: str) -> SkipError:
 
 
 class MismatchError(ValueError):
-    """A sound sample does not go with the options: nothing to skip, but to set right.
+    """An intact sample does not go with the options: nothing to skip, but to set right.
 
     The message says what does not go together, and what to set.
     """
@@ -68,7 +68,7 @@ class SkipCounts:
 
 @dataclass
 class SkipLog:
-    """Writes skips down and stops the run when there are too many.
+    """Log of skips, which stops the run when there are too many.
 
     Attributes:
         path: a file of JSON lines that is appended to (one line a skip: shard, key, stage, cause,

@@ -1,1 +1,1 @@
-"""From a sample to one second of video and audio on one clock."""
+"""Decode a sample into segments: one second of video and audio on one clock."""

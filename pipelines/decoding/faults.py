@@ -1,4 +1,4 @@
-"""The one place where what goes wrong with a sample becomes a skip that names it, stage and cause.
+"""Turn whatever goes wrong with a sample into a skip that names it, its stage and its cause.
 
 Damage takes decoders, and the code around them, where nobody foresaw it: so every error counts as
 the sample's that is raised while its own bytes are read or decoded. What goes wrong with every

@@ -1,10 +1,10 @@
-"""What every picture of a data set looks like when it is decoded: one size, one colour description.
+"""Find the one size and colour description that all frames of a data set are decoded to.
 
-The first sample that has pictures says it; of a mixture, the first of each data set. Others must
-agree (the reader sees to it, sample by sample), or `segment.frame_size` brings them to one size.
+The first sample with video or an image says it; of a mixture, the first of each data set. Others
+must agree (the reader sees to it, sample by sample), or `segment.frame_size` brings them to one.
 Stills have any size: without a frame_size they become squares of the median of their shorter sides,
 of at most 256 pixels. That is what stays when the first one happens to be a thumbnail; evaluated on
-other pictures of the kind, a model finds the size that it was trained on.
+other images of the kind, a model finds the size that it was trained on.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from shards.media.limits import MAX_PIXELS
 
 __all__ = ["FrameFormat", "frame_format"]
 
-_MOST_LOOKED_AT = 256  # samples without pictures before one with
+_MOST_LOOKED_AT = 256  # samples without a video track before one with
 _MOST_STILL_SIDE = 256
 _STILLS_MEASURED = 32  # spread evenly
 
@@ -42,22 +42,22 @@ def frame_format(
     *,
     converts: bool,
 ) -> FrameFormat:
-    """The form of a data set's pictures.
+    """The form of a data set's frames.
 
     Args:
         dataset: the whole.
         parts: by name, the data sets that it is a mixture of; none where it is one.
         frame_size: (width, height) that all are scaled to.
-        converts: whether the decoder brings films of other colours to these.
+        converts: whether the decoder brings video of other colours to these.
 
     Raises:
-        ValueError: no pictures are found, they have a size that planes cannot have, or data sets of
+        ValueError: no frames are found, they have a size that planes cannot have, or data sets of
             a mixture do not agree.
     """
     wholes = parts or {str(dataset.path): dataset}
     forms = {name: _form(whole, frame_size) for name, whole in wholes.items()}
     stills = [name for name, form in forms.items() if form.is_still]
-    first_name = (stills or list(forms))[0]  # stills have one colour, which films are brought to
+    first_name = (stills or list(forms))[0]  # stills have one colour, which video is brought to
     first = forms[first_name]
     converts = converts or bool(stills)  # which only the decoder that converts decodes
     for name, form in forms.items():
@@ -65,20 +65,20 @@ def frame_format(
         if sizes_differ or (form != first and not converts):
             remedy = "set segment.frame_size, or build" if sizes_differ else "build"
             raise ValueError(
-                f"pictures of the mixture differ: {first_name} has {first} and {name} has {form}: "
+                f"frames of the mixture differ: {first_name} has {first} and {name} has {form}: "
                 f"{remedy} them alike with `gdt shards build`"
             )
     return first
 
 
 def _form(dataset: Samples, frame_size: tuple[int, int] | None) -> FrameFormat:
-    track = _first_pictures(dataset)
+    track = _first_track(dataset)
     width, height = frame_size or (track.width, track.height)
     if track.is_still and frame_size is None:
         width = height = _still_side(dataset, track)
     if width % 2 or height % 2 or not 0 < width * height <= MAX_PIXELS:
         raise ValueError(
-            f"the first pictures are {width}×{height}; without segment.frame_size both must be "
+            f"the first frames are {width}×{height}; without segment.frame_size both must be "
             f"even, as chroma has half of each, and at most {MAX_PIXELS} pixels: set it"
         )
     matrix, color_range = track.color_matrix or "bt709", track.color_range or "limited"
@@ -93,13 +93,13 @@ def _still_side(dataset: Samples, first: Track) -> int:
     return max(2, min(side, _MOST_STILL_SIDE) // 2 * 2)
 
 
-def _first_pictures(dataset: Samples) -> Track:
+def _first_track(dataset: Samples) -> Track:
     for number in range(min(len(dataset), _MOST_LOOKED_AT)):
         track = dataset.sample(number).video
         if track is not None:
             return track
     raise ValueError(
         f"{dataset.path}: none of its first {min(len(dataset), _MOST_LOOKED_AT)} samples has "
-        "pictures (no video track), and the plan needs them: leave video and image out of "
+        "a video track, and the plan needs one: leave video and image out of "
         "plan.modality.values, or give other shards"
     )

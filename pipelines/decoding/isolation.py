@@ -1,4 +1,4 @@
-"""Decoding in worker processes, so that a decoder that crashes or hangs costs one sample.
+"""Decode in worker processes, so that a decoder that crashes or hangs costs one sample.
 
     a thread of the loader ── which sample, where in memory its rows are ──► its worker
                            ◄── key and start times, or why it was skipped ──

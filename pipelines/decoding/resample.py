@@ -1,4 +1,4 @@
-"""A stretch of a track's sound at the rate that is wanted, as if the whole track were resampled.
+"""Read a stretch of a track's audio at the wanted rate, as if the whole track were resampled.
 
 Output sample j of a track lies j / rate seconds after its first sample. For another rate only the
 input around the stretch is decoded, cut so that the grid of output samples stays where it is.
@@ -27,7 +27,7 @@ def read_audio(
     sample_rate_hz: int,
     out: NDArray[np.float32],
 ) -> None:
-    """Fill `out` [S] with the track's sound from `start_seconds`, to the nearest sample.
+    """Fill `out` [S] with the track's audio from `start_seconds`, to the nearest sample.
 
     Args:
         backend: decodes at the track's own rate.

@@ -1,8 +1,8 @@
-"""One second of picture and sound, cut from a clip by one clock.
+"""Segments: one second of video and audio, cut from a clip by one clock.
 
 Frame i of T is the frame on screen at the middle of its interval, start + (i + ½)·seconds / T,
 found by presentation time; sample j is the one at start + j / rate. Both start at the same `start`,
-and the range is half-open. So variable frame rates, B-frames and late sound need no special case.
+and the range is half-open. So variable frame rates, B-frames and late audio need no special case.
 Which packets hold a segment is said here; segment_reader.py decodes them.
 
 Legend: K segments, T frames, H W luma size, S audio samples.
@@ -32,7 +32,7 @@ class SegmentOptions:
     Attributes:
         seconds: its length.
         num_frames: T.
-        sample_rate_hz: of its sound; clips of another rate are resampled.
+        sample_rate_hz: of its audio; clips of another rate are resampled.
         frame_size: (width, height) to scale frames to, both even; by default the data set's own,
             which must then be one size.
         decoder: name of the backend, or "auto".
@@ -69,8 +69,8 @@ class Segment:
     """A run of video and audio with one start.
 
     Attributes:
-        video: uint8 [T, H·W·3/2], I420; None where no pictures were asked for.
-        audio: float32 [S] in [-1, 1], mono; None where no sound was asked for.
+        video: uint8 [T, H·W·3/2], I420; None where no video was asked for.
+        audio: float32 [S] in [-1, 1], mono; None where no audio was asked for.
         start_seconds, stop_seconds: on the clip's clock, stop excluded.
         height, width: H and W.
         color_matrix, color_range: what turns `video` into RGB, see color.py.

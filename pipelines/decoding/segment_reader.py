@@ -1,4 +1,4 @@
-"""Decodes the segments of a data set's clips: chooses the backend, reads, fills arrays.
+"""Decode segments of a data set's clips: choose the backend, read, fill arrays.
 
 All segments of one clip are decoded in one visit. What is wrong with a sample is a skip that names
 it; what does not go with the options is an error that says what to set.
@@ -36,13 +36,13 @@ __all__ = ["SegmentReader"]
 
 
 class SegmentReader:
-    """Cuts segments out of the clips of a data set. Safe to use from several threads.
+    """Decoder of segments of a data set's clips. Safe to use from several threads.
 
     Args:
         dataset: indexed shards.
         options: length, frames, rate.
-        video: whether pictures are wanted.
-        audio: whether sound is wanted.
+        video: whether video (or images) is wanted.
+        audio: whether audio is wanted.
         isolated: processes of their own will decode; "auto" is then a decoder for that.
 
     Attributes:
@@ -51,7 +51,7 @@ class SegmentReader:
 
     Raises:
         ImportError: the decoder's library is missing.
-        ValueError: neither is wanted, or no picture is found to take their form from.
+        ValueError: neither is wanted, or no frame is found to take their form from.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class SegmentReader:
         if video and form.is_still and self.decoder != "av":
             if options.decoder != AUTO:
                 raise ValueError(
-                    f"decoder = {options.decoder!r} decodes films, and {dataset.path} holds still "
-                    "pictures: use 'av' or 'auto'"
+                    f"decoder = {options.decoder!r} decodes video, and {dataset.path} holds still "
+                    "images: use 'av' or 'auto'"
                 )
-            self.decoder, self.decoder_reason = "av", "it is the one that decodes still pictures"
+            self.decoder, self.decoder_reason = "av", "it is the one that decodes still images"
         self.backend: Backend = self._backend()
         if video and options.decoder == AUTO and (cause := self._refusal()):
             self.decoder, self.decoder_reason = "av", f"there is a GPU, but not for this: {cause}"
@@ -95,7 +95,7 @@ class SegmentReader:
         return make_backend(self.decoder, self.options.fallback, colors)
 
     def _refusal(self) -> str | None:
-        """Why the backend would leave all pictures to another one, as the first ones tell it."""
+        """Why the backend would leave all video to another one, as the first frames tell it."""
         if not isinstance(self.backend, PartialBackend):
             return None
         sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
@@ -156,7 +156,7 @@ class SegmentReader:
 
         Raises:
             SkipError: this sample cannot be had; names shard, key, stage and cause.
-            MismatchError: its pictures have another size than the first, and no frame_size is set.
+            MismatchError: its frames have another size than the first, and no frame_size is set.
         """
         with sample_faults(sample):
             kinds = [k for k, out in (("video", frames), ("audio", audio)) if out is not None]
@@ -219,7 +219,7 @@ class SegmentReader:
             raise
 
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
-        """The pictures of the segments at `starts` [K], still coded, for a decoder of batches.
+        """The video of the segments at `starts` [K], still coded, for a decoder of batches.
 
         Raises:
             SkipError: this sample cannot be had.
@@ -274,7 +274,7 @@ class SegmentReader:
     def _reader(
         self, sample: IndexedSample, starts: NDArray[np.float64], kinds: Collection[str]
     ) -> Read:
-        """Reads the sample's bytes; from afar, those the segments need are asked for together."""
+        """Read the sample's bytes; remote ones that the segments need are fetched together."""
         if not self.dataset.is_remote:
             return partial(self.dataset.read, sample)
         tracks = [_track(sample, kind) for kind in ("video", "audio") if kind in kinds]
@@ -299,7 +299,7 @@ class SegmentReader:
                 sample,
                 "index",
                 f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
-                f"{self.color_matrix} {self.color_range}: decoder 'av' converts films, and "
+                f"{self.color_matrix} {self.color_range}: decoder 'av' converts video, and "
                 "`gdt shards build` brings all to one",
             )
 

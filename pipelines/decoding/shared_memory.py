@@ -1,4 +1,4 @@
-"""Memory that several processes map: blocks by number, each of a file without a name.
+"""Share memory between processes: blocks by number, each of a file without a name.
 
 A file without a name is freed by the system with the last process that has it open or mapped, so
 nothing is left behind, however a run ends. Other processes are sent the open file.

@@ -1,1 +1,1 @@
-"""From raw batch to training batch, on the device: crop, augment, log-mel, codes."""
+"""Turn raw batches into training batches on the device: crop, augment, log-mel, codes."""

@@ -1,4 +1,4 @@
-"""Cutting boxes out of planes and resizing them, bilinear, with their colours changed on the way.
+"""Cut boxes out of planes and resize them, bilinear, with their colours changed on the way.
 
 Planes are cut, flipped, resized and coloured in two steps, one for each axis:
 
@@ -7,7 +7,7 @@ Planes are cut, flipped, resized and coloured in two steps, one for each axis:
 
 A row of R lies between two rows of Y, two of U and two of V; with a row of ones for what is added,
 it is a sum of seven rows, whose weights hold both the interpolation and the colour map. So only
-pixels in the box are read, no chroma is brought to the luma's grid, no YUV picture is ever written,
+pixels in the box are read, no chroma is brought to the luma's grid, no YUV frame is ever written,
 and a reversed clip is the same sums in another order. Whole rows are summed, which lie side by side
 in memory; an embedding bag does that. (On one core, 30 frames of 224×128 to 112²: 2.2 ms, of which
 columns 47 %, rows 23, clipping 13, the mean colour 10, tables 7. One `grid_sample` of each plane,
@@ -135,7 +135,7 @@ class _Planes:
 
 
 class Cut:
-    """Cuts some rows' boxes out of their frames; to be made outside of what is traced.
+    """A cut of some rows' boxes out of their frames; to be made outside of what is traced.
 
     Args:
         boxes: of all rows.
@@ -199,7 +199,7 @@ class Cut:
         return parts[:, 0:6:2] + parts[:, 1:6:2]
 
     def rows(self, columns: Tensor, color: Tensor) -> Iterator[Tensor]:
-        """The pictures, one colour after the other.
+        """The frames, one colour after the other.
 
         Args:
             columns: of `columns`.

@@ -1,4 +1,4 @@
-"""YUV planes to a normalised clip in one pass over the GPU's memory: a Triton kernel.
+"""Turn YUV planes into a normalised clip in one pass over the GPU's memory: a Triton kernel.
 
 Does what `augment.augment_frames` does without a blur: crop, resize, flip, YUV → RGB, colour
 jitter, normalise. There each step is a tensor of its own, some 40 bytes of traffic a pixel that

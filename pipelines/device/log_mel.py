@@ -1,6 +1,6 @@
-"""Log-mel spectrograms, in batches, on the device.
+"""Compute log-mel spectrograms in batches, on the device.
 
-The audio encoder's picture of one second: 24,000 samples at 24 kHz in 20 ms windows every 10 ms
+What the audio encoder sees of one second: 24,000 samples at 24 kHz in 20 ms windows every 10 ms
 give 40 mel bins × 99 frames (Patrick et al., section 4; no padding at the ends).
 
 Legend: B rows, S audio samples, F mel bins, L spectrogram frames.

@@ -36,7 +36,7 @@ class _Ready:
 
 
 class Overlap:
-    """Turns raw batches into batches on a device.
+    """Maker of batches on a device out of raw ones.
 
     Args:
         transform: from a raw batch whose pixels are on the device; an empty one has no modalities.

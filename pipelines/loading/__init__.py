@@ -1,1 +1,1 @@
-"""The stream of raw batches: decoded ahead, in order, resumable."""
+"""Load raw batches: decoded ahead, in order, resumable."""

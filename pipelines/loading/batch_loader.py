@@ -1,4 +1,4 @@
-"""What a stream asks a loader for, and what it gets: batches by request, in their order.
+"""The protocol of loaders: requests in, batches out in their order, put together in one place.
 
 Loader (loader.py) decodes sample by sample, DaliLoader (dali_loader.py) whole batches; both put
 their batches together here.

@@ -1,6 +1,6 @@
-"""Batches decoded by NVIDIA DALI: coded bytes go to the GPU, and frames are born there.
+"""Load batches that NVIDIA DALI decodes: coded bytes go to the GPU, and frames are born there.
 
-    Request → [threads] a sample's packets, checked, as one small file; its sound    Feed, [K, S]
+    Request → [threads] a sample's packets, checked, as one small file; its audio    Feed, [K, S]
             → [one thread] fn.decoders.video over the batch                 n × RGB [U, H, W, 3]
             → gathered by segment                                           RGB [R, T, H, W, 3]
 
@@ -11,7 +11,7 @@ and normalises undoes it (color.py). Crops and all other draws are those of ever
 
 A bad sample makes DALI fail the batch without saying which: the graph is made anew and the samples
 are decoded one by one, and those that fail alone are skipped by name. Checksums come first, since
-damaged packets decode to damaged pictures without a word.
+damaged packets decode to damaged frames without a word.
 
 On a machine without a GPU the same graph runs on the CPU, for VP8, VP9 and MJPEG.
 
@@ -67,7 +67,7 @@ class DaliLoader:
 
     Args:
         reader: says what the segments are; has to want video.
-        threads: that read, check and decode sound, and as many of DALI's own.
+        threads: that read, check and decode audio, and as many of DALI's own.
         ahead: batches decoded in advance.
         device: "cuda" (this process's GPU) or "cpu"; by default the GPU where there is one.
 
@@ -215,7 +215,7 @@ class DaliLoader:
 
 def _check(reader: SegmentReader, device: torch.device) -> None:
     if not reader.video:
-        raise ValueError("decoder = 'dali' decodes pictures, and none are wanted: use 'av'")
+        raise ValueError("decoder = 'dali' decodes video, and none is wanted: use 'av'")
     if reader.options.frame_size is not None:
         raise ValueError(
             f"decoder = 'dali' gives frames of their coded size, and segment.frame_size is "

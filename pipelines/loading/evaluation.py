@@ -1,4 +1,4 @@
-"""Every sample of a data set once, in its order: the batches that models are evaluated on."""
+"""Load every sample of a data set once, in its order: the batches that models are evaluated on."""
 
 from collections.abc import Iterator, Sequence
 
@@ -49,7 +49,7 @@ def evaluation_batches(
         Raw batches of epoch 0; a skipped sample is missing.
 
     Raises:
-        ValueError: no segment, no batch, or options that the decoder or the pictures do not go
+        ValueError: no segment, no batch, or options that the decoder or the frames do not go
             with; before the first batch is asked for.
         ImportError: the decoder's library is missing; likewise.
         TooManySkipsError: see `SkipLog`.

@@ -1,4 +1,4 @@
-"""Decodes ahead of the consumer on threads, and hands batches over in the order asked for.
+"""Decode ahead of the consumer on threads, and hand batches over in the order asked for.
 
 Threads decode themselves, or hand their samples to worker processes (isolation.py). Each sample is
 one task that writes into its own rows of the batch's arrays, so putting a batch together copies

@@ -1,4 +1,4 @@
-"""What leaves the decoder: planar frames and waveforms, not yet augmented.
+"""Raw batches, as decoders leave them: planar frames and waveforms, not yet augmented.
 
 Legend: R rows (samples × time shifts), T frames, H W luma size, S audio samples.
 """
@@ -18,8 +18,8 @@ class RawBatch:
 
     Attributes:
         frames: uint8 [R, T, H·W·3/2], I420 planes one after another, or [R, T, H, W, 3] where
-            `pixels` says so; None without pictures.
-        audio: float32 [R, S] in [-1, 1]; None without sound.
+            `pixels` says so; None without video.
+        audio: float32 [R, S] in [-1, 1]; None without audio.
         sample: int64 [R], index in the data set.
         shift: int64 [R], the time_shift code (in evaluation: the number of the segment).
         start_seconds: float64 [R], where the segment starts on the clip's clock.

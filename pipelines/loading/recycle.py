@@ -1,4 +1,4 @@
-"""Memory of batches that nobody holds any more, used again for the next ones.
+"""Reuse the memory of batches that nobody holds any more.
 
 A batch's frames are tens of megabytes, and memory that is new to a process costs a page fault for
 every 4 KiB of it when it is first written: on a small machine as much as a fifth of decoding. So an
@@ -24,7 +24,7 @@ def allocate_pages(num_bytes: int) -> NDArray[np.uint8]:
 
 
 class Recycler:
-    """Hands out arrays and keeps the memory of up to `limit` that were given back.
+    """Source of arrays, which keeps the memory of up to `limit` that were given back.
 
     Args:
         limit: more than this is let go.

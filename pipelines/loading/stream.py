@@ -1,4 +1,4 @@
-"""The stream: a data set under a plan as an endless, resumable row of raw batches.
+"""Stream a data set under a plan: an endless, resumable sequence of raw batches.
 
     Order(seed)            (epoch, n) → sample                     int64 [n]
     uniform(…, "time_shift", k)  → place in the clip               float64 [n, K]
@@ -100,7 +100,7 @@ class Stream(IterableDataset[RawBatch]):
 
     Raises:
         ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, or
-            options that the decoder or the pictures do not go with.
+            options that the decoder or the frames do not go with.
         ImportError: the decoder's library is missing.
     """
 
@@ -156,7 +156,7 @@ class Stream(IterableDataset[RawBatch]):
         )
 
     @property
-    def picture_size(self) -> tuple[int, int] | None:
+    def frame_size(self) -> tuple[int, int] | None:
         """Width and height of the frames; None where none are asked for."""
         reader = self._reader
         return (reader.width, reader.height) if reader.video else None
@@ -319,6 +319,6 @@ class Stream(IterableDataset[RawBatch]):
 def reader_for(
     dataset: Samples, modalities: Sequence[str], options: SegmentOptions, *, isolated: bool = False
 ) -> SegmentReader:
-    """A reader of what the modalities are made of: frames for video and image, sound for audio."""
+    """A reader of what modalities are made of: frames for video and image, samples for audio."""
     video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
     return SegmentReader(dataset, options, video=video, audio=audio, isolated=isolated)

@@ -1,1 +1,1 @@
-"""Which sample comes when, and every random draw: pure functions of integers."""
+"""Order samples and draw random numbers: pure functions of integers."""

@@ -1,4 +1,4 @@
-"""Every random number of the pipeline: a hash of what it is for, never a generator with state.
+"""Draw every random number of the pipeline as a hash of what it is for: no generator has state.
 
 `uniform(seed, epoch, sample, "time_shift", k)` is the same number on every machine, rank and
 thread, in whatever order numbers are asked for. So a resumed run draws what the unbroken run drew,

@@ -1,4 +1,4 @@
-"""Several data sets as one: each gets its share of every thousand places, in a hashed order.
+"""Mix data sets by weight: each gets its share of every thousand places, in a hashed order.
 
     n → block of 1,000 places → (data set, its own running number) → (its epoch, its sample)
 

@@ -1,4 +1,4 @@
-"""Which sample comes n-th in an epoch: a keyed permutation that is computed, not stored.
+"""Shuffle an epoch by a keyed permutation that is computed place by place, not stored.
 
 A Feistel network with random round functions permutes [0, 2**bits); values that fall outside the
 data set walk the permutation's cycle until they fall inside (Black and Rogaway: Ciphers with

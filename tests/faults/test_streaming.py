@@ -280,7 +280,7 @@ def test_where_colours_cannot_be_brought_the_clip_is_skipped_with_what_to_do(
     )
     text = (tmp_path / "skips.jsonl").read_text()
     assert "its colours are bt709 full, the data set's are bt601 limited" in text
-    assert "decoder 'av' converts films, and `gdt shards build` brings all to one" in text
+    assert "decoder 'av' converts video, and `gdt shards build` brings all to one" in text
 
 
 class _Claiming:
@@ -305,7 +305,7 @@ class _Claiming:
 @pytest.mark.parametrize("size", [(100_000, 100_000), (0, 0), (161, 48)])
 def test_sizes_that_no_batch_can_have_are_refused(dataset: Dataset, size: tuple[int, int]) -> None:
     claiming: Any = _Claiming(dataset, *size)
-    with pytest.raises(ValueError, match=f"first pictures are {size[0]}×{size[1]}; without segm"):
+    with pytest.raises(ValueError, match=f"first frames are {size[0]}×{size[1]}; without segm"):
         SegmentReader(claiming, SEGMENT)
 
 
@@ -319,6 +319,6 @@ def test_samples_without_frames_at_the_front_are_skipped(
     assert skip_log.causes == {"cover": 3}
     only = write_shards(tmp_path / "only", silent)
     with pytest.raises(
-        ValueError, match=r"none of its first 3 samples has pictures .*the plan nee"
+        ValueError, match=r"none of its first 3 samples has a video track, and the plan nee"
     ):
         SegmentReader(only, SEGMENT)

@@ -57,7 +57,7 @@ class TrainingProgress(Callback):
             soft_wrap=True,
         )
         stream = cast(Any, trainer.train_dataloader).stream
-        size = "" if stream.picture_size is None else ", {}×{} pixels".format(*stream.picture_size)
+        size = "" if stream.frame_size is None else ", {}×{} pixels".format(*stream.frame_size)
         self._console.print(
             f"{plural(len(stream.dataset), 'sample')} of {stream.dataset.path}{size}",
             soft_wrap=True,

@@ -1,4 +1,4 @@
-"""The default backend: indexed packets fed to one reused PyAV codec context, planes copied once.
+"""Decode with PyAV, the default: packets go to one reused codec context, planes are copied once.
 
 No container is opened. A thread keeps one context for each codec header it has met; seeking is a
 flush. Decoding releases the GIL, so threads decode beside each other; a context has one thread.
@@ -24,7 +24,7 @@ from shards.media.padded_packet import padded_packet
 __all__ = ["PREROLL_SECONDS", "PacketDecoder"]
 
 _MAX_CONTEXTS = 16  # a thread: clips of one data set share one or two headers
-#: Sound decoders that a flush makes as new. Others (AAC, AC-3) fill in noise from a generator that
+#: Audio decoders that a flush makes as new. Others (AAC, AC-3) fill in noise from a generator that
 #: runs on, so that what they give would depend on what was decoded before.
 _FLUSHED_AS_NEW: Final = ("alac", "flac", "mp3", "mp3float", "opus", "pcm_", "vorbis")
 _PLANAR_420: Final = ("yuv420p", "yuvj420p")  # the same bytes; the range is in the index
@@ -59,7 +59,7 @@ _CLOCK_ERROR_SECONDS = 0.001  # container clocks round; a greater jump is a hole
 
 
 class PacketDecoder:
-    """Decodes by feeding packets; see `Backend`.
+    """The default decoder, which feeds packets to PyAV; see `Backend`.
 
     Args:
         colors: matrix and range that frames are brought to; by default they stay as they are coded.
@@ -80,7 +80,7 @@ class PacketDecoder:
         """See `Backend.frames`."""
         track, height, width = request.track, request.height, request.width
         if track.is_still:
-            self._stills.picture(request, out[0])
+            self._stills.image(request, out[0])
             out[1:] = out[0]
             return
         ticks = track.packets.pts[request.wanted].tolist()
@@ -152,7 +152,7 @@ class PacketDecoder:
             raise MediaError(
                 "cover",
                 f"samples {first} to {stop - 1} were asked for, and after {filled - 1} there is "
-                f"no more sound (track of {track.stop_seconds - track.start_seconds:.3f} s)",
+                f"no more audio (track of {track.stop_seconds - track.start_seconds:.3f} s)",
             )
         out *= scale
 

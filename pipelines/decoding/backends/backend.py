@@ -1,4 +1,4 @@
-"""What every decoder can be asked: frames by packet number, audio by sample number.
+"""The protocol of all decoders: frames by packet number, audio by sample number.
 
 Both are looked up on the track's own clock by segment.py, so every backend answers the same
 question. One backend object is shared by all threads.

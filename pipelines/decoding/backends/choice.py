@@ -1,4 +1,4 @@
-"""Which decoder: by its name, or the best one that this machine has."""
+"""Choose a decoder: by its name, or the best one that this machine has."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -46,8 +46,8 @@ _NVDEC_PLACES: Final = 8  # an H100 or H200 has seven NVDECs; more threads than 
 #: them, or fail.
 FALLBACKS: Final = ("count", "refuse")
 
-#: Name → constructor; each imports its library itself. DALI decodes the pictures of a whole batch
-#: (dali_loader.py) and leaves sound to the default.
+#: Name → constructor; each imports its library itself. DALI decodes the video of a whole batch
+#: (dali_loader.py) and leaves audio to the default.
 BACKENDS: Final[Mapping[str, Callable[[str], Backend]]] = {
     "av": _av,
     "torchcodec": _torchcodec,

@@ -1,8 +1,8 @@
-"""decord, fed with indexed packets: for comparison, and for who comes from there.
+"""Decode video with decord, for comparison and for those who come from it.
 
 The packets of a segment become one small file (feed.py), so decord's frame numbers are ours,
 whatever the source was. It gives RGB only; that is turned back into planes with the matrix that
-decord used, which costs rounding (some 47 dB) and time. Its last release is of 2021; sound is the
+decord used, which costs rounding (some 47 dB) and time. Its last release is of 2021; audio is the
 default's.
 """
 
@@ -31,7 +31,7 @@ _BT709: Final = 1  # ITU-T H.273; decord takes BT.601 for a stream that does not
 
 
 class DecordDecoder:
-    """Decodes pictures with decord and sound with PyAV; see `Backend`.
+    """Video by decord, audio by PyAV; see `Backend`.
 
     Args:
         fallback: what becomes of streams that decord does not take, of `FALLBACKS`.
@@ -92,18 +92,18 @@ class DecordDecoder:
             reader = self._library.VideoReader(
                 io.BytesIO(feed.file), ctx=self._library.cpu(0), num_threads=1
             )
-            pictures = reader.get_batch(feed.numbers).asnumpy()  # [U, H, W, 3]
+            images = reader.get_batch(feed.numbers).asnumpy()  # [U, H, W, 3]
         except (self._library.DECORDError, RuntimeError, IndexError, AssertionError) as error:
             message = " ".join(str(error).split())[:200]
             raise MediaError("decode", f"decord, {track.codec}: {message}") from error
-        if pictures.shape[1:] != (height, width, 3):
+        if images.shape[1:] != (height, width, 3):
             raise MediaError(
                 "decode",
-                f"a frame is {pictures.shape[2]}×{pictures.shape[1]}, the index says "
+                f"a frame is {images.shape[2]}×{images.shape[1]}, the index says "
                 f"{width}×{height}: use decoder = 'av'",
             )
         to_rgb = rgb_from_yuv(self._matrix(track, feed), track.color_range or "limited")
-        rows = np.stack([_i420(picture, to_rgb) for picture in pictures])
+        rows = np.stack([_i420(image, to_rgb) for image in images])
         out[:] = rows[feed.places]
 
     def _matrix(self, track: Track, feed: Feed) -> str:
@@ -118,11 +118,11 @@ class DecordDecoder:
             return self._matrices[header]
 
 
-def _i420(picture: NDArray[np.uint8], to_rgb: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Planes [H·W·3/2] of an RGB picture [H, W, 3]; chroma is the mean of its four pixels."""
-    height, width, _ = picture.shape
+def _i420(image: NDArray[np.uint8], to_rgb: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Planes [H·W·3/2] of an RGB image [H, W, 3]; chroma is the mean of its four pixels."""
+    height, width, _ = image.shape
     to_yuv = np.linalg.inv(to_rgb[:, :3]).astype(np.float32)
-    rgb = picture.astype(np.float32) / 255 - to_rgb[:, 3].astype(np.float32)
+    rgb = image.astype(np.float32) / 255 - to_rgb[:, 3].astype(np.float32)
     luma = rgb @ to_yuv[0]
     quarter = rgb.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
     chroma = np.moveaxis(quarter @ to_yuv[1:].T, -1, 0)

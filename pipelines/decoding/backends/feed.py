@@ -1,4 +1,4 @@
-"""The packets of some frames as one small file, for decoders that take files and not packets."""
+"""Put the packets of some frames into one small file, for decoders that take files."""
 
 from dataclasses import dataclass
 

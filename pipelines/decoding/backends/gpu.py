@@ -1,4 +1,4 @@
-"""What decoders that write to a GPU share: which GPU, its driver's decoder, a stream a thread.
+"""What GPU decoders share: the GPU, its driver's decoder, one CUDA stream per thread.
 
 A new thread starts out on GPU 0, whichever one its process was given; so a device is named by its
 number as soon as a decoder is made, and threads are put on it before they touch CUDA.

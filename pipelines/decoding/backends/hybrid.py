@@ -1,4 +1,4 @@
-"""Hardware and CPU threads on one queue: a sample goes to the hardware while it has a place free.
+"""Decode on hardware and CPU threads at once: hardware takes a sample while it has a place free.
 
 A loader's threads take samples in order; each asks for a place at the hardware and decodes on its
 own core when there is none. So neither waits for the other, and which of the two a sample went to
@@ -24,7 +24,7 @@ class HybridDecoder:
 
     Args:
         hardware: gives frames on its device.
-        software: gives frames in arrays, and decodes sound.
+        software: gives frames in arrays, and decodes audio.
         places: samples that the hardware works on at a time; the other threads use `software`.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A Matroska file in memory, made of a few packets that the index knows: what GPU decoders are fed.
+"""Write a few indexed packets as a Matroska file in memory: the input of GPU decoders.
 
 DALI and torchcodec take files, not packets. A file of our own making holds the groups of pictures
 of one segment and nothing else: fewer bytes to read, check and scan than the whole clip, frame

@@ -1,4 +1,4 @@
-"""Which packets a decoder must be fed, and their bytes: read by range, verified by checksum."""
+"""Find the packets that a decoder needs, and read their bytes by range, verified by checksum."""
 
 from dataclasses import dataclass
 from zlib import crc32

@@ -1,6 +1,6 @@
-"""Still pictures (JPEG, PNG, WebP): decoded upright into the planes that every picture has.
+"""Decode still images (JPEG, PNG, WebP) upright, into planes like those of video frames.
 
-The middle of the picture that has the wanted shape is scaled to the wanted size, in BT.709, limited
+The middle of the image that has the wanted shape is scaled to the wanted size, in BT.709, limited
 range, by the filter chain that builds shards (shards/media/frame_fitting.py). JPEG and WebP are
 BT.601; JPEG and grey PNG use the full range; what is RGB needs no matrix.
 """
@@ -29,7 +29,7 @@ _BT601, _FULL = 5, 2  # ITU-T H.273; FFmpeg's AVCOL_RANGE_JPEG
 
 @dataclass(frozen=True)
 class _Size:
-    """What pictures are fitted to; see `picture.CodedSize`."""
+    """What images are fitted to."""
 
     width: int
     height: int
@@ -37,12 +37,12 @@ class _Size:
 
 
 class StillDecoder:
-    """Decodes stills; each thread keeps the filter chain of the size it met last."""
+    """Decoder of still images; each thread keeps the filter chain of the size it met last."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
-    def picture(self, request: FrameRequest, out: NDArray[np.uint8]) -> None:
+    def image(self, request: FrameRequest, out: NDArray[np.uint8]) -> None:
         """Decode a track that is one still into `out`, uint8 [H·W·3/2], I420.
 
         Raises:
@@ -80,12 +80,12 @@ def _decoded(header: StillHeader, body: Any) -> Any:
     context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "crccheck+explode"}
     frames = [*context.decode(padded_packet(body)), *context.decode(None)]
     if not frames or frames[0].is_corrupt:
-        raise MediaError("decode", f"{header.codec}: no whole picture came out")
+        raise MediaError("decode", f"{header.codec}: no whole image came out")
     frame = frames[0]
     if (frame.width, frame.height) != (header.width, header.height):
         raise MediaError(
             "decode",
-            f"{header.codec}: the picture is {frame.width}×{frame.height}, its header says "
+            f"{header.codec}: the image is {frame.width}×{frame.height}, its header says "
             f"{header.width}×{header.height}",
         )
     form = frame.format

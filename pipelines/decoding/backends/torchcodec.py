@@ -1,4 +1,4 @@
-"""torchcodec, fed with indexed packets: frames as the codec left them, on the CPU or out of NVDEC.
+"""Decode video with torchcodec, on the CPU or on the GPU by NVDEC: planes as the codec left them.
 
 The packets of a segment become one small file (feed.py); torchcodec's demuxer and packet decoder
 hand back planes and not RGB, so every decoder gives the same bytes, and what comes after need not
@@ -38,7 +38,7 @@ _NVDEC_SESSIONS: Final = 64  # kept for reuse; a session is used by one thread a
 
 
 class TorchcodecDecoder:
-    """Decodes pictures with torchcodec and sound with PyAV; see `Backend`.
+    """Video by torchcodec, audio by PyAV; see `Backend`.
 
     Args:
         device: "cpu", or "cuda" for this process's GPU: where frames are decoded and come out.

@@ -336,7 +336,7 @@ def test_what_dali_does_not_do_is_refused(dataset: Any) -> None:
     scaled = SegmentOptions(frame_size=(80, 48), decoder="av")
     with pytest.raises(ValueError, match=r"frames of their coded size, and .* is \[80, 48\]"):
         DaliLoader(SegmentReader(dataset, scaled), 1, 1)
-    with pytest.raises(ValueError, match="decodes pictures, and none are wanted"):
+    with pytest.raises(ValueError, match="decodes video, and none is wanted"):
         DaliLoader(SegmentReader(dataset, OPTIONS, video=False), 1, 1)
 
 

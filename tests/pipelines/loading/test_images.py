@@ -338,7 +338,7 @@ def test_a_folder_without_images_is_none(tmp_path: Path) -> None:
 
 def test_films_decoders_are_refused(pictures: Path) -> None:
     options = SegmentOptions(seconds=0.1, num_frames=1, decoder="torchcodec")
-    with pytest.raises(ValueError, match="'torchcodec' decodes films"):
+    with pytest.raises(ValueError, match="'torchcodec' decodes video"):
         SegmentReader(ImageFolder(pictures), options, audio=False)
 
 
