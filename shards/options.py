@@ -22,7 +22,10 @@ AUDIO_RATES = {
 }
 FITS = ("crop", "pad")
 SPLITS = ("time", "source")
+HDR_CHOICES = ("tonemap", "skip")
 REQUIREMENTS = ("audio", "audible", "motion")
+#: Choices that came later, and their defaults: what says nothing of them was made with these.
+_LATER: dict[str, object] = {"hdr": "tonemap"}
 _NTSC = {23.976: Fraction(24000, 1001), 29.97: Fraction(30000, 1001), 59.94: Fraction(60000, 1001)}
 _MPEG4_TICKS = 65_535  # a second, at most, in the times of MPEG-4
 
@@ -44,7 +47,8 @@ class BuildOptions:
     `fps` "source" keeps each source's own rate. `size` (width, height) overrides the size that
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec`: docs/encoding.md says what reads each. `crf` is on x264's scale, and means about the
-    same PSNR for all codecs.
+    same PSNR for all codecs. `hdr`: clips of HDR video are tone-mapped to BT.709
+    ("tonemap"), or left out ("skip").
     `require` drops clips without an audio track ("audio"), or with a silent one too ("audible"),
     and clips whose frames hardly change ("motion"): see clip_filters.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
@@ -67,6 +71,7 @@ class BuildOptions:
     gop_seconds: float = 0.5
     codec: str = "h264"
     crf: int = 20
+    hdr: str = "tonemap"
     profile: str = "fast"
     audio: str = "flac"
     channels: int = 1
@@ -114,6 +119,7 @@ class BuildOptions:
         rates = AUDIO_RATES[self.audio]
         allowed = f"{' or '.join(map(str, rates))} for {self.audio}"
         _must(self.sample_rate_hz in rates, "sample_rate_hz", self.sample_rate_hz, allowed)
+        _must(self.hdr in HDR_CHOICES, "hdr", self.hdr, " or ".join(HDR_CHOICES))
         unknown = [r for r in self.require if r not in REQUIREMENTS]
         _must(not unknown, "require", self.require, "any of " + ", ".join(REQUIREMENTS))
         _must(0 <= self.holdout < 1, "holdout", self.holdout, "a fraction, 0 up to 1 (excluded)")
@@ -203,8 +209,9 @@ class BuildOptions:
         return max(1, round(exact_seconds(self.gop_seconds) * self.frame_rate))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for json."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain values for json, without choices that came later and are the default."""
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: v for k, v in plain.items() if k not in _LATER or v != _LATER[k]}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "BuildOptions":

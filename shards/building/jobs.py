@@ -105,4 +105,5 @@ def _add(writer: ShardWriter, unit: Unit, result: UnitResult | WorkerFailure) ->
     for sample in result.samples:
         writer.add(sample.key, sample.members, sample.tracks)
     made, details = len(result.samples), tuple(result.details)
-    return UnitReport(*about, made, result.skipped, details, result.deinterlaced)
+    of_them = (result.deinterlaced, result.tone_mapped)
+    return UnitReport(*about, made, result.skipped, details, *of_them)

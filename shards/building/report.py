@@ -29,6 +29,7 @@ class BuildSummary:
     `repeated` counts files that were given more than once, by what gave them, and taken once;
     `notes` say what was made of a list's columns;
     `deinterlaced_clips`, of those that were made, the ones whose frames were interlaced;
+    `tone_mapped_clips` those whose colours were HDR or wide;
     `first_skipped` holds the names of the first sources that were skipped, and why;
     `labels_without_source` counts rows of the labels file, `first_labels` names some of them.
     """
@@ -40,6 +41,7 @@ class BuildSummary:
     skipped_sources: Counter[str] = field(default_factory=Counter)
     skipped_clips: Counter[str] = field(default_factory=Counter)
     deinterlaced_clips: int = 0
+    tone_mapped_clips: int = 0
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     already_built: bool = False
@@ -70,6 +72,7 @@ class UnitReport:
         skipped: how many were not, by cause.
         details: notes for people.
         deinterlaced: how many of the clips are of interlaced video.
+        tone_mapped: how many are of HDR or wide colours.
     """
 
     number: int
@@ -79,11 +82,12 @@ class UnitReport:
     skipped: Mapping[str, int] = field(default_factory=dict)
     details: tuple[str, ...] = ()
     deinterlaced: int = 0
+    tone_mapped: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         line = asdict(self) | {"details": list(self.details)}
-        return line if self.deinterlaced else {k: line[k] for k in line if k != "deinterlaced"}
+        return {k: v for k, v in line.items() if v or k not in ("deinterlaced", "tone_mapped")}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Self:
@@ -118,6 +122,8 @@ def _source_line(planned: PlannedSource, units: Sequence[UnitReport]) -> dict[st
         line["clips_by_part"] = dict(clips)
     if deinterlaced := sum(unit.deinterlaced for unit in units):
         line["deinterlaced_clips"] = deinterlaced
+    if tone_mapped := sum(unit.tone_mapped for unit in units):
+        line["tone_mapped_clips"] = tone_mapped
     if skipped:
         line["skipped_clips"] = dict(skipped)
     if details := [detail for unit in units for detail in unit.details]:
@@ -153,6 +159,7 @@ def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[di
         summary.clips_by_part.update(line.get("clips_by_part", alone))
         summary.skipped_clips.update(line.get("skipped_clips", {}))
         summary.deinterlaced_clips += line.get("deinterlaced_clips", 0)
+        summary.tone_mapped_clips += line.get("tone_mapped_clips", 0)
         if line["outcome"] == "made":
             summary.made += 1
         else:

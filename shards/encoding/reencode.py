@@ -14,6 +14,7 @@ from shards.encoding.video import VideoEncoder
 from shards.media.color import coded_color
 from shards.media.deinterlace import Deinterlacer, TimedFrame
 from shards.media.frame_fitting import FrameFitter
+from shards.media.hdr import is_hdr, needs_mapping
 from shards.media.source_reader import SourceReader
 from shards.options import BuildOptions
 
@@ -30,7 +31,8 @@ class ClipVideo(NamedTuple):
 
     is_static: whether they hardly change; false where nobody asks. is_damaged: whether a decoder
     that is given nothing else meets an error. was_interlaced: whether the source has two fields for
-    one of them; they are deinterlaced unless they were copied.
+    one of them; they are deinterlaced unless they were copied. was_mapped: whether colours of the
+    source are HDR or wide, and were mapped to BT.709; is_hdr: whether they are HDR.
     """
 
     data: bytes
@@ -38,6 +40,8 @@ class ClipVideo(NamedTuple):
     is_static: bool
     is_damaged: bool = False
     was_interlaced: bool = False
+    was_mapped: bool = False
+    is_hdr: bool = False
 
 
 class ClipEncoder:
@@ -61,7 +65,7 @@ class ClipEncoder:
         self._deinterlacer = Deinterlacer()
         self._shown: TimedFrame | None = None  # the last one, on screen until the next one's time
         self._fitted: Any = None  # the same at the coded size, once it was needed
-        self._was_interlaced = False  # any of the clip so far
+        self._was_interlaced = self._was_mapped = self._is_hdr = False  # any of the clip so far
 
     def show(self, frame: Any, time: Fraction) -> None:
         """Take the frame that comes on screen at `time`; one from before the last is dropped."""
@@ -111,6 +115,8 @@ class ClipEncoder:
         if self._fitted is None:
             self._fitted = self._fitter.fit(self._shown.frame)
         self._was_interlaced |= self._shown.was_interlaced
+        self._was_mapped |= needs_mapping(self._shown.frame)
+        self._is_hdr |= is_hdr(self._shown.frame)
         self._encoder.push(self._fitted)
         if self._motion is not None:
             self._motion.see(self._fitted)
@@ -120,7 +126,16 @@ class ClipEncoder:
         assert self._encoder is not None
         static = self._motion is not None and self._motion.is_static
         video = self._encoder.finish()
-        fields = self._was_interlaced
-        self.clips.append(ClipVideo(video, self._frame, static, was_interlaced=fields))
-        self._encoder, self._was_interlaced = None, False
+        self.clips.append(
+            ClipVideo(
+                video,
+                self._frame,
+                static,
+                was_interlaced=self._was_interlaced,
+                was_mapped=self._was_mapped,
+                is_hdr=self._is_hdr,
+            )
+        )
+        self._encoder = None
+        self._was_interlaced = self._was_mapped = self._is_hdr = False
         self._clip, self._frame = self._clip + 1, 0

@@ -25,6 +25,7 @@ from shards.media.color import coded_color, matrix_name
 from shards.media.container import open_container
 from shards.media.faults import sources_fault
 from shards.media.frame_fitting import is_full_range, orientation
+from shards.media.hdr import needs_mapping
 from shards.media.orientation import UPRIGHT
 from shards.media.streams import demux, first_frame, video_stream
 from shards.options import SOURCE, BuildOptions
@@ -91,6 +92,9 @@ def _check_form(container: Any, options: BuildOptions) -> None:
     if orientation(frame) != UPRIGHT:
         signs = orientation(frame)
         raise _unfit("a rotation", f"{frame.rotation} degrees, display matrix {signs}")
+    if needs_mapping(frame):
+        detail = f"transfer {frame.color_trc}, primaries {frame.color_primaries}"
+        raise _unfit("HDR or wide colours", detail)
     if frame.interlaced_frame:
         raise _unfit("interlaced video", "each holds two fields, taken one after the other")
     matrix = matrix_name(frame.colorspace, frame.height)

@@ -43,6 +43,7 @@ NO_AUDIO = "no audio stream"
 SILENT = "the audio is silent"
 STATIC = "the video hardly changes"
 INTERLACED = "the video is interlaced"
+IN_HDR = "the video is HDR"
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,15 @@ class BuiltSample:
 class UnitResult:
     """The samples of a unit in order, its other clips counted by cause, and notes on them.
 
-    deinterlaced: how many of the samples are of frames that were interlaced.
+    deinterlaced: how many of the samples are of frames that were interlaced; tone_mapped: of HDR
+    or wide colours.
     """
 
     samples: tuple[BuiltSample, ...]
     skipped: dict[str, int]
     details: tuple[str, ...] = ()
     deinterlaced: int = 0
+    tone_mapped: int = 0
 
 
 def transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None = None) -> UnitResult:
@@ -151,7 +154,8 @@ def _collect(
     """Account for every clip: a sample, or a cause."""
     skipped: Counter[str] = Counter()
     samples = []
-    deinterlaced, notes = 0, [*reader.notes, *audio.notes]
+    deinterlaced = tone_mapped = 0
+    notes = [*reader.notes, *audio.notes]
     damaged = _damaged_clips(unit, reader)
     for n, (first, stop) in enumerate(sample_ranges):
         heard = reader.has_audio and audio.coverage(first, stop) >= MIN_AUDIO_COVERAGE
@@ -168,15 +172,18 @@ def _collect(
             skipped[STATIC] += 1
         elif options.copies and clips[n].was_interlaced:
             skipped[INTERLACED] += 1
+        elif clips[n].is_hdr and options.hdr == "skip":
+            skipped[IN_HDR] += 1
         else:
             try:
                 with sources_fault("encode"):
                     samples.append(_sample(unit, options, n, clips[n], wave, sha256))
                 deinterlaced += clips[n].was_interlaced
+                tone_mapped += clips[n].was_mapped
             except SourceError as error:
                 skipped[error.cause] += 1
                 notes.append(f"clip {unit.first_clip + n}: {error}")
-    return UnitResult(tuple(samples), dict(skipped), tuple(notes), deinterlaced)
+    return UnitResult(tuple(samples), dict(skipped), tuple(notes), deinterlaced, tone_mapped)
 
 
 def _damaged_clips(unit: Unit, reader: SourceReader) -> set[int]:
@@ -216,6 +223,7 @@ def _sample(
         num_samples=wave.shape[1] if wave is not None else None,
         num_channels=len(wave) if wave is not None else None,
         deinterlaced=video.was_interlaced or None,
+        tone_mapped=video.was_mapped or None,
         made_by=f"{MADE_BY}, pictures copied" if options.copies else MADE_BY,
         **about.row,
     )

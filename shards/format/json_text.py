@@ -17,6 +17,15 @@ def json_bytes(content: object, indent: int | None = None) -> bytes:
         return json.dumps(content, sort_keys=True, indent=indent).encode()
 
 
+def third_party_json(text: str | bytes) -> Any:
+    """A value that others wrote, where NaN and Infinity, which json does not have, mean null.
+
+    Raises:
+        ValueError: it is no json; or RecursionError, where it is too deep.
+    """
+    return json.loads(text, parse_constant=lambda _name: None)
+
+
 def jsonl_bytes(lines: Iterable[dict[str, Any]]) -> bytes:
     """Lines of json."""
     return b"".join(json_bytes(line) + b"\n" for line in lines)

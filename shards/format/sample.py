@@ -60,6 +60,7 @@ class SampleInfo:
     source_sha256: of all bytes of the source; left out for a URL of more than 64 MiB, of which only
     the stretches that are needed are fetched. source_version: of a URL, its ETag or Last-Modified.
     deinterlaced: true where frames of the source were interlaced, left out elsewhere.
+    tone_mapped: the same for HDR and wide colours.
     """
 
     key: str
@@ -78,6 +79,7 @@ class SampleInfo:
     made_by: str
     num_channels: int | None = None
     deinterlaced: bool | None = None
+    tone_mapped: bool | None = None
     source_version: str | None = None
     label: str | None = None
     labels: tuple[str, ...] | None = None

@@ -1,7 +1,8 @@
 """Index one third-party WebDataset tar: its samples, where their members lie, their packets.
 
 A sample (see webdataset_tar.py) is indexed if its members hold a video, audio or a still image
-that can be read; of several, the first of each kind counts, and a video before a still.
+that can be read; of several, the first of each kind counts, and a video before a still. Videos
+that are shown otherwise than they are coded are left out (displayed.py).
 """
 
 import hashlib
@@ -20,12 +21,14 @@ from shards.format.webdataset_tar import CUT_SHORT, Entry, tar_samples
 from shards.format.writer import IndexColumns
 from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.demux import demux_tracks
+from shards.media.displayed import check_displayed
 from shards.media.faults import sources_fault
 from shards.media.still import sniff_still, still_track
 
 MAX_MEMBER_BYTES = 1 << 31  # a member with media is read whole
 MAX_KEY_BYTES = 512
 MAX_EXTENSIONS = 1000
+ANOTHER_VIDEO = "another video in one sample: the first is taken"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) 
                     raise fatal[key]
                 if trace is not None:
                     trace.write_bytes(key.encode("utf-8", "surrogateescape"))
-                members, tracks = _sample(file, key, entries)
+                members, tracks, others = _sample(file, key, entries)
                 if len(extensions | members.keys()) > MAX_EXTENSIONS:
                     raise SourceError("list", f"more than {MAX_EXTENSIONS} kinds of members")
             except SourceError as error:
@@ -113,6 +116,8 @@ def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) 
                 continue
             extensions |= members.keys()
             columns.add(key, members, tracks)
+            for extension in others:
+                note(ANOTHER_VIDEO, f"{key[:80]!r}: {extension}")
             hashes += hashlib.blake2b(key.encode(), digest_size=8).digest()
         sha256 = hashlib.sha256()
         file.seek(0)
@@ -134,12 +139,16 @@ def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) 
 
 def _sample(
     file: BinaryIO, key: str, entries: list[Entry]
-) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable]]:
-    """Places of a sample's members (offset, size, crc32) and its tracks, the first of each kind."""
+) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable], list[str]]:
+    """Places of a sample's members (offset, size, crc32), and its tracks, the first of each kind.
+
+    And the extensions of other videos in it.
+    """
     _check_third_party_key(key)
     members: dict[str, tuple[int, int, int]] = {}
     tracks: dict[str, TrackTable] = {}
     fault: SourceError | None = None
+    videos: dict[str, Entry] = {}
     for entry in entries:
         extension = entry.extension
         if extension in members:
@@ -152,13 +161,18 @@ def _sample(
                 found = _tracks(file, entry)
             for track in found:
                 kind, known = track.header.kind, tracks.get(track.header.kind)
+                if kind == "video" and not track.is_still:
+                    videos[extension] = entry
                 if known is None or (known.is_still and not track.is_still):
                     tracks[kind] = track  # a thumbnail beside a video is not what is meant
         except SourceError as error:
             fault = fault or error
     if not tracks:
         raise fault or SourceError("probe", "no video and no audio")
-    return members, list(tracks.values())
+    first, *others = videos or [""]
+    if first:
+        check_displayed(_read(file, videos[first]))
+    return members, list(tracks.values()), others
 
 
 def _check_third_party_key(key: str) -> None:
@@ -187,6 +201,10 @@ def _is_video_or_audio(head: bytes) -> bool:
     return True
 
 
+def _read(file: BinaryIO, entry: Entry) -> bytes:
+    return os.pread(file.fileno(), entry.size, entry.offset)
+
+
 def _tracks(file: BinaryIO, entry: Entry) -> list[TrackTable]:
     """The tracks of a member; none where its first bytes are no media's."""
     head = os.pread(file.fileno(), min(SNIFF_BYTES, entry.size), entry.offset)
@@ -196,7 +214,7 @@ def _tracks(file: BinaryIO, entry: Entry) -> list[TrackTable]:
     if entry.size > MAX_MEMBER_BYTES:
         cause = f"a member of more than {MAX_MEMBER_BYTES} bytes"
         raise SourceError("open", cause, entry.extension)
-    data = os.pread(file.fileno(), entry.size, entry.offset)
+    data = _read(file, entry)
     if is_still:
         return [still_track(data, entry.extension)]
     try:

@@ -2,8 +2,8 @@
 
 One FFmpeg filter chain per kind of frame: crop in the source's own pixels, one scale to the final
 size (which also brings matrix and range to BT.709, limited; for MJPEG to what JFIF fixes), then
-turn and pad, where the frame is small. So a whole data set has one size and one colour, and a
-batch needs one conversion to RGB.
+turn and pad, where the frame is small. HDR and wide colours are mapped at that size (hdr.py). So
+a whole data set has one size and one colour, and a batch needs one conversion to RGB.
 """
 
 import struct
@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from shards.errors import SourceError
 from shards.media.color import BT709, CodedColor, matrix_name
-from shards.media.orientation import Turn
+from shards.media.hdr import needs_mapping, to_bt709
+from shards.media.orientation import UPRIGHT, Turn
 
 _FILTER_MATRIX = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m"}
 _FILTER_MATRIX |= {9: "bt2020", 10: "bt2020"}
@@ -35,6 +36,7 @@ class _Kind:
     colorspace: int
     full_range: bool
     turn: Turn | int  # as it was asked for, or the frame's own rotation in degrees
+    light: tuple[int, int] | None  # transfer and primaries, where they are not BT.709's
 
 
 class CodedSize(Protocol):
@@ -68,6 +70,7 @@ class FrameFitter:
         self._aspect = (aspect.numerator, aspect.denominator) if usable else (1, 1)
         self._kind: _Kind | None = None
         self._chain: Any = None
+        self._coding_chain: Any = None  # from what was mapped, where colours are
         self.filters = ""
 
     def fit(self, frame: Any, turn: Turn | None = None) -> Any:
@@ -84,19 +87,34 @@ class FrameFitter:
             _RGB_MATRIX if form.is_rgb or form.has_palette else frame.colorspace,
             is_full_range(frame),
             turn or frame.rotation,
+            (frame.color_trc, frame.color_primaries) if needs_mapping(frame) else None,
         )
         if kind != self._kind:
             # only here, because PyAV keeps a frame that was asked for side data until the next
             # garbage collection, which costs a tenth of a build in memory that is never reused
-            steps = _steps(kind, turn or orientation(frame), self._options, self._color)
-            size = (kind.width, kind.height)
-            self._chain = filter_chain(size, kind.format, steps, kind.aspect)
-            self._kind, self.filters = kind, ",".join(steps)
+            self._make_chain(kind, turn or orientation(frame))
         try:
             self._chain.vpush(frame)
-            return self._chain.vpull()
+            fitted = self._chain.vpull()
+            if kind.light is None:
+                return fitted
+            self._coding_chain.vpush(to_bt709(fitted, *kind.light))
+            return self._coding_chain.vpull()
         except av.FFmpegError as error:
             raise SourceError("decode", "a frame cannot be scaled", f"{kind}: {error}") from error
+
+    def _make_chain(self, kind: _Kind, orientation: Turn) -> None:
+        size = (kind.width, kind.height)
+        if kind.light is None:
+            steps = _steps(kind, orientation, self._options, self._color)
+        else:  # turned and sized as the R'G'B' that it is, then mapped, then coded as any RGB
+            steps = _steps(kind, orientation, self._options, None)
+            fitted = (self._options.width, self._options.height)
+            rgb = _Kind(*fitted, "gbrp16le", (1, 1), _RGB_MATRIX, True, UPRIGHT, None)
+            coding = _steps(rgb, UPRIGHT, self._options, self._color)
+            self._coding_chain = filter_chain(fitted, rgb.format, coding)
+        self._chain = filter_chain(size, kind.format, steps, kind.aspect)
+        self._kind, self.filters = kind, ",".join(steps)
 
 
 def luma_of(frame: Any) -> npt.NDArray[np.uint8]:
@@ -135,7 +153,10 @@ _TURN = {
 }
 
 
-def _steps(kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor) -> list[str]:
+def _steps(
+    kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor | None
+) -> list[str]:
+    """The filters that bring a kind of frame to a colour; to 16-bit R'G'B' of its own without."""
     sideways = orientation[0] == 0
     out_w, out_h = options.width, options.height
     box = (out_h, out_w) if sideways else (out_w, out_h)  # the final size, in the coded orientation
@@ -151,12 +172,15 @@ def _steps(kind: _Kind, orientation: Turn, options: CodedSize, color: CodedColor
     # chroma matters only where the matrix changes: colours are then right to 53 dB and not to 44
     scale = f"scale={inner[0]}:{inner[1]}"
     scale += ":flags=bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"
-    scale += f":out_color_matrix={_FILTER_MATRIX[color.matrix_number]}:out_range={color.range}"
+    coded = "gbrp16le"
+    if color is not None:
+        coded = "yuv420p"
+        scale += f":out_color_matrix={_FILTER_MATRIX[color.matrix_number]}:out_range={color.range}"
     if kind.colorspace != _RGB_MATRIX:
         guess = {"bt709": "bt709", "bt601": "smpte170m"}[matrix_name(kind.colorspace, kind.height)]
         scale += f":in_color_matrix={_FILTER_MATRIX.get(kind.colorspace, guess)}"
         scale += f":in_range={'full' if kind.full_range else 'limited'}"
-    steps += [scale, "format=yuv420p", *_TURN[orientation]]
+    steps += [scale, f"format={coded}", *_TURN[orientation]]
     if inner != box:
         steps.append(f"pad={out_w}:{out_h}:-1:-1")
     return steps

@@ -5,7 +5,6 @@ first asked for. Shards are kept open up to a limit, so ten thousand need no ten
 """
 
 import bisect
-import json
 import os
 import resource
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 
 from shards.errors import ChecksumError, IndexFormatError, ShardError
 from shards.format.index import IndexedSample, Member
+from shards.format.json_text import third_party_json
 from shards.format.manifest import INDEX_SUFFIX, Manifest
 from shards.plural import plural
 from shards.reading.local_store import Folder, Identities, OpenShard
@@ -199,7 +199,7 @@ class Dataset:
         content: Any = {}
         if "json" in sample.members:
             try:
-                content = json.loads(self.read_member(sample, "json"))
+                content = third_party_json(self.read_member(sample, "json"))
             except (ValueError, RecursionError) as error:
                 raise ShardError(
                     f"Sample {sample.key} of {sample.shard}: its json cannot be read ({error})."

@@ -94,6 +94,7 @@ class VideoFlags:
         typer.Option(help="fast; compact: fewer bytes, slower; copy: no frame is encoded again."),
     ] = "fast"
     crf: Annotated[int, typer.Option(help="Quality, 0 to 51: lower is better and larger.")] = 20
+    hdr: Annotated[str, typer.Option(help="HDR: tonemap (to BT.709) or skip.")] = "tonemap"
 
 
 @dataclass(frozen=True)

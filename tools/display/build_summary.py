@@ -46,6 +46,8 @@ def _table(summary: BuildSummary) -> Table:
     table.add_row("made", f"{summary.made}", f"{summary.clips}", style="bold")
     if summary.deinterlaced_clips:
         table.add_row("of them deinterlaced", "", f"{summary.deinterlaced_clips}")
+    if summary.tone_mapped_clips:
+        table.add_row("of them tone-mapped", "", f"{summary.tone_mapped_clips}")
     for cause, number in summary.skipped_sources.most_common():
         table.add_row(f"skipped: {cause}", f"{number}", "", style="yellow")
     for cause, number in summary.skipped_clips.most_common():

@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from shards.maintenance import index_tars as index_tars_module
 from shards.maintenance.index_tars import index_tars
 from shards.maintenance.verify import verify
 from tests.films import onsets, read_number
+from tests.shards.encoding.test_transcode import _with_matrix
 from tests.shards.maintenance.crashing_index import MARK, crashing_task
+from tests.shards.media.test_hdr import BT2020, HLG, make_film
 from tests.shards.small import write_data_set
 
 
@@ -315,3 +318,55 @@ def test_a_sample_whose_packets_overlap_is_left_out_alone(
     made = index_tar(plain_tar(tmp_path / "a.tar", {"bad.mp4": clip, "good.mp4": clip}))
     assert made.num_samples == 1
     assert "packets of its video overlap" in made.details[0]
+
+
+def test_films_that_are_not_shown_as_coded_are_left_out(
+    film: Callable[..., Path], clip: bytes, tmp_path: Path
+) -> None:
+    wide = film("w.mp4", seconds=1, sample_aspect_ratio=Fraction(4, 3)).read_bytes()
+    members = {"flat.mp4": clip, "wide.mp4": wide}
+    for name, signs in {"turned": (0, 1, -1, 0), "upside": (-1, 0, 0, -1)}.items():
+        members[f"{name}.mp4"] = _with_matrix(clip, *signs)
+    members["mirror.mp4"] = _with_matrix(clip, -1, 0, 0, 1)
+    make_film(tmp_path / "h.mp4", (0.5, 0.5, 0.5), HLG, BT2020)
+    members["hdr.mp4"] = (tmp_path / "h.mp4").read_bytes()
+    plain_tar(tmp_path / "tars/a.tar", members)
+    summary = index_tars([tmp_path / "tars"])
+    assert summary.samples == 1
+    assert summary.skipped == {
+        "a rotated or mirrored video": 3,
+        "pixels that are not square": 1,
+        "HDR or wide colours": 1,
+    }
+    details = report(tmp_path / "tars")[0]["details"]
+    assert all("build shards of it with `gdt shards build`" in detail for detail in details)
+    assert any("4:3" in detail for detail in details)
+
+
+def test_another_film_in_a_sample_is_counted_and_links_are_followed(
+    clip: bytes, tmp_path: Path
+) -> None:
+    path = plain_tar(tmp_path / "a.tar", {"day 10.30.mp4": clip, "day 10.45.mkv": clip})
+    with tarfile.open(path, "a") as tar:
+        for name, target in (("two.mp4", "day 10.30.mp4"), ("three.mp4", "nowhere.mp4")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            tar.addfile(entry)
+    summary = index_tars([tmp_path])
+    assert summary.samples == 2
+    assert summary.skipped == {
+        "another video in one sample: the first is taken": 1,
+        "a link to nothing in the tar": 1,
+    }
+    dataset = Dataset.open(tmp_path)
+    first, second = dataset.sample(0), dataset.sample(1)
+    assert dataset.read_member(second, "mp4") == clip == dataset.read_member(first, "30.mp4")
+    verify(tmp_path)
+
+
+def test_a_json_that_is_not_quite_one_says_the_same_as_in_a_build(
+    clip: bytes, tmp_path: Path
+) -> None:
+    plain_tar(tmp_path / "a.tar", {"000.mp4": clip, "000.json": b'{"a": NaN, "label": "dog"}'})
+    index_tars([tmp_path])
+    assert Dataset.open(tmp_path).metadata(0) == {"a": None, "label": "dog"}
