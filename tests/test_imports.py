@@ -48,7 +48,7 @@ ROOMS = {
         "runs": set[str](),
         "sample_data": set[str](),
         "evaluation": {"display", "runs"},
-        "training": {"runs"},
+        "training": {"runs", "evaluation"},
         "commands": {"display", "runs", "sample_data", "evaluation", "training"},
     },
 }

@@ -3,6 +3,8 @@
     RUN/checkpoints/last.ckpt       weights and statistics, the optimizer, its schedule, the
                                     method's buffers, the position in the stream
     RUN/checkpoints/previous.ckpt   the one before it
+    RUN/checkpoints/best.ckpt       that of the highest validation score
+    RUN/checkpoints/step-000500.ckpt  one that was asked to be kept
 
 A checkpoint is written aside, flushed to disk, then renamed. It is one of torch's zip files, whose
 members each carry a CRC-32: all of them are checked before anything is read, so a flipped bit is a
@@ -20,11 +22,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError
 
-from tools.runs.losses import LossFile
 from tools.runs.run_folder import RunError, RunFolder
 
 TRAINED_ON = "trained_on"  # the data set's fingerprint, beside Lightning's own keys
@@ -179,37 +179,3 @@ def set_damaged_aside(folder: RunFolder, good: Path) -> None:
     """Where `good` is the previous checkpoint, keep the next save from replacing it."""
     if good == folder.previous_checkpoint and folder.checkpoint.exists():
         folder.checkpoint.replace(folder.checkpoint.with_suffix(".damaged"))
-
-
-class SaveCheckpoints(Callback):
-    """Saves `last.ckpt` every so many steps, and after the last one."""
-
-    def __init__(
-        self, folder: RunFolder, losses: LossFile, every_steps: int, num_steps: int
-    ) -> None:
-        self.folder = folder
-        self.losses = losses
-        self.every_steps = every_steps
-        self.num_steps = num_steps
-        self._is_unsaved = False
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save where it is time; the losses of the steps it stands for reach the disk first."""
-        step = trainer.global_step
-        self._is_unsaved = True
-        if step % self.every_steps == 0 or step == self.num_steps:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last step of a run that was told to stop, or had steps that were passed over."""
-        self._save(trainer)
-
-    def _save(self, trainer: Trainer) -> None:
-        if not self._is_unsaved:
-            return
-        self._is_unsaved = False
-        if trainer.is_global_zero:
-            self.losses.flush_to_disk()
-        trainer.save_checkpoint(self.folder.checkpoint)

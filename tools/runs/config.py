@@ -25,7 +25,12 @@ from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment
 from pipelines.device.log_mel import LogMel
 from tools.runs.config_files import ConfigError, read_tables
-from tools.runs.options import DataOptions, OptimizerOptions, TrainerOptions
+from tools.runs.options import (
+    DataOptions,
+    OptimizerOptions,
+    TrainerOptions,
+    ValidationOptions,
+)
 from tools.runs.toml_text import toml_text
 
 __all__ = [
@@ -74,6 +79,7 @@ class Config(BaseModel):
     model: ModelOptions
     optimizer: OptimizerOptions
     trainer: TrainerOptions
+    validation: ValidationOptions = ValidationOptions()
 
     _plan: Plan = PrivateAttr()
 

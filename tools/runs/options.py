@@ -11,6 +11,9 @@ from pipelines.loading.stream import StreamOptions
 from pipelines.sampling.mixture import Mixture, shares_of
 from shards import RemoteOptions, Samples, open_samples
 
+#: What `trainer.loggers` may name: Lightning's loggers.
+LoggerName = Literal["tensorboard", "csv", "wandb", "mlflow"]
+
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
 
@@ -139,7 +142,10 @@ class TrainerOptions:
         sync_batch_norm: statistics of batch normalisation over all ranks.
         gradient_clip_norm: clip the gradient's 2-norm to this; none by default.
         log_every_steps: a line in the logs every so many steps.
+        loggers: besides `losses.csv`: "tensorboard", "csv", "wandb" or "mlflow".
         checkpoint_every_steps: a checkpoint every so many steps, and one at the end.
+        keep_every_steps: keep the checkpoint of every so many steps for good, as
+            checkpoints/step-000500.ckpt; none by default.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -157,17 +163,51 @@ class TrainerOptions:
     sync_batch_norm: bool = False
     gradient_clip_norm: float | None = None
     log_every_steps: int = 1
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
     checkpoint_every_steps: int = 200
+    keep_every_steps: int | None = None
 
     def __post_init__(self) -> None:
         counts = ("epochs", "num_nodes", "log_every_steps", "checkpoint_every_steps")
-        for name in (*counts, "max_steps", "devices"):
+        for name in (*counts, "max_steps", "devices", "keep_every_steps"):
             value = getattr(self, name)
             _check(not isinstance(value, int) or value >= 1, name, value, "at least 1")
         timeout = self.rank_timeout_seconds
         _check(timeout > 0, "rank_timeout_seconds", timeout, "more than 0")
         clip = self.gradient_clip_norm
         _check(clip is None or clip > 0, "gradient_clip_norm", clip, "more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """`[validation]`: scores while the run trains; none where no `shards` are named.
+
+    Attributes:
+        shards: as `data.shards`, of clips that the run does not train on.
+        task: "retrieval" of each clip in its other modality, or "knn" of labels.
+        train: for kNN, shards whose clips vote; those of `shards` by default, each clip left out of
+            its own neighbours.
+        k: for kNN, how many vote.
+        every_epochs: after every so many epochs, and at the end of the run.
+        segments: of each clip, averaged.
+        patience: end the run after so many validations without a better score; never by default.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    shards: str | None = None
+    task: Literal["retrieval", "knn"] = "retrieval"
+    train: str | None = None
+    k: int = 5
+    every_epochs: int = 1
+    segments: int = 2
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("k", "every_epochs", "segments", "patience"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, name, value, "at least 1")
+        alone = self.train is None or self.task == "knn"
+        _check(alone, "train", self.train, 'left out where task is not "knn": nothing votes')
 
 
 def _check(ok: bool, name: str, got: object, allowed: str) -> None:

@@ -3,7 +3,8 @@
     RUN/config.toml            the resolved config
     RUN/checkpoints/last.ckpt  everything needed to go on, or to evaluate; previous.ckpt: before it
     RUN/logs/losses.csv        see tools/runs/losses.py
-    RUN/logs/tensorboard/      the same for TensorBoard
+    RUN/logs/validation.csv    see tools/runs/validation_scores.py
+    RUN/logs/tensorboard/      the losses and more, for TensorBoard
     RUN/skips.jsonl            every skipped sample, and why
     RUN/pictures/              what the command drew
     RUN/status.json            see tools/runs/status.py
@@ -33,7 +34,9 @@ _FREE_ON_RESUME = re.compile(
     r"|data\.(threads|prefetch|isolate|isolate_seconds):"
     r"|data\.remote\."
     r"|trainer\.(accelerator|devices|num_nodes|strategy|rank_timeout_seconds):"
-    r"|trainer\.(epochs|max_steps|checkpoint_every_steps):"  # longer, never shorter
+    r"|trainer\.(epochs|max_steps):"  # longer, never shorter
+    r"|trainer\.(loggers|checkpoint_every_steps|keep_every_steps):"
+    r"|validation\."
 )
 
 
@@ -74,6 +77,16 @@ class RunFolder:
     def losses(self) -> Path:
         """The loss of every logged step."""
         return self.path / "logs" / "losses.csv"
+
+    @property
+    def validation(self) -> Path:
+        """The validation scores."""
+        return self.path / "logs" / "validation.csv"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The checkpoint of the highest validation score."""
+        return self.path / "checkpoints" / "best.ckpt"
 
     @property
     def skip_log(self) -> Path:

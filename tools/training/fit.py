@@ -15,7 +15,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -25,7 +25,6 @@ from typing import Any, cast
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -40,12 +39,11 @@ from shards import Samples
 from tools.runs.checkpoints import (
     TRAINED_ON,
     AtomicCheckpointIO,
-    SaveCheckpoints,
     newest_checkpoint,
     set_damaged_aside,
 )
 from tools.runs.config import Config, as_config_errors
-from tools.runs.losses import LossFile, LossRow, read_loss_file
+from tools.runs.losses import LossFile, read_loss_file
 from tools.runs.options import TrainerOptions
 from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
@@ -53,10 +51,13 @@ from tools.runs.status import read_status
 from tools.runs.weights import initialize, read_weights
 from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
+from tools.training.log_metrics import LogMetrics, build_loggers
 from tools.training.optimizer import build_optimizer
 from tools.training.progress import TrainingProgress
 from tools.training.rank_errors import rank_errors_explained
+from tools.training.save_checkpoints import SaveCheckpoints
 from tools.training.stopping import Stopped, StopRequest
+from tools.training.validation import Validate
 from tools.training.whole_run import WholeRun
 
 
@@ -178,55 +179,19 @@ class Pretraining(LightningModule):
         }
 
 
-class LogLosses(Callback):
-    """Writes the loss, its mean over the ranks, to `losses.csv`, TensorBoard and the progress."""
-
-    def __init__(
-        self, file: LossFile, every_steps: int, num_steps: int, progress: TrainingProgress
-    ) -> None:
-        self.file = file
-        self.every_steps = every_steps
-        self.num_steps = num_steps
-        self.progress = progress
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop what a killed attempt logged after the checkpoint from which this one starts."""
-        if trainer.is_global_zero:
-            for damaged in self.file.cut(trainer.global_step):
-                say_on_stderr(f"{self.file.path}: {damaged} is not a row of losses: left out")
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember the learning rate that this step takes: the schedule moves on before its end."""
-        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log the steps that `every_steps` divides, and the last one."""
-        step = trainer.global_step - 1
-        if step % self.every_steps and trainer.global_step < self.num_steps:
-            return
-        loss = float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean"))
-        self.progress.loss, self.progress.epoch = loss, batch.epoch
-        if trainer.is_global_zero:
-            self.file.append(LossRow(step, batch.epoch, loss, self.learning_rate))
-            metrics = {"loss": loss, "learning_rate": self.learning_rate, "epoch": batch.epoch}
-            for logger in trainer.loggers:
-                logger.log_metrics(metrics, step)
-
-
 def _devices(options: TrainerOptions) -> int | str:
     # "auto" would be every core of a CPU machine in some versions of Lightning, one in others
     on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
     return 1 if options.devices == "auto" and on_cpu else options.devices
 
 
-def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
+def fit(
+    config: Config, folder: RunFolder, *, resume: bool, callbacks: Sequence[Callback] = ()
+) -> None:
     """Train until the end of the run; with `resume` from its checkpoint, where there is one yet.
 
-    Every rank calls this; the folder is claimed already.
+    Every rank calls this; the folder is claimed already. `callbacks` are Lightning's, and come
+    after the run's own.
 
     Raises:
         Stopped: by a signal; what was trained is saved.
@@ -241,7 +206,7 @@ def fit(config: Config, folder: RunFolder, *, resume: bool) -> None:
     with stop.listening():
         with as_config_errors(MisconfigurationException):
             module = Pretraining(config, config.data.open(), folder, stop)
-            trainer = _trainer(config, folder, module)
+            trainer = _trainer(config, folder, module, callbacks)
         stop.launcher = trainer.strategy.launcher
         checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
         if config.trainer.init_from is not None and checkpoint is None:
@@ -285,27 +250,21 @@ def _full_disk_as_run_error(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
-    options, losses = config.trainer, LossFile(folder.losses)
-    progress = TrainingProgress(config.data.batch_size, options.epochs, module.num_steps)
+def _trainer(
+    config: Config, folder: RunFolder, module: Pretraining, callbacks: Sequence[Callback]
+) -> Trainer:
     trainer = Trainer(
-        accelerator=options.accelerator,
-        devices=_devices(options),
-        num_nodes=options.num_nodes,
-        strategy=options.strategy,
-        precision=options.precision,
-        sync_batchnorm=options.sync_batch_norm,
-        gradient_clip_val=options.gradient_clip_norm,
+        accelerator=config.trainer.accelerator,
+        devices=_devices(config.trainer),
+        num_nodes=config.trainer.num_nodes,
+        strategy=config.trainer.strategy,
+        precision=config.trainer.precision,
+        sync_batchnorm=config.trainer.sync_batch_norm,
+        gradient_clip_val=config.trainer.gradient_clip_norm,
         max_epochs=1,
         log_every_n_steps=1,
-        logger=TensorBoardLogger(folder.path / "logs", name="", version="tensorboard"),
-        callbacks=[
-            StopWhereNotFinite(module.dataset, module.plan),
-            LogLosses(losses, options.log_every_steps, module.num_steps, progress),
-            progress,
-            SaveCheckpoints(folder, losses, options.checkpoint_every_steps, module.num_steps),
-            KeepStatus(folder, module.stop, options.checkpoint_every_steps, module.num_steps),
-        ],
+        logger=build_loggers(config.trainer.loggers, folder),
+        callbacks=[*_callbacks(config, folder, module), *callbacks],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder.path,
         use_distributed_sampler=False,
@@ -313,8 +272,39 @@ def _trainer(config: Config, folder: RunFolder, module: Pretraining) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    if isinstance(trainer.strategy, FSDPStrategy) and config.validation.shards is not None:
+        raise MisconfigurationException(
+            "[validation] with trainer.strategy = fsdp: one rank scores, and has a part of the "
+            "weights only. Leave validation.shards out, or use ddp"
+        )
     # Lightning's own handler waits for the other ranks from within the signal, which can hang
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if isinstance(trainer.strategy, DDPStrategy | FSDPStrategy):
-        trainer.strategy._timeout = timedelta(seconds=options.rank_timeout_seconds)
+        trainer.strategy._timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
     return trainer
+
+
+def _callbacks(config: Config, folder: RunFolder, module: Pretraining) -> list[Callback]:
+    """Ours, in the order in which they look at a step."""
+    options, losses, num_steps = config.trainer, LossFile(folder.losses), module.num_steps
+    progress = TrainingProgress(config.data.batch_size, options.epochs, num_steps)
+    finite = StopWhereNotFinite(module.dataset, module.plan)
+    validate = None
+    if config.validation.shards is not None:
+        validate = Validate(config, folder, module.stop, module.steps_per_epoch, num_steps)
+    return [
+        finite,
+        LogMetrics(
+            losses,
+            every_steps=options.log_every_steps,
+            num_steps=num_steps,
+            samples_per_step=config.data.batch_size,
+            plan=module.plan,
+            progress=progress,
+            finite=finite,
+        ),
+        progress,
+        *([] if validate is None else [validate]),
+        SaveCheckpoints(folder, losses, options, num_steps, validate),
+        KeepStatus(folder, module.stop, options.checkpoint_every_steps, num_steps),
+    ]

@@ -41,7 +41,7 @@ class KeepStatus(Callback):
         if self.stop.signum is not None:
             self._say(trainer, "stopped", str(Stopped(self.stop.signum)))
         else:
-            self._say(trainer, "finished")
+            self._say(trainer, "finished", self.stop.early)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -44,12 +44,14 @@ class StopRequest:
     """Whether this process has been told to stop.
 
     Attributes:
+        early: why the run is to end early of its own accord; empty where it is not.
         in_training: steps are being taken; before that, there is nothing to wait for.
         launcher: what started the other ranks of this machine, to pass the signal on.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.early = ""
         self.in_training = False
         self.launcher: Any = None
         self._since = 0.0
@@ -89,13 +91,13 @@ class StopRequest:
 
     def agreed(self, *flags: bool, device: torch.device) -> tuple[bool, ...]:
         """For "stop" and for each flag, whether any rank says so. Every rank must ask."""
-        told = (self.signum is not None, *flags)
+        told = (self.signum is not None or bool(self.early), *flags)
         if not (dist.is_available() and dist.is_initialized()):
             return told
         votes = torch.tensor(told, dtype=torch.int32, device=device)
         dist.all_reduce(votes, dist.ReduceOp.MAX)
         any_told = tuple(bool(vote) for vote in votes.tolist())
-        if any_told[0] and self.signum is None:
+        if any_told[0] and not told[0]:
             self.signum = signal.SIGTERM
         return any_told
 
