@@ -216,7 +216,7 @@ UNFIT: dict[str, tuple[dict[str, Any], Callable[[Path], None] | None, dict[str, 
         {},
         None,
         {"fps": 30.0},
-        r"another frame rate \(picture 3 is at 0.120 s, not 0.100 s; try --fps source",
+        r"another frame rate \(frame 3 is at 0.120 s, not 0.100 s; try --fps source",
     ),
 }  # fmt: skip
 
