@@ -30,6 +30,32 @@ def test_help_imports_nothing_heavy() -> None:
         assert command in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrain", "no.toml"], "no.toml: cannot read this config"),
+        (["pretrain", "gtd"], "no config is named 'gtd'"),
+        (["pretrain", "gdt", "--set", "epochs"], "--set epochs: must be KEY=VALUE"),
+        (["pretrain", "gdt", "--set", "seed.x=1"], "--set seed.x=1: seed is not a table"),
+        (["plan", "show", "no.toml"], "no.toml: cannot read this config"),
+        (["bench", "stream", "x", "--config", "gtd"], "no config is named 'gtd'"),
+    ],
+)
+def test_some_mistakes_are_refused_before_torch_is_imported(
+    arguments: list[str], message: str
+) -> None:
+    script = (
+        "import sys\nfrom tools.cli import app\n"
+        f"try:\n    app({arguments})\nexcept SystemExit as ended:\n    print(ended.code)\n"
+        "print([name for name in ('torch', 'torchvision', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["2", "[]"]
+    assert message in done.stderr
+
+
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The words of every command, ("shards", "build") and the like."""
     group = group or typer.main.get_command(app)

@@ -79,10 +79,10 @@ def stream(
     segments: Annotated[int, typer.Option(min=1, help="Segments of each measurement.")] = 300,
 ) -> None:
     """Print what each stage of the stream costs a segment, and segments a second."""
-    from tools.runs.config_files import find_config
+    from tools.runs.config_files import find_config, read_tables
 
-    if config is not None:
-        find_config(config)  # before anything heavy is imported
+    if config is not None:  # what can be refused without torch is refused before it is imported
+        read_tables(find_config(config), overrides or ())
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn

@@ -58,9 +58,11 @@ def show(
     num_samples: Annotated[int, typer.Option("--samples", min=2, help="Samples in the batch.")] = 3,
 ) -> None:
     """Print the factors, and which pairs of a small batch are positive; with --out, draw them."""
-    from tools.runs.config_files import find_config, is_config
+    from tools.runs.config_files import find_config, is_config, read_tables
 
     path = find_config(name) if is_config(name) else None
+    if path is not None:  # what can be refused without torch is refused before it is imported
+        read_tables(path, overrides or ())
 
     import torch
     from rich.console import Console

@@ -45,9 +45,10 @@ def pretrain(
     ] = None,
 ) -> None:
     """Pretrain a model on a stream of shards."""
-    from tools.runs.config_files import find_config
+    from tools.runs.config_files import find_config, read_tables
 
-    path = find_config(config)  # before anything heavy is imported
+    path = find_config(config)
+    read_tables(path, overrides or ())  # refuse what needs no torch before it is imported
 
     from rich.console import Console
 

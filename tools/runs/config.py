@@ -9,7 +9,6 @@ is allowed. What `to_toml` writes loads to an equal Config.
 import dataclasses
 import difflib
 import json
-import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from models import ModelOptions
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment
 from pipelines.device.log_mel import LogMel
-from tools.runs.config_files import ConfigError, read_tables
+from tools.runs.config_files import ConfigError, apply_overrides, read_tables
 from tools.runs.options import (
     DataOptions,
     OptimizerOptions,
@@ -131,8 +130,7 @@ def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ())
     Raises:
         ConfigError: an unknown, missing or ill-typed key, a refused value.
     """
-    for override in overrides:
-        _apply_override(tables, override)
+    apply_overrides(tables, overrides)
     if isinstance(tables.get("plan"), str):  # plan = NAME for plan.name = NAME
         tables["plan"] = {"name": tables["plan"]}
     _anchor_table_files(tables, path.parent)
@@ -151,8 +149,7 @@ def load_named_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: no plan has this name, or an override that it refuses.
     """
     tables: dict[str, Any] = {"plan": {"name": name}}
-    for override in overrides:
-        _apply_override(tables, override)
+    apply_overrides(tables, overrides)
     if len(tables) > 1:
         raise ConfigError(f"{name} is a plan and no config: --set takes keys of [plan] here")
     try:
@@ -179,25 +176,6 @@ def _flatten(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple
         else:
             pairs.append((".".join((*path, key)), value))
     return pairs
-
-
-def _apply_override(tables: dict[str, Any], override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    keys = [key.strip() for key in dotted.split(".")]
-    if not equals or not all(keys):
-        raise ConfigError(
-            f"--set {override}: must be KEY=VALUE with a dotted key, like trainer.epochs=5"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    table = tables
-    for depth, key in enumerate(keys[:-1], start=1):
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}: {'.'.join(keys[:depth])} is not a table")
-    table[keys[-1]] = value
 
 
 def _anchor_table_files(tables: dict[str, Any], folder: Path) -> None:

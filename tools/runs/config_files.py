@@ -1,9 +1,10 @@
 """Where a config comes from: a TOML file, or one that travels with the program, by its name.
 
-Needs nothing but the standard library, so that a file that is missing is said at once.
+Needs the standard library alone: a missing file or a malformed --set is refused at once.
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,15 +52,46 @@ def find_config(name: str) -> Path:
     return path
 
 
-def read_tables(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file, unchecked.
+def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables of a TOML file with overrides applied, unchecked.
 
     Raises:
-        ConfigError: the file cannot be read, or is not TOML.
+        ConfigError: the file cannot be read, or is not TOML, or an override is not one.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    apply_overrides(tables, overrides)
+    return tables
+
+
+def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set keys of nested tables to the values of "a.b=c", in place.
+
+    Raises:
+        ConfigError: an override that is not KEY=VALUE, or goes through what is not a table.
+    """
+    for override in overrides:
+        _apply(tables, override)
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    keys = [key.strip() for key in dotted.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(
+            f"--set {override}: must be KEY=VALUE with a dotted key, like trainer.epochs=5"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = tables
+    for depth, key in enumerate(keys[:-1], start=1):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}: {'.'.join(keys[:depth])} is not a table")
+    table[keys[-1]] = value
