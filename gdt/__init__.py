@@ -3,6 +3,7 @@
 from gdt.batch import Batch, Modality
 from gdt.factor import Factor
 from gdt.gather import gather_with_gradients
+from gdt.in_chunks import embed_in_chunks
 from gdt.loss import contrastive_loss, normalize, plan_loss
 from gdt.loss_options import LossOptions
 from gdt.named_plans import named_plan
@@ -18,6 +19,7 @@ __all__ = [
     "Modality",
     "Plan",
     "contrastive_loss",
+    "embed_in_chunks",
     "gather_with_gradients",
     "mean_exponential",
     "named_plan",

@@ -11,7 +11,7 @@ Dense, memory grows with Q × K; `plan_loss` takes tiles of the matrix where it 
 Legend: Q queries, K keys, D embedding, M factors.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import torch
 import torch.distributed as dist
@@ -95,7 +95,7 @@ def plan_loss(
     options: LossOptions = PAPER,
     bias: float | Tensor | None = None,
     *,
-    tiled: bool | None = None,
+    tiled: bool | Literal["triton"] | None = None,
 ) -> Tensor:
     """The loss of this rank's rows against the rows of all ranks, as the plan relates them.
 
@@ -111,7 +111,8 @@ def plan_loss(
         options: another objective or reduction.
         bias: of the sigmoid, added to logits; a scalar tensor learns.
         tiled: whether to go over the matrix of pairs in tiles, in memory that grows with Q + K;
-            by default where it has `TILED_FROM` entries or more. The values are the same.
+            by default where it has `TILED_FROM` entries or more; "triton" does it in a kernel of
+            a GPU (`gdt.tiled_triton`). The values are the same.
     """
     check_objective(options, bias)
     if options.objective == "reference":
@@ -125,7 +126,9 @@ def plan_loss(
         queries = torch.cat([queries, (ones * bias).expand(len(queries), 1)], dim=1)
         keys = torch.cat([keys, ones.expand(len(keys), 1)], dim=1)
     if len(queries) * len(keys) >= TILED_FROM if tiled is None else tiled:
-        rows = tiled_row_losses(plan, queries, codes, keys, key_codes, options)
+        rows = tiled_row_losses(
+            plan, queries, codes, keys, key_codes, options, triton=tiled == "triton"
+        )
     else:
         contrast, weight = plan.contrast(codes, key_codes), plan.weight(codes, key_codes)
         rows = row_losses(queries @ keys.T, contrast.to(dtype), weight.to(dtype), options)

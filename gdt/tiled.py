@@ -31,6 +31,8 @@ def tiled_row_losses(
     key_codes: Tensor,
     options: LossOptions,
     tile_size: int | None = None,
+    *,
+    triton: bool = False,
 ) -> RowLosses:
     """What `objectives.row_losses` gives for logits of queries @ keysᵀ and the plan's c and w.
 
@@ -42,11 +44,37 @@ def tiled_row_losses(
         key_codes: int64 [K, M].
         options: which objective; not "reference".
         tile_size: most rows and columns of a tile; one that suits the device by default.
+        triton: whether a Triton kernel does it: on a GPU, of float32, and the paper's softmax.
+
+    Raises:
+        ValueError: the kernel does not do what is asked.
     """
+    if triton:
+        return _by_triton(plan, queries, query_codes, keys, key_codes, options)
     size = tile_size or TILE_SIZE.get(queries.device.type, 4096)
     tiles = Tiles(plan, query_codes, key_codes, size, queries.dtype)
     kind = TILE_OBJECTIVES[options.objective, options.other_positives]
     return RowLosses(*_TiledRowLosses.apply(queries, keys, tiles, kind))  # type: ignore[no-untyped-call]
+
+
+def _by_triton(
+    plan: Plan,
+    queries: Tensor,
+    query_codes: Tensor,
+    keys: Tensor,
+    key_codes: Tensor,
+    options: LossOptions,
+) -> RowLosses:
+    is_softmax = (options.objective, options.other_positives) == ("softmax", "in")
+    if not is_softmax or queries.dtype != torch.float32:
+        raise ValueError(
+            'loss: tiled = "triton" is of the softmax with other positives in, in float32; got '
+            f"{options} in {queries.dtype}; tiled = True does them all"
+        )
+    from gdt.tiled_triton import softmax_rows  # Triton comes with torch on Linux only
+
+    tiles = Tiles(plan, query_codes, key_codes, TILE_SIZE["cuda"], queries.dtype)
+    return RowLosses(*softmax_rows(queries, keys, tiles))
 
 
 class _TiledRowLosses(torch.autograd.Function):

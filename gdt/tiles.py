@@ -59,12 +59,22 @@ class Tiles:
             _sorted(*plan.places(codes), size) for codes in (query_codes, key_codes)
         )
         self._host = plan.tables
-        self._tables = plan.tables.to(query_codes.device, dtype)
+        self.tables = plan.tables.to(query_codes.device, dtype)
 
     @property
     def row_order(self) -> Tensor:
         """int64 [Q]: which query stands in each row."""
         return self._rows.order
+
+    @property
+    def row_codes(self) -> tuple[Tensor, Tensor]:
+        """Sample and place in the plan's grid of each row, int64 [Q] each."""
+        return self._rows.samples, self._rows.places
+
+    @property
+    def column_codes(self) -> tuple[Tensor, Tensor]:
+        """Sample and place of each column, int64 [K] each."""
+        return self._columns.samples, self._columns.places
 
     @property
     def column_order(self) -> Tensor:
@@ -88,7 +98,7 @@ class Tiles:
 
     def _look_up(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         """Of a tile, c and w, [q, k] each."""
-        c_within, c_between, w_within, w_between = self._tables
+        c_within, c_between, w_within, w_between = self.tables
         i, j = self._rows.places[rows], self._columns.places[columns]
         is_same = self._rows.samples[rows, None] == self._columns.samples[columns]
         contrast = torch.where(is_same, c_within[i][:, j], c_between[i][:, j])
