@@ -1,4 +1,4 @@
-"""Decode in worker processes, so that a decoder that crashes or hangs costs one sample.
+"""Decode in worker processes: a decoder that crashes, hangs or eats memory costs one sample.
 
     a thread of the loader ── which sample, where in memory its rows are ──► its worker
                            ◄── key and start times, or why it was skipped ──
@@ -30,12 +30,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.decoding.faults import skip_of
 from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.decoding.shared_memory import Place, SharedMemory, map_block
 from pipelines.skips import SkipError
+from shards.media.memory_limit import bound_memory
 
 __all__ = ["Workers"]
 
+MEMORY_BYTES: Final = 4 << 30  # that one sample may add to a worker
 START_SECONDS: Final = 300.0  # imports on a busy machine; a worker not up by then never will be
 _PRELOAD: Final = ["pipelines.decoding.segment_reader", "pipelines.decoding.backends.av"]
 
@@ -61,18 +64,25 @@ class Workers:
         reader: cuts the segments; every worker gets a copy.
         count: processes; `decode` may be called from as many threads.
         limit_seconds: a sample that takes longer is skipped.
+        memory_bytes: so is one that takes more memory than this (on Linux).
 
     Raises:
         ValueError: the reader's decoder does not leave its frames in the CPU's memory.
     """
 
-    def __init__(self, reader: SegmentReader, count: int, limit_seconds: float) -> None:
+    def __init__(
+        self,
+        reader: SegmentReader,
+        count: int,
+        limit_seconds: float,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
         if reader.backend.device != "cpu":
             raise ValueError(
                 f"data.isolate: decoder = {reader.decoder!r} leaves frames in a GPU's memory, and "
                 "workers write to the CPU's: set segment.decoder = 'av', or isolate = false"
             )
-        self._reader, self._limit = reader, limit_seconds
+        self._reader, self._limit, self._memory_bytes = reader, limit_seconds, memory_bytes
         self._memory = SharedMemory()
         self._lock = threading.Lock()
         self._closed = False
@@ -144,7 +154,7 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the stream was closed while it decoded")
-            worker = _Worker(self._reader, self._memory)
+            worker = _Worker(self._reader, self._memory, self._memory_bytes)
             self._running.add(worker)
         try:
             worker.wait_until_ready()
@@ -167,7 +177,7 @@ class _LostWorkerError(Exception):
 class _Worker:
     """One process, and what it knows of the shared memory."""
 
-    def __init__(self, reader: SegmentReader, memory: "SharedMemory") -> None:
+    def __init__(self, reader: SegmentReader, memory: "SharedMemory", memory_bytes: int) -> None:
         methods = multiprocessing.get_all_start_methods()
         context: Any = multiprocessing.get_context(
             "forkserver" if "forkserver" in methods else "spawn"
@@ -178,7 +188,9 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         self._answers = select.poll()
         self._answers.register(self._pipe.fileno(), select.POLLIN)
-        self.process = context.Process(target=_serve, args=(theirs, reader), daemon=True)
+        self.process = context.Process(
+            target=_serve, args=(theirs, reader, memory_bytes), daemon=True
+        )
         self.process.start()
         theirs.close()
 
@@ -235,7 +247,7 @@ def _ending(code: int | None) -> str:
     return f"exit status {code}"
 
 
-def _serve(pipe: Any, reader: SegmentReader) -> None:
+def _serve(pipe: Any, reader: SegmentReader, memory_bytes: int) -> None:
     """A worker's life: fill rows of shared memory, until its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     _end_with_parent()
@@ -258,11 +270,15 @@ def _serve(pipe: Any, reader: SegmentReader) -> None:
                 file = reduction.recv_handle(pipe)
                 blocks[number] = map_block(file, size)
             answer: tuple[str, Any]
+            bound_memory(memory_bytes)
             try:
                 key, starts = reader.fill_sample(
                     task.sample, np.array(task.places), array(task.frames), array(task.audio)
                 )
                 answer = "done", (key, starts.tolist())
+            except MemoryError:
+                cause = f"took more memory than {memory_bytes >> 20} MiB"
+                answer = "raised", skip_of(reader.dataset.sample(task.sample), "decode", cause)
             except Exception as error:  # noqa: BLE001 - raised where it was asked for
                 answer = "raised", _portable(error)
             fallbacks = Counter(reader.backend.fallbacks)

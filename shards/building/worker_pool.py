@@ -16,11 +16,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Self, TypeVar
 
 from shards.errors import BuildError, SourceError
+from shards.media.memory_limit import bound_memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TOOK_TOO_LONG = "took too long"
+MEMORY_BYTES = 8 << 30  # that one task may add to its worker, where the system can bound it
 CRASHED = "crashed its worker"
 START_SECONDS = 120.0  # a worker that cannot even start in this time is given up
 
@@ -203,10 +205,14 @@ def _serve(pipe: Connection, _first: Callable[..., Any]) -> None:
             function, task, arguments = pipe.recv()
         except EOFError:
             return
+        bound_memory(MEMORY_BYTES)
         try:
             answer = ("result", function(task, *arguments))
         except SourceError as error:
             answer = ("skip", error)
+        except MemoryError:
+            limit = f"limit {MEMORY_BYTES >> 30} GiB"
+            answer = ("skip", SourceError("worker", "took too much memory", limit))
         except Exception:  # noqa: BLE001 - the parent raises it with this text
             answer = ("bug", traceback.format_exc())
         try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.decoding.backends.av import PacketDecoder
 from pipelines.decoding.backends.backend import FrameRequest
+from pipelines.skips import MismatchError
 from shards import IndexedSample
 
 
@@ -27,8 +28,12 @@ def _divide() -> None:
     raise ZeroDivisionError("nobody foresaw it")
 
 
-def _exhaust() -> None:
-    raise MemoryError("no room")
+def _mismatch() -> None:
+    raise MismatchError("set segment.frame_size")
+
+
+def _eat() -> None:
+    np.zeros(1 << 30, np.uint8)
 
 
 WORST: dict[str, Callable[[], object]] = {
@@ -37,7 +42,8 @@ WORST: dict[str, Callable[[], object]] = {
     "hang": _hang,
     "hang in C": _spin,
     "unforeseen": _divide,
-    "memory": _exhaust,
+    "mismatch": _mismatch,
+    "hunger": _eat,
 }
 
 

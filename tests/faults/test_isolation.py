@@ -26,7 +26,7 @@ from pipelines.loading.evaluation import evaluation_batches
 from pipelines.loading.loader import Loader, make_loader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.stream import Stream, StreamOptions
-from pipelines.skips import SkipLog
+from pipelines.skips import MismatchError, SkipLog
 from shards import Dataset
 from tests.faults.failing_decoder import FailingDecoder, offset_of
 
@@ -166,12 +166,26 @@ def test_what_nobody_foresaw_in_a_worker_is_the_samples_skip(dataset: Dataset) -
 
 
 def test_what_is_not_the_samples_stops_the_run_and_names_it(dataset: Dataset) -> None:
-    with pytest.raises(MemoryError, match="no room") as caught:
-        delivered(dataset, {1: "memory"})
+    with pytest.raises(MismatchError, match=r"set segment\.frame_size") as caught:
+        delivered(dataset, {1: "mismatch"})
     notes = "".join(caught.value.__notes__)
     assert f"This happened at sample 1, {dataset.sample(1).key!r}" in notes
     assert "In a decoding worker:" in notes
     assert "failing_decoder.py" in notes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is bounded on Linux")
+def test_a_sample_that_takes_too_much_memory_is_a_skip(dataset: Dataset) -> None:
+    reader = SegmentReader(dataset, OPTIONS)
+    reader.backend = FailingDecoder({offset_of(dataset.sample(1)): "hunger"})
+    for megabytes, expected in ((256, [1]), (4096, [])):  # GiB that it asks for: one
+        workers = Workers(reader, 1, LIMIT_SECONDS, memory_bytes=megabytes << 20)
+        loader = Loader(reader, 1, 0, workers)
+        (delivery,) = loader.deliveries(requests(1))
+        loader.close()
+        skips = {i: str(skip) for i, skip in enumerate(delivery.outcomes) if skip is not None}
+        assert list(skips) == expected
+        assert all("decode: took more memory than 256 MiB" in text for text in skips.values())
 
 
 def test_a_skip_in_a_worker_is_the_skip_of_a_thread(dataset: Dataset) -> None:

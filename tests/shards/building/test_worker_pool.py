@@ -23,6 +23,8 @@ def work(task: str, factor: int) -> str:
         os.kill(os.getpid(), signal.SIGSEGV)
     elif kind == "exit":
         os._exit(3)
+    elif kind == "eat":
+        bytearray(int(number) << 30)
     elif kind == "skip":
         raise SourceError("decode", "this one is bad", number)
     elif kind == "bug":
@@ -72,6 +74,14 @@ def test_a_script_that_its_workers_run_again_is_told_so(tmp_path: Path) -> None:
     assert "ended before its first task (exit status 1)" in last
     assert "A script that builds needs `if __name__ == '__main__':`" in last
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is bounded on Linux")
+def test_a_task_that_takes_too_much_memory_costs_itself_alone() -> None:
+    with WorkerPool(1, 30) as pool:
+        results = dict(pool.map(work, ["fine 1", "eat 9", "fine 2"], 1))
+    assert str(results["eat 9"].error) == "worker: took too much memory (limit 8 GiB)"  # type: ignore[union-attr]
+    assert [results[f"fine {n}"] for n in (1, 2)] == [f"fine {n} × 1" for n in (1, 2)]
 
 
 def test_a_bug_is_not_hidden() -> None:
