@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from tools.commands import bench, configs, evaluate, plan, pretrain, samples, shards
+from tools.commands import bench, configs, evaluate, plan, pretrain, runs, samples, shards
 from tools.commands.group import CommandGroup, command
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
@@ -84,6 +84,8 @@ app.add_typer(configs.app, name="configs")
 app.add_typer(plan.app, name="plan")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 app.add_typer(evaluate.app, name="evaluate")
+command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
+command(app, "compare", *runs.COMPARE_EXAMPLES)(runs.compare)
 app.add_typer(bench.app, name="bench")
 
 

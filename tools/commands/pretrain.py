@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -53,6 +51,7 @@ def pretrain(
     from rich.console import Console
 
     from tools.runs.config import load_config
+    from tools.runs.ranks import is_first_rank
     from tools.runs.run_folder import RunFolder
 
     console = Console(markup=False)  # file names may hold brackets
@@ -60,9 +59,8 @@ def pretrain(
     settings = load_config(path, [*(overrides or ()), *begin])
     folder = RunFolder(out or Path("runs") / path.stem)
     is_first = is_first_rank(os.environ)
-    with folder.held() if is_first else nullcontext():
+    with folder.claimed(settings, resume=resume, is_first=is_first):
         if is_first:
-            folder.claim(settings, resume=resume)
             console.print(f"{config} → {folder.path}", soft_wrap=True)
         _train(settings, folder, resume=resume, is_first=is_first)
     if is_first:
@@ -83,34 +81,21 @@ def pretrain(
 
 def _train(config: "Config", folder: "RunFolder", *, resume: bool, is_first: bool) -> None:
     """Run `fit`; where a signal ended it, say so and exit with the status that shells expect."""
+    # the heaviest import, after all that can be refused quickly
+    from tools.training.fit import fit
+    from tools.training.stopping import Stopped, describe_stop, requeue_slurm_job
+
     try:
-        # the heaviest import, after all that can be refused quickly
-        from tools.training.fit import fit
-        from tools.training.stopping import Stopped, describe_stop, requeue_slurm_job
-
-        try:
-            fit(config, folder, resume=resume)
-        except Stopped as stopped:
-            if not is_first:
-                return  # the first rank speaks for all
-            folder.release()
-            typer.echo(describe_stop(stopped, folder), err=True)
-            if stopped.signum == signal.SIGUSR1:
-                typer.echo(requeue_slurm_job(), err=True)
-                raise typer.Exit(0) from stopped
-            raise typer.Exit(128 + stopped.signum) from stopped
-    except BaseException:
-        if is_first:
-            folder.release()
-        raise
-
-
-def is_first_rank(environment: Mapping[str, str]) -> bool:
-    """Whether this process is the one that writes, as torchrun, SLURM or Lightning tell it."""
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in environment:
-            return environment[name] == "0" and environment.get("NODE_RANK", "0") == "0"
-    return environment.get("NODE_RANK", "0") == "0"
+        fit(config, folder, resume=resume)
+    except Stopped as stopped:
+        if not is_first:
+            return  # the first rank speaks for all
+        folder.release()
+        typer.echo(describe_stop(stopped, folder), err=True)
+        if stopped.signum == signal.SIGUSR1:
+            typer.echo(requeue_slurm_job(), err=True)
+            raise typer.Exit(0) from stopped
+        raise typer.Exit(128 + stopped.signum) from stopped
 
 
 def _draw_losses(config: "Config", folder: "RunFolder") -> None:

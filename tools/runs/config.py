@@ -160,7 +160,7 @@ def load_named_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
 
 def differing_keys(ours: Config, theirs: Config) -> list[str]:
     """Dotted keys in which two configs differ, each with both values: "a.b: 1, was 2"."""
-    flat_ours, flat_theirs = (dict(_flatten(c.to_tables())) for c in (ours, theirs))
+    flat_ours, flat_theirs = (dict(flattened(c.to_tables())) for c in (ours, theirs))
     return [
         f"{key}: {flat_ours.get(key, 'not set')!r}, was {flat_theirs.get(key, 'not set')!r}"
         for key in sorted({*flat_ours, *flat_theirs})
@@ -168,11 +168,12 @@ def differing_keys(ours: Config, theirs: Config) -> list[str]:
     ]
 
 
-def _flatten(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+def flattened(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """The values of nested tables with their dotted keys."""
     pairs: list[tuple[str, Any]] = []
     for key, value in table.items():
         if isinstance(value, Mapping):
-            pairs += _flatten(value, (*path, key))
+            pairs += flattened(value, (*path, key))
         else:
             pairs.append((".".join((*path, key)), value))
     return pairs

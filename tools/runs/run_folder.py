@@ -98,6 +98,11 @@ class RunFolder:
         """The picture of the losses."""
         return self.path / "pictures" / "loss.png"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / "lock"
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes out while this one trains here; the system lets go if it dies.
@@ -106,10 +111,9 @@ class RunFolder:
             RunError: another process trains in it, or the folder cannot be written.
         """
         made = not self.path.exists()
-        path = self.path / "lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError(
                 f"{self.path} cannot be written: {error.strerror}. Choose another folder with "
@@ -129,9 +133,29 @@ class RunFolder:
             yield
         finally:
             os.close(lock)
-            if made and [file.name for file in self.path.iterdir()] == [path.name]:
-                path.unlink()
+            if made and [file.name for file in self.path.iterdir()] == [self.lock.name]:
+                self.lock.unlink()
                 self.path.rmdir()
+
+    @contextmanager
+    def claimed(self, config: Config, *, resume: bool, is_first: bool = True) -> Iterator[None]:
+        """Hold and claim the folder while a run trains in it; a start that failed leaves it free.
+
+        Every rank may call this; the first one alone does something.
+
+        Raises:
+            RunError: see `held` and `claim`.
+        """
+        if not is_first:
+            yield
+            return
+        with self.held():
+            self.claim(config, resume=resume)
+            try:
+                yield
+            except BaseException:
+                self.release()
+                raise
 
     def claim(self, config: Config, *, resume: bool) -> None:
         """Make the folder that of a run of `config`. Of several ranks only the first may call it.

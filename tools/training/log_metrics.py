@@ -12,6 +12,7 @@ import importlib
 import math
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any, cast
 
@@ -171,9 +172,18 @@ def _build_logger(name: LoggerName, folder: RunFolder, logs: Path) -> Logger:
     _needed(name)
     if name == "wandb":
         logs.mkdir(parents=True, exist_ok=True)
-        return WandbLogger(project="gdt", name=folder.path.name, save_dir=logs)
-    tracking = os.environ.get("MLFLOW_TRACKING_URI", (logs / "mlruns").resolve().as_uri())
+        run_id = _kept_id(logs / "wandb-run-id")  # a resumed run goes on in the same one
+        return WandbLogger(
+            project="gdt", name=folder.path.name, save_dir=logs, id=run_id, resume="allow"
+        )
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{logs.resolve() / 'mlflow.db'}")
     return MLFlowLogger("gdt", run_name=folder.path.name, tracking_uri=tracking)
+
+
+def _kept_id(path: Path) -> str:
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _needed(name: str) -> None:

@@ -9,9 +9,9 @@ from pipelines.skips import count_skips
 from tests.tools.training.commands import forkserver
 from tests.tools.training.damage import with_damage
 from tests.tools.training.ranks import gdt_row_by_row
-from tools.commands.pretrain import is_first_rank
 from tools.runs.checkpoints import load_checkpoint
 from tools.runs.losses import read_losses
+from tools.runs.ranks import is_first_rank
 from tools.runs.run_folder import RunFolder
 
 SETTINGS = [

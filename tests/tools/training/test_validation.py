@@ -9,12 +9,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+import tools
 from gdt import Plan
 from tools.evaluation.errors import EvaluationError
 from tools.runs.checkpoints import load_checkpoint
 from tools.runs.config import load_config
 from tools.runs.losses import read_losses
-from tools.runs.run_folder import RunFolder
+from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
 from tools.runs.validation_scores import (
     WATCHED,
@@ -128,8 +129,12 @@ def test_ones_own_callbacks_see_the_steps(tiny_config: Path, tmp_path: Path) -> 
             self.steps += 1
 
     count = Count()
-    train(tiny_config, tmp_path / "run", "trainer.max_steps=2", callbacks=[count])
-    assert count.steps == 2
+    folder = tools.fit(
+        tiny_config, tmp_path / "run", overrides=["trainer.max_steps=2"], callbacks=[count]
+    )
+    assert count.steps == len(read_losses(folder.path)) == 2
+    with pytest.raises(RunError, match="already holds a run of this config"):
+        tools.fit(load_config(tiny_config, ["trainer.max_steps=2"]), tmp_path / "run")
 
 
 def test_scores_read_back_without_what_is_none(tmp_path: Path) -> None:
