@@ -40,7 +40,7 @@ from benchmarks.gpu_decode import (
     torchcodec_rate,
 )
 from benchmarks.gpu_step import augment_times, matrix_rate, step_figures
-from models.options import ModelOptions
+from models import EncoderOptions
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "gpu.md"
@@ -181,7 +181,9 @@ def _augment_lines(options: argparse.Namespace) -> Iterator[str]:
 def _step_lines(options: argparse.Namespace) -> Iterator[str]:
     cpu = options.cpu
     device, samples, steps = ("cpu", 2, 1) if cpu else ("cuda", 32, 20)
-    model = ModelOptions(video="r2plus1d_small", audio="resnet9_small") if cpu else ModelOptions()
+    model = EncoderOptions()
+    if cpu:
+        model = EncoderOptions(video="r2plus1d_small", audio="resnet9_small")
     compiled = not cpu
     while True:
         try:

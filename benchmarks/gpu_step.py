@@ -18,12 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.textured_shards import write_textured_shards
 from gdt import Batch, Plan
-from models import Encoder
-from models.methods.gdt import GDT
-from models.options import ModelOptions
+from models import Encoder, EncoderOptions, RunFacts, Setting
+from models.methods.gdt import GDT, GDTOptions
 from pipelines.color import rgb_from_pixels
 from pipelines.decoding.segment import SegmentOptions
-from pipelines.device.augment import VideoAugment, augment_frames
+from pipelines.device.augment import augment_frames
+from pipelines.device.options import VideoAugment
 from pipelines.device.overlap import Overlap
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.raw_batch import RawBatch
@@ -77,7 +77,7 @@ def step_figures(
     samples: int,
     threads: int,
     steps: int,
-    model: ModelOptions,
+    model: EncoderOptions,
     compiled: bool = True,
 ) -> StepFigures:
     """Time the step in its three forms, on batches of `samples` clips with two shifts each."""
@@ -112,7 +112,7 @@ def step_figures(
     )
 
 
-def _plain(model: ModelOptions, batch: Batch, steps: int, device: str) -> tuple[float, float]:
+def _plain(model: EncoderOptions, batch: Batch, steps: int, device: str) -> tuple[float, float]:
     """Steps a second as PyTorch does them when nothing is said, and the FLOPs of one."""
     step = _trainer(model, device)
     with FlopCounterMode(display=False) as flops:
@@ -185,18 +185,19 @@ def _forever(stream: Stream) -> Iterator[RawBatch]:
 
 
 def _trainer(
-    options: ModelOptions, device: str, *, fast: bool = False, compiled: bool = False
+    options: EncoderOptions, device: str, *, fast: bool = False, compiled: bool = False
 ) -> Callable[[Batch], None]:
     """A function that does one step of SGD on a batch."""
     torch.manual_seed(0)
-    method: Any = GDT(options, PLAN).to(device).train()
+    setting = Setting(PLAN, options, RunFacts(1, 1, 1, 1))
+    method: Any = GDT(GDTOptions(), setting).to(device).train()
     for encoder in (m for m in method.modules() if isinstance(m, Encoder)):
         encoder.arrange(channels_last=fast, compiled=compiled)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5)
 
     def step(batch: Batch) -> None:
-        with torch.autocast(batch.modalities["video"].values.device.type, torch.bfloat16, fast):
-            loss = method(batch)
+        with torch.autocast(batch.view("video").values.device.type, torch.bfloat16, fast):
+            loss = method(batch).total
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -40,9 +40,8 @@ def main() -> None:
     )
     optimizer = torch.optim.SGD(encoders.parameters(), lr=0.1)
     for batch in batches(sys.argv[1], plan, batch_size=8):
-        rows = batch.modalities
-        embeddings = torch.cat([encoders[name](rows[name].values) for name in rows])
-        codes = torch.cat([rows[name].codes for name in rows])
+        embeddings = torch.cat([encoders[view.modality](view.values) for view in batch.views])
+        codes = torch.cat([view.codes for view in batch.views])
         loss = plan_loss(plan, nn.functional.normalize(embeddings), codes, temperature=0.1)
         optimizer.zero_grad()
         loss.backward()

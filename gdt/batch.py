@@ -1,60 +1,115 @@
-"""What an encoder is given: tensors by modality, each with the codes of its transformations.
+"""What an encoder is given: tensors of rows, each row with the codes of its transformation.
 
-B rows, M factors; a row is one transformation T of one sample, in one modality.
+Legend: B rows, M factors; a row is one transformation T of one sample, in one modality.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 
-class Modality(NamedTuple):
-    """One modality's share of a batch: a tensor and its codes, which never travel apart.
+@dataclass(frozen=True, eq=False)
+class View:
+    """Rows of one modality and of one shape, and their codes, which never travel apart.
+
+    A batch holds one view of each modality, or several where its rows differ in shape: two global
+    and six local crops are two views of the modality `image`.
 
     Attributes:
-        values: float [B, …]: video [B, 3, T, H, W], log-mel [B, 1, F, L], image [B, 3, H, W].
+        modality: name of the modality.
+        values: [B, …]: video [B, 3, T, H, W], log-mel [B, 1, F, L], image [B, 3, H, W], float.
         codes: int64 [B, M], one column per factor of the plan.
+        boxes: float32 [B, 4], what a crop shows of the frame: top, left, height and width as shares
+            of the frame's; a mirrored crop begins at its right edge and has a negative width. None
+            where a row is no crop.
+
+    Raises:
+        ValueError: codes or boxes that are not of these rows.
     """
 
+    modality: str
     values: Tensor
     codes: Tensor
+    boxes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        num_rows, codes = len(self.values), self.codes
+        if codes.dtype != torch.int64 or codes.ndim != 2 or len(codes) != num_rows:
+            raise ValueError(
+                f"batch modality {self.modality!r}: codes must be int64 [B, M] with B = {num_rows} "
+                f"rows like its values, got {codes.dtype} {list(codes.shape)}"
+            )
+        if self.boxes is not None and self.boxes.shape != (num_rows, 4):
+            raise ValueError(
+                f"batch modality {self.modality!r}: boxes must be [B, 4] with B = {num_rows} rows, "
+                f"got {list(self.boxes.shape)}"
+            )
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.codes)
+
+    def __getitem__(self, rows: Tensor | slice) -> "View":
+        """The rows that a mask, an index or a slice selects."""
+        return self._with_each(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "View":
+        """The same view with its tensors on `device`."""
+        return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> "View":
+        boxes = None if self.boxes is None else change(self.boxes)
+        return replace(self, values=change(self.values), codes=change(self.codes), boxes=boxes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """The rows of one training step, and where in the run they stand.
 
     Attributes:
-        modalities: name → (values, codes).
+        views: rows by modality and shape.
         epoch: zero-based epoch the batch belongs to.
         step: zero-based step within that epoch.
     """
 
-    modalities: Mapping[str, Modality]
+    views: tuple[View, ...]
     epoch: int
     step: int
 
-    def __post_init__(self) -> None:
-        for name, (values, codes) in self.modalities.items():
-            if codes.dtype != torch.int64 or codes.ndim != 2 or len(codes) != len(values):
-                raise ValueError(
-                    f"batch modality {name!r}: codes must be int64 [B, M] with B = {len(values)} "
-                    f"rows like its values, got {codes.dtype} {list(codes.shape)}"
-                )
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that have rows, in the order of their views."""
+        return tuple(dict.fromkeys(view.modality for view in self.views))
+
+    def view(self, modality: str) -> View:
+        """The only view of a modality.
+
+        Raises:
+            ValueError: it has none, or several.
+        """
+        found = self.of(modality)
+        if len(found) != 1:
+            raise ValueError(
+                f"{self} has {len(found)} views of {modality!r} where one is asked for"
+            )
+        return found[0]
+
+    def of(self, modality: str) -> tuple[View, ...]:
+        """All views of a modality, in order."""
+        return tuple(view for view in self.views if view.modality == modality)
+
+    def where(self, column: int, code: int) -> "Batch":
+        """The rows with this code in a column; a view of which nothing is left is left out."""
+        views = (view[view.codes[:, column] == code] for view in self.views)
+        return replace(self, views=tuple(view for view in views if len(view)))
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on `device`."""
-        moved = {
-            name: Modality(*(t.to(device, non_blocking=non_blocking) for t in modality))
-            for name, modality in self.modalities.items()
-        }
-        return Batch(moved, self.epoch, self.step)
+        views = tuple(view.to(device, non_blocking=non_blocking) for view in self.views)
+        return replace(self, views=views)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(
-            f"{name}: {list(values.shape)}" for name, (values, _) in self.modalities.items()
-        )
+        shapes = ", ".join(f"{view.modality}: {list(view.values.shape)}" for view in self.views)
         return f"Batch(epoch={self.epoch}, step={self.step}, {shapes})"

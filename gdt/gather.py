@@ -42,3 +42,18 @@ def gather_with_gradients(embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Te
         torch.cat([part[:size] for part, size in zip(all_embeddings, rows, strict=True)]),
         torch.cat([part[:size] for part, size in zip(all_codes, rows, strict=True)]),
     )
+
+
+def global_mean(values: Tensor) -> Tensor:
+    """Average over the rows of all ranks, as a share of it: its mean over ranks is the whole mean.
+
+    Args:
+        values: float [B], one a row of this rank.
+
+    Returns:
+        A scalar; 0, with a gradient of 0, where no rank has a row.
+    """
+    total = torch.tensor(float(len(values)), dtype=values.dtype, device=values.device)
+    if num_ranks() > 1:
+        dist.all_reduce(total)
+    return values.sum() * num_ranks() / total.clamp_min(1)

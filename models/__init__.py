@@ -1,22 +1,18 @@
-"""Encoders, projection heads, and one file for each method."""
+"""Encoders, parts that methods share, and one file for each method."""
 
-from models.audio import AUDIO_ENCODERS
-from models.encoder import Encoder
-from models.image import IMAGE_ENCODERS
-from models.methods import GDT, METHODS, Method, MoCo, SimCLR, build_method
-from models.options import ModelOptions
-from models.video import VIDEO_ENCODERS
+from models.encoders import ENCODERS, Encoder, EncoderOptions
+from models.method import Losses, Method, MethodOptions, RunFacts, Setting
+from models.methods import METHODS, build_method
 
 __all__ = [
-    "AUDIO_ENCODERS",
-    "GDT",
-    "IMAGE_ENCODERS",
+    "ENCODERS",
     "METHODS",
-    "VIDEO_ENCODERS",
     "Encoder",
+    "EncoderOptions",
+    "Losses",
     "Method",
-    "MoCo",
-    "ModelOptions",
-    "SimCLR",
+    "MethodOptions",
+    "RunFacts",
+    "Setting",
     "build_method",
 ]

@@ -2,51 +2,44 @@
 
     values [B, …] ─ encoder ─► features [B, E] ─ head ─ L2 normalise ─► embedding [B, D]
 
-Legend: B rows of one modality, N rows of all modalities, E features, D embedding, M factors.
+Legend: B rows of one view, N rows of all views, E features, D embedding, M factors.
 """
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gdt import Batch, Plan
-from models.audio import AUDIO_ENCODERS
-from models.image import IMAGE_ENCODERS
-from models.options import ModelOptions
-from models.video import VIDEO_ENCODERS
+from gdt import Batch, Plan, View
+from models.encoders import Encoder, EncoderOptions
 
-#: (features_dim, hidden_dim, embedding_dim, dropout) → head; see models.heads.
-HeadConstructor = Callable[[int, int, int, float], nn.Module]
-
-ENCODERS: Final = {"video": VIDEO_ENCODERS, "audio": AUDIO_ENCODERS, "image": IMAGE_ENCODERS}
+#: features_dim → head; see models.parts.heads.
+HeadConstructor = Callable[[int], nn.Module]
 
 
 class Towers(nn.Module):
     """The encoders and heads of a plan's modalities, with random weights from torch's generator.
 
     Args:
-        options: names of the encoders, sizes of the heads.
+        encoders: their names.
         plan: its modalities each get a tower.
-        head: which paper's projection head.
+        head: makes a projection head for so many features.
     """
 
-    def __init__(self, options: ModelOptions, plan: Plan, head: HeadConstructor) -> None:
+    def __init__(self, encoders: EncoderOptions, plan: Plan, head: HeadConstructor) -> None:
         super().__init__()
         self.modalities = plan.modalities
         self.encoders = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         for modality in plan.modalities:
-            encoder = ENCODERS[modality].build(getattr(options, modality))
+            encoder = encoders.build(modality)
             self.encoders[modality] = encoder
-            self.heads[modality] = head(
-                encoder.embedding_dim, options.hidden_dim, options.embedding_dim, options.dropout
-            )
+            self.heads[modality] = head(encoder.embedding_dim)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embed every row of every modality.
+        """Embed every row of every view.
 
         Returns:
             Embeddings, float32 [N, D], L2-normalised, modality by modality in the plan's order; and
@@ -55,17 +48,29 @@ class Towers(nn.Module):
         Raises:
             ValueError: the batch lacks a modality of the plan.
         """
-        missing = [modality for modality in self.modalities if modality not in batch.modalities]
-        if missing:
+        views = self.views(batch)
+        embeddings = [self.embed(view.modality, view.values) for view in views]  # each B × D
+        return torch.cat(embeddings), torch.cat([view.codes for view in views])  # N × D, N × M
+
+    def project(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`forward` without the normalisation: heads' outputs [N, D] and codes [N, M]."""
+        views = self.views(batch)
+        projected = [self.projection(view.modality, view.values) for view in views]  # each B × D
+        return torch.cat(projected), torch.cat([view.codes for view in views])  # N × D, N × M
+
+    def views(self, batch: Batch) -> list[View]:
+        """Return a batch's views, modality by modality in the plan's order.
+
+        Raises:
+            ValueError: the batch lacks a modality of the plan.
+        """
+        views = [view for modality in self.modalities for view in batch.of(modality)]
+        if {view.modality for view in views} != set(self.modalities):
             raise ValueError(
                 f"the plan needs {', '.join(self.modalities)}, the batch of epoch {batch.epoch} "
                 f"step {batch.step} has only {', '.join(batch.modalities)}"
             )
-        embeddings = [
-            self.embed(modality, batch.modalities[modality].values) for modality in self.modalities
-        ]  # each B × D
-        codes = [batch.modalities[modality].codes for modality in self.modalities]  # each B × M
-        return torch.cat(embeddings), torch.cat(codes)  # N × D, N × M
+        return views
 
     def features(self, modality: str, values: Tensor) -> Tensor:
         """Encode rows of one modality; the head is left out: what a classifier or kNN takes.
@@ -80,8 +85,23 @@ class Towers(nn.Module):
         Raises:
             ValueError: the plan has no such modality.
         """
-        self._check(modality)
-        return cast(Tensor, self.encoders[modality](values)).float()
+        return cast(Tensor, self.encoder(modality)(values)).float()
+
+    def maps(self, modality: str, values: Tensor) -> Tensor:
+        """Encode rows of one modality, place by place: float32 [B, C, (T,) H, W].
+
+        Raises:
+            ValueError: the plan has no such modality.
+        """
+        return self.encoder(modality).maps(values).float()
+
+    def projection(self, modality: str, values: Tensor) -> Tensor:
+        """Project rows of one modality: the head's output, float32 [B, D].
+
+        Raises:
+            ValueError: the plan has no such modality.
+        """
+        return cast(Tensor, self.heads[modality](self.encoder(modality)(values))).float()
 
     def embed(self, modality: str, values: Tensor) -> Tensor:
         """Embed rows of one modality: what the loss and retrieval compare.
@@ -92,13 +112,17 @@ class Towers(nn.Module):
         Raises:
             ValueError: the plan has no such modality.
         """
-        self._check(modality)
-        projected = self.heads[modality](self.encoders[modality](values))  # B × D
-        return F.normalize(projected.float(), dim=1)  # normalised in float32 at any precision
+        return F.normalize(self.projection(modality, values), dim=1)  # in float32 at any precision
 
-    def _check(self, modality: str) -> None:
+    def encoder(self, modality: str) -> Encoder:
+        """Return the encoder of one modality.
+
+        Raises:
+            ValueError: the plan has no such modality.
+        """
         if modality not in self.modalities:
             raise ValueError(
                 f"no encoder for {modality!r}: the plan's modalities are "
                 f"{', '.join(self.modalities)}; add it to plan.modality.values to train one"
             )
+        return cast(Encoder, self.encoders[modality])

@@ -201,3 +201,35 @@ def i420_to_rgb(
     affine = torch.from_numpy(rgb_from_yuv(color_matrix, color_range)).to(yuv)
     rgb = torch.einsum("cd,...dhw->...chw", affine[:, :3], yuv) + affine[:, 3, None, None]
     return rgb.clamp_(0, 1)
+
+
+#: Linear sRGB to CIE XYZ over the white of D65 (IEC 61966-2-1; ITU-R BT.709 primaries).
+_XYZ_OVER_WHITE: Final = (
+    np.array(
+        [
+            [0.412453, 0.357580, 0.180423],
+            [0.212671, 0.715160, 0.072169],
+            [0.019334, 0.119193, 0.950227],
+        ]
+    )
+    / np.array([0.95047, 1.0, 1.08883])[:, None]
+)
+
+
+def lab_from_rgb(pictures: Tensor) -> Tensor:
+    """CIE L, a, b of sRGB pictures, under D65 and for the 2° observer (CIE 15:2004, 8.2.1).
+
+    Args:
+        pictures: float [N, 3, ...] in [0, 1].
+
+    Returns:
+        The same shape: L from 0 to 100, a and b from about -110 to 100.
+    """
+    low = pictures <= 0.04045
+    linear = torch.where(low, pictures / 12.92, ((pictures.clamp_min(0) + 0.055) / 1.055) ** 2.4)
+    to_xyz = torch.from_numpy(_XYZ_OVER_WHITE).to(linear)
+    xyz = torch.einsum("cd,nd...->nc...", to_xyz, linear)
+    cube_root = xyz.clamp_min(1e-8) ** (1 / 3)
+    f = torch.where(xyz > (6 / 29) ** 3, cube_root, xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)

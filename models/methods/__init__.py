@@ -1,33 +1,30 @@
-"""One file for each method: what owns the encoders and turns a batch into a loss.
+"""One file for each method: what owns the encoders and turns a batch into losses."""
 
-Every method is called with a `gdt.Batch` and returns its loss, and has `plan`,
-`features(modality, values)` and `embed(modality, values)`.
-"""
-
-from collections.abc import Callable
 from typing import Final
 
-from gdt import Plan
+from models.method import Method, MethodOptions, Setting
+from models.methods.byol import BYOL
 from models.methods.gdt import GDT
 from models.methods.moco import MoCo
 from models.methods.simclr import SimCLR
-from models.options import ModelOptions
+from models.methods.swav import SwAV
 
-__all__ = ["GDT", "METHODS", "Method", "MoCo", "SimCLR", "build_method"]
+__all__ = ["BYOL", "GDT", "METHODS", "MoCo", "SimCLR", "SwAV", "build_method"]
 
-Method = GDT | MoCo  # SimCLR is a GDT
-
-METHODS: Final[dict[str, Callable[[ModelOptions, Plan], Method]]] = {
+#: name → method; its options' `name` is the same
+METHODS: Final[dict[str, type[Method]]] = {
     "gdt": GDT,
     "simclr": SimCLR,
     "moco": MoCo,
+    "byol": BYOL,
+    "swav": SwAV,
 }
 
 
-def build_method(options: ModelOptions, plan: Plan) -> Method:
+def build_method(options: MethodOptions, setting: Setting) -> Method:
     """Return a new method with random weights; torch.manual_seed before it determines them.
 
     Raises:
         ValueError: the plan lacks what the method needs.
     """
-    return METHODS[options.method](options, plan)
+    return METHODS[options.name](options, setting)

@@ -6,43 +6,85 @@ arXiv:2003.04298, §3. Cross-modal learning, CMC and CLIP are this method under 
 Legend: N rows of this rank over all modalities, D embedding, M factors.
 """
 
-import torch
-from torch import Tensor, nn
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from gdt import Batch, Plan, plan_loss
-from models.heads import gdt_head
-from models.options import ModelOptions
+import torch
+
+from gdt import Batch, Plan, contrastive_loss, plan_loss
+from models.method import Losses, Method, MethodOptions, Setting
+from models.parts.heads import gdt_head
 from models.towers import HeadConstructor, Towers
 
 
-class GDT(nn.Module):
+@dataclass(frozen=True)
+class ContrastiveOptions(MethodOptions):
+    """What GDT and its kin share.
+
+    Attributes:
+        hidden_dim: width of the projection head's hidden layer.
+        embedding_dim: length of the L2-normalised embedding that the loss compares.
+        temperature: ρ of the loss; similarities are divided by it.
+        dropout: probability with which the projection head drops its inputs, 0 for none.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    hidden_dim: int = 512
+    embedding_dim: int = 256
+    temperature: float = 0.07
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check_counts("hidden_dim", "embedding_dim")
+        self._check_temperatures("temperature")
+        self._check_shares("dropout")
+
+
+@dataclass(frozen=True)
+class GDTOptions(ContrastiveOptions):
+    """`[method]` of GDT.
+
+    Attributes:
+        name: "gdt".
+    """
+
+    name: Literal["gdt"] = "gdt"
+
+
+class GDT(Method):
     """Encoders of the plan's modalities, trained by one loss over all transformations of a batch.
 
     Args:
-        options: encoders, head sizes and temperature.
-        plan: which factors there are, and what is invariant and distinctive.
-        head: which paper's projection head.
+        options: head sizes and temperature.
+        setting: the plan says what is invariant and distinctive.
     """
 
-    def __init__(self, options: ModelOptions, plan: Plan, head: HeadConstructor = gdt_head) -> None:
-        super().__init__()
-        self.plan = plan
+    options_type: ClassVar[type[MethodOptions]] = GDTOptions
+
+    def __init__(self, options: ContrastiveOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
         self.temperature = options.temperature
-        self.towers = Towers(options, plan, head)
+        self.towers = Towers(setting.encoders, setting.plan, self.head(options))
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a float32 scalar.
+    @staticmethod
+    def head(options: ContrastiveOptions) -> HeadConstructor:
+        """Return the paper's projection head."""
+        return lambda features_dim: gdt_head(
+            features_dim, options.hidden_dim, options.embedding_dim, options.dropout
+        )
 
-        Over several ranks its mean is the loss of the whole batch, and so is its gradient's.
-        """
+    def forward(self, batch: Batch) -> Losses:
+        """Return the loss of a batch, a float32 scalar."""
         embeddings, codes = self.towers(batch)  # f(T): N × D, T: N × M
         with torch.autocast(embeddings.device.type, enabled=False):
-            return plan_loss(self.plan, embeddings, codes, self.temperature)
+            return Losses(plan_loss(self.plan, embeddings, codes, self.temperature))
 
-    def features(self, modality: str, values: Tensor) -> Tensor:
-        """Encode rows without the head; see `Towers.features`."""
-        return self.towers.features(modality, values)
-
-    def embed(self, modality: str, values: Tensor) -> Tensor:
-        """Embed rows, L2-normalised; see `Towers.embed`."""
-        return self.towers.embed(modality, values)
+    @classmethod
+    def loss_of_equal_embeddings(cls, plan: Plan, batch_size: int) -> float | None:
+        """Return the loss when all embeddings are equal: what the plan's w alone gives."""
+        codes = plan.codes(torch.arange(batch_size))
+        equal = torch.zeros(len(codes), 1)
+        tables = plan.contrast(codes, codes), plan.weight(codes, codes)
+        return float(contrastive_loss(equal, equal, *tables, 1.0))

@@ -13,27 +13,35 @@ invariant with two draws):
 so that only the head and what a plan must hold are its own.
 """
 
-from gdt import Plan
-from models.heads import simclr_head
-from models.methods.gdt import GDT
-from models.options import ModelOptions
+from dataclasses import dataclass
+from typing import Literal
+
+from models.method import Needs
+from models.methods.gdt import GDT, ContrastiveOptions
+from models.parts.heads import simclr_head
+from models.towers import HeadConstructor
+
+
+@dataclass(frozen=True)
+class SimCLROptions(ContrastiveOptions):
+    """`[method]` of SimCLR.
+
+    Attributes:
+        name: "simclr".
+    """
+
+    name: Literal["simclr"] = "simclr"
 
 
 class SimCLR(GDT):
-    """An encoder trained by NT-Xent on two or more augmented views of each sample.
+    """An encoder trained by NT-Xent on two or more augmented views of each sample."""
 
-    Args:
-        options: encoder, head sizes and temperature.
-        plan: with the factor `augmentation`, of at least two draws.
+    options_type = SimCLROptions
+    needs = Needs(least_views=2, why="SimCLR compares views of a sample")
 
-    Raises:
-        ValueError: the plan draws a single view.
-    """
-
-    def __init__(self, options: ModelOptions, plan: Plan) -> None:
-        if plan.draws("augmentation") < 2:
-            raise ValueError(
-                "SimCLR compares views of a sample: the plan needs [plan.augmentation] with "
-                f'relation = "invariant" and draws = 2; got {plan.draws("augmentation")} draw'
-            )
-        super().__init__(options, plan, head=simclr_head)
+    @staticmethod
+    def head(options: ContrastiveOptions) -> HeadConstructor:
+        """Return the paper's projection head."""
+        return lambda features_dim: simclr_head(
+            features_dim, options.hidden_dim, options.embedding_dim, options.dropout
+        )

@@ -1,9 +1,9 @@
 """Turn YUV planes into a normalised clip in one pass over the GPU's memory: a Triton kernel.
 
-Does what `augment.augment_frames` does without a blur: crop, resize, flip, YUV → RGB, colour
-jitter, normalise. There each step is a tensor of its own, some 40 bytes of traffic a pixel that
-comes out; here a program reads the planes' bytes, mixes them in registers and writes each pixel
-once, in the type and memory format that the encoder wants.
+Does what `augment.augment_frames` does with RGB and without blurring or solarizing: crop, resize,
+flip, YUV → RGB, colour jitter, normalise. There each step is a tensor of its own, some 40 bytes of
+traffic a pixel that comes out; here a program reads the planes' bytes, mixes them in registers and
+writes each pixel once, in the type and memory format that the encoder wants.
 
 Contrast blends with the mean colour of the crop, which is not known before the crop is read. What
 it does is affine in that mean, so the matrices are composed on the CPU as always, and the kernel
@@ -21,8 +21,9 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.device.augment import VideoAugment, recipe_of
-from pipelines.device.crop import Uniform
+from pipelines.device.augment import recipe_of
+from pipelines.device.crop import Floats, Uniform
+from pipelines.device.options import VideoAugment
 
 __all__ = ["fused_clip"]
 
@@ -40,7 +41,7 @@ def fused_clip(
     out: Tensor,
     *,
     is_reversed: bool = False,
-) -> None:
+) -> Floats:
     """Crop, resize, flip, jitter and normalise; arguments as for `augment_frames`.
 
     Args:
@@ -48,14 +49,17 @@ def fused_clip(
         height: H.
         width: W.
         rgb: the affine map from what the frames hold to R, G, B in [0, 1], float64 [3, 4].
-        options: how much of each; a blur is left out.
+        options: how much of each; blur and solarizing are left out, channels are RGB.
         draw: uniform numbers [N] by name; None for evaluation.
         out: float32, bfloat16 or float16 [N, 3, T, S, S] of any strides (channels-last, say).
         is_reversed: last frame first.
+
+    Returns:
+        The boxes that were cut out, float64 [N, 4].
     """
     num_rows, num_frames = frames.shape[:2]
     if num_rows == 0:
-        return
+        return np.empty((0, 4))
     frames = frames.contiguous()
     recipe = recipe_of(options, draw, num_rows, height, width, rgb)
     numbers = (recipe.boxes, recipe.color, recipe.by_mean)
@@ -80,6 +84,7 @@ def fused_clip(
         if is_reversed:  # the kernel writes its frames from the last place to the first
             strides[2], out = -strides[2], out[:, :, -1:]
         clip_kernel[grid](frames, on_device, means, out, num_frames, *strides, *limits, *constants)
+    return recipe.boxes
 
 
 @triton.jit

@@ -6,51 +6,12 @@ give 40 mel bins × 99 frames (Patrick et al., section 4; no padding at the ends
 Legend: B rows, S audio samples, F mel bins, L spectrogram frames.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LogMel", "LogMelSpectrogram"]
+from pipelines.device.options import LogMel
 
-
-@dataclass(frozen=True)
-class LogMel:
-    """How a waveform becomes a log-mel spectrogram.
-
-    Attributes:
-        sample_rate_hz: of the waveform.
-        num_mels: F.
-        window_samples: length of the Hann window, and of the Fourier transform.
-        hop_samples: from one frame to the next.
-        floor: added to the power before the logarithm; 1e-6 lies just above 16-bit rounding noise.
-        mean, std: of natural log-mel, for normalisation; the defaults are those of Big Buck Bunny.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
-
-    sample_rate_hz: int = 24_000
-    num_mels: int = 40
-    window_samples: int = 480
-    hop_samples: int = 240
-    floor: float = 1e-6
-    mean: float = -6.7
-    std: float = 3.9
-
-    def __post_init__(self) -> None:
-        for key in ("sample_rate_hz", "num_mels", "window_samples", "hop_samples", "floor", "std"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"LogMel: {key} = {getattr(self, key)}, must be positive")
-        if self.num_mels > self.window_samples // 4:
-            raise ValueError(
-                f"LogMel: num_mels = {self.num_mels} is too many for a window of "
-                f"{self.window_samples} samples; at most {self.window_samples // 4}"
-            )
-
-    def num_frames(self, num_samples: int) -> int:
-        """L of a waveform of S samples; less than 1 where it is shorter than a window."""
-        return 1 + (num_samples - self.window_samples) // self.hop_samples
+__all__ = ["LogMelSpectrogram"]
 
 
 class LogMelSpectrogram(nn.Module):

@@ -82,7 +82,7 @@ class Overlap:
 
     def _prepare(self, raw: RawBatch) -> Batch:
         if not len(raw):
-            return Batch({}, raw.epoch, raw.step)
+            return Batch((), raw.epoch, raw.step)
         if self._device.type == "cuda":
             raw = raw.pin_memory()
         return self._transform(raw.to(self._device, non_blocking=True))
@@ -132,6 +132,7 @@ def _hand_over(batch: Batch, event: torch.cuda.Event) -> None:
     """Let this thread's stream wait for the batch, and its memory for this thread's stream."""
     stream = torch.cuda.current_stream()
     stream.wait_event(event)
-    for modality in batch.modalities.values():
-        for tensor in modality:
-            tensor.record_stream(stream)
+    for view in batch.views:
+        for tensor in (view.values, view.codes, view.boxes):
+            if tensor is not None:
+                tensor.record_stream(stream)

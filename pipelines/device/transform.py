@@ -2,7 +2,7 @@
 
     RawBatch: rows of (sample, time shift)
       × time_reversal × augmentation → rows of one modality, each with its own draws
-      → Batch{modality: values + codes}
+      → Batch of views: values + codes + boxes, one view for each modality and size
 
 Random numbers are hashed on the CPU for all rows at once and reach the device as a handful of small
 matrices; so a CPU and a GPU make the same crop, and so does a resumed run.
@@ -27,19 +27,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gdt.batch import Batch, Modality
+from gdt.batch import Batch, View
 from gdt.plan import Plan
 from pipelines.color import rgb_from_pixels
-from pipelines.device.augment import (
-    AudioAugment,
-    ImageAugment,
-    VideoAugment,
-    augment_frames,
-    gain_of,
-    mask_spectrogram,
-)
-from pipelines.device.crop import Uniform
-from pipelines.device.log_mel import LogMel, LogMelSpectrogram
+from pipelines.device.augment import augment_frames, gain_of, mask_spectrogram
+from pipelines.device.crop import Floats, Uniform
+from pipelines.device.log_mel import LogMelSpectrogram
+from pipelines.device.options import AudioAugment, ImageAugment, LogMel, VideoAugment
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.recycle import Recycler
 from pipelines.sampling.draws import uniform
@@ -114,7 +108,13 @@ class DeviceTransform:
         self.num_reversals = plan.draws("time_reversal") if training else 1
         self.num_augmentations = plan.draws("augmentation") if training else 1
         self.log_mel = LogMelSpectrogram(options.log_mel)
-        self._memory = Recycler(limit=2 * len(plan.modalities))
+        self._memory = Recycler(limit=2 * self._groups_of_versions())
+
+    def _groups_of_versions(self) -> int:
+        """Tensors of a batch: one for each modality and size. What views refuse is refused here."""
+        visual = [name for name in self.plan.modalities if name != "audio"]
+        sizes = [len({recipe.size for recipe in self._recipes(name)}) for name in visual]
+        return len(self.plan.modalities) - len(visual) + sum(sizes)
 
     @torch.no_grad()
     def __call__(self, raw: RawBatch) -> Batch:
@@ -143,14 +143,40 @@ class DeviceTransform:
             for reversal in range(self.num_reversals)
             for g in range(self.num_augmentations)
         ]
-        modalities = {}
+        views: list[View] = []
         for code, name in enumerate(self.plan.modalities):
-            values = self._audio(raw, versions) if name == "audio" else None
-            if values is None:
-                values = self._pictures(raw, versions, name)
-            codes = self._codes(raw, versions, code).to(values.device, non_blocking=True)
-            modalities[name] = Modality(values, codes)
-        return Batch(modalities, raw.epoch, raw.step)
+            if name == "audio":
+                views.append(self._view(raw, versions, code, name, self._audio(raw, versions)))
+                continue
+            for group in self._groups(name, versions):
+                values, boxes = self._frames(raw, group, name)
+                views.append(self._view(raw, group, code, name, values, boxes))
+        return Batch(tuple(views), raw.epoch, raw.step)
+
+    def _view(
+        self,
+        raw: RawBatch,
+        versions: list[_Version],
+        modality: int,
+        name: str,
+        values: Tensor,
+        boxes: Tensor | None = None,
+    ) -> View:
+        codes = self._codes(raw, versions, modality).to(values.device, non_blocking=True)
+        return View(name, values, codes, boxes)
+
+    def _recipes(self, name: str) -> tuple[VideoAugment, ...]:
+        """The recipe of each augmentation draw of a visual modality; in evaluation the base one."""
+        options = self.options.image_augment if name == "image" else self.options.video_augment
+        return options.recipes(self.num_augmentations) if self.training else (options,)
+
+    def _groups(self, name: str, versions: list[_Version]) -> list[list[_Version]]:
+        """The versions whose pictures have one size, size by size in the order of their draws."""
+        recipes = self._recipes(name)
+        by_size: dict[int, list[_Version]] = {}
+        for version in versions:
+            by_size.setdefault(recipes[version.augmentation].size, []).append(version)
+        return list(by_size.values())
 
     def _codes(self, raw: RawBatch, versions: list[_Version], modality: int) -> Tensor:
         columns = {
@@ -165,8 +191,8 @@ class DeviceTransform:
             0, 1
         )
 
-    def _pictures(self, raw: RawBatch, versions: list[_Version], name: str) -> Tensor:
-        """Video [N, 3, T, S, S], or image [N, 3, S, S], of the transform's dtype and layout."""
+    def _frames(self, raw: RawBatch, versions: list[_Version], name: str) -> tuple[Tensor, Tensor]:
+        """Video [N, 3, T, S, S], or images [N, 3, S, S], of versions of one size; boxes [N, 4]."""
         if raw.frames is None:
             raise ValueError(f"the plan has the modality {name!r}, but the batch has no frames")
         is_image = name == "image"
@@ -174,23 +200,30 @@ class DeviceTransform:
             raise ValueError(
                 f"images are single frames, got {raw.frames.shape[1]}: set segment.num_frames = 1"
             )
-        options = self.options.image_augment if is_image else self.options.video_augment
+        recipes = self._recipes(name)
         rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
-        augment = _augmenter(raw.frames.device, options, self.training)
-        out = self._empty(raw.frames, len(versions), options.size)
+        out = self._empty(raw.frames, len(versions), recipes[versions[0].augmentation].size)
+        boxes: list[Floats] = []
         for number, version in enumerate(versions):
-            augment(
+            recipe = recipes[version.augmentation]
+            augment = _augmenter(raw.frames.device, recipe, self.training)
+            cut = augment(
                 raw.frames,
                 raw.height,
                 raw.width,
                 rgb,
-                options,
+                recipe,
                 version.draw(name) if self.training else None,
                 out[:, number],
                 is_reversed=version.reversal == 1,
             )
-        pictures = out.flatten(0, 1)
-        return pictures[:, :, 0] if is_image else pictures
+            boxes.append(cut / [raw.height, raw.width, raw.height, raw.width])
+        frames = out.flatten(0, 1)
+        shares = torch.from_numpy(np.stack(boxes, axis=1).astype(np.float32)).flatten(0, 1)
+        return (
+            frames[:, :, 0] if is_image else frames,
+            shares.to(frames.device, non_blocking=True),
+        )
 
     def _empty(self, frames: Tensor, num_versions: int, size: int) -> Tensor:
         """Unwritten pictures [R, versions, 3, T, S, S] beside `frames` [R, T, …]."""
@@ -231,15 +264,18 @@ class DeviceTransform:
         return torch.stack(rows, dim=1).flatten(0, 1)
 
 
-def _augmenter(device: torch.device, options: VideoAugment, training: bool) -> Callable[..., None]:
-    """On a GPU the fused kernel, unless there is a blur to make; else augment.py."""
-    if device.type == "cuda" and not (training and options.blur > 0):
+def _augmenter(
+    device: torch.device, options: VideoAugment, training: bool
+) -> Callable[..., Floats]:
+    """On a GPU the fused kernel, unless there is more to do than it does; else augment.py."""
+    more = training and (options.blur_probability > 0 or options.solarize_probability > 0)
+    if device.type == "cuda" and options.channels == "rgb" and not more:
         return _fused_kernel() or augment_frames
     return augment_frames
 
 
 @cache
-def _fused_kernel() -> Callable[..., None] | None:
+def _fused_kernel() -> Callable[..., Floats] | None:
     """None, and a warning, where Triton lacks what it starts kernels with: a C compiler, say."""
     try:
         driver: Any = import_module("triton.runtime").driver

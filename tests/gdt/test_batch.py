@@ -3,18 +3,17 @@
 import pytest
 import torch
 
-from gdt import Batch, Modality
+from gdt import Batch, View
 
 
 def test_prints_shapes_not_pixels() -> None:
-    batch = Batch(
-        {"video": Modality(torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.int64))}, 1, 5
-    )
+    view = View("video", torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.int64))
+    batch = Batch((view,), 1, 5)
     assert repr(batch) == "Batch(epoch=1, step=5, video: [2, 3])"
-    assert batch.to("cpu").modalities["video"].codes.shape == (2, 4)
+    assert batch.to("cpu").view("video").codes.shape == (2, 4)
 
 
 @pytest.mark.parametrize("codes", [torch.zeros(3, 2, dtype=torch.int64), torch.zeros(2, 2)])
 def test_codes_must_fit(codes: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"codes must be int64 \[B, M\] with B = 2"):
-        Batch({"video": Modality(torch.zeros(2, 3), codes)}, 0, 0)
+        View("video", torch.zeros(2, 3), codes)

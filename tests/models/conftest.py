@@ -1,12 +1,13 @@
 """Small random batches with the codes that a plan gives them, and small models."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 
-from gdt import Batch, Modality, Plan
-from models import ModelOptions
+from gdt import Batch, Plan, View
+from models import METHODS, EncoderOptions, Method, RunFacts, Setting, build_method
 
 ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32)}
 
@@ -20,28 +21,35 @@ def make_batch() -> MakeBatch:
     def make(plan: Plan, samples: Sequence[int]) -> Batch:
         codes = plan.codes(torch.tensor(samples))
         column = plan.names.index("modality")
-        modalities = {}
+        views = []
         for number, name in enumerate(plan.modalities):
             rows = codes[codes[:, column] == number]
-            modalities[name] = Modality(torch.randn(len(rows), *ROW_SHAPES[name]), rows)
-        return Batch(modalities, epoch=0, step=0)
+            views.append(View(name, torch.randn(len(rows), *ROW_SHAPES[name]), rows))
+        return Batch(tuple(views), epoch=0, step=0)
 
     return make
 
 
+#: Small heads for each method, by its name.
+SMALL: dict[str, dict[str, Any]] = {
+    "gdt": {"hidden_dim": 32, "embedding_dim": 16},
+    "simclr": {"hidden_dim": 32, "embedding_dim": 16},
+    "moco": {"hidden_dim": 32, "embedding_dim": 16, "queue_size": 12, "momentum": 0.9},
+    "byol": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
+    "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
+}
+SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
+
+BuildSmall = Callable[..., Any]
+
+
 @pytest.fixture
-def small_options() -> dict[str, ModelOptions]:
-    """Small encoders for each method, by the method's name."""
-    return {
-        method: ModelOptions(
-            method=method,
-            video="r2plus1d_small",
-            audio="resnet9_small",
-            image="resnet_small",
-            hidden_dim=32,
-            embedding_dim=16,
-            queue_size=12,
-            momentum=0.9,
-        )
-        for method in ("gdt", "simclr", "moco")
-    }
+def build_small() -> BuildSmall:
+    """`build_small("moco", plan, momentum=0.5)`: a method with small encoders and heads."""
+
+    def build(name: str, plan: Plan, num_samples: int = 64, **changes: Any) -> Method:
+        options = METHODS[name].options_type(**{**SMALL[name], **changes})
+        facts = RunFacts(num_samples, batch_size=4, steps_per_epoch=4, num_steps=16)
+        return build_method(options, Setting(plan, SMALL_ENCODERS, facts))
+
+    return build

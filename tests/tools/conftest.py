@@ -28,12 +28,15 @@ values = ["video", "audio"]
 pairs = "cross"
 [video_augment]
 size = 16
-[model]
-video = "r2plus1d_small"
-audio = "resnet9_small"
+[method]
+name = "gdt"
 hidden_dim = 16
 embedding_dim = 8
 dropout = 0.2
+
+[encoders]
+video = "r2plus1d_small"
+audio = "resnet9_small"
 [optimizer]
 learning_rate = 0.01
 warmup_epochs = 1.0

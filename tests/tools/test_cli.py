@@ -118,7 +118,7 @@ def test_every_error_that_teaches_exists() -> None:
     ("arguments", "status", "message"),
     [
         (["pretrain", "no.toml"], 2, "no.toml: cannot read this config: No such file"),
-        (["pretrain", "TINY", "--set", "model.tempratur=1"], 2, "did you mean temperature?"),
+        (["pretrain", "TINY", "--set", "method.tempratur=1"], 2, "did you mean temperature?"),
         (["pretrain", "TINY", "--out", "RUN", "--resume"], 1, "holds no run to resume"),
         (["pretrain", "TINY", "--out", "RUN", "--set", "data.shards=no"], 1, "no"),
         (

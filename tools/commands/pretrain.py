@@ -100,19 +100,12 @@ def _train(config: "Config", folder: "RunFolder", *, resume: bool, is_first: boo
 
 def _draw_losses(config: "Config", folder: "RunFolder") -> None:
     """Draw the loss curve, with the loss of equal embeddings where the plan alone gives it."""
-    import torch
-
-    from gdt import contrastive_loss
+    from models import METHODS
     from tools.display.loss_curve import loss_curve
     from tools.runs.losses import read_losses
 
-    chance = None
-    if config.model.method != "moco":  # whose keys come from a queue
-        plan = config.build_plan()
-        codes = plan.codes(torch.arange(config.data.batch_size))
-        equal = torch.zeros(len(codes), 1)
-        tables = plan.contrast(codes, codes), plan.weight(codes, codes)
-        chance = float(contrastive_loss(equal, equal, *tables, 1.0))
+    plan, method = config.build_plan(), METHODS[config.method.name]
+    chance = method.loss_of_equal_embeddings(plan, config.data.batch_size)
     rows = read_losses(folder.path)
     loss_curve(
         [row.step for row in rows],

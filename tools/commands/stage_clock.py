@@ -39,7 +39,7 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "pipelines.loading.loader:Loader._start",
         "pipelines.loading.loader:Loader._collate",
     ),
-    "RGB, crop, augment": ("pipelines.device.transform:DeviceTransform._pictures",),
+    "RGB, crop, augment": ("pipelines.device.transform:DeviceTransform._frames",),
     "log-mel": ("pipelines.device.transform:DeviceTransform._audio",),
     "codes": ("pipelines.device.transform:DeviceTransform.__call__",),
 }

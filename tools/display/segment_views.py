@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from pipelines.decoding.segment import Segment
-    from pipelines.device.log_mel import LogMel
+    from pipelines.device.options import LogMel
     from tools.display.contact_sheet import ContactRow
 
 
@@ -55,7 +55,7 @@ def contact_row(
         options: of the spectrogram; None takes the defaults at the segment's sample rate.
         note: a few words for the end of the row's headline.
     """
-    from pipelines.device.log_mel import LogMel
+    from pipelines.device.options import LogMel
     from tools.display.contact_sheet import ContactRow
 
     options = options or LogMel(sample_rate_hz=segment.sample_rate_hz)

@@ -162,7 +162,7 @@ def _embed(
             shape = (len(clips), len(options.places), -1)
             for name, encoder in encoders.items():
                 rows = {
-                    modality: encoder.rows(layer, modality, batch.modalities[modality].values)
+                    modality: encoder.rows(layer, modality, batch.view(modality).values)
                     for modality in modalities
                 }
                 stores[name].add(clips, {m: r.reshape(shape) for m, r in rows.items()})

@@ -52,7 +52,7 @@ def untrained_encoder(run: Run) -> Encoder:
     """The run's method as its seed made it, before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.seed)
-        method = build_method(run.config.model, run.plan).eval()
+        method = build_method(run.config.method, run.setting).eval()
     return Encoder("untrained", method, weights_digest(method.state_dict()), 0)
 
 

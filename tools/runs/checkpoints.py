@@ -27,7 +27,10 @@ from safetensors import SafetensorError
 
 from tools.runs.run_folder import RunError, RunFolder
 
-TRAINED_ON = "trained_on"  # the data set's fingerprint, beside Lightning's own keys
+# Beside Lightning's own keys:
+TRAINED_ON = "trained_on"  # the data set's fingerprint
+RUN_FACTS = "run_facts"  # of models.RunFacts, as plain numbers
+EPOCH_BEGUN = "epoch_begun"  # the last epoch whose beginning the method has done its part in
 
 #: What reading a file of anyone's may raise, besides what is meant to be a bug of ours.
 UNREADABLE = (

@@ -12,17 +12,18 @@ import json
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from gdt.plan import Plan
-from models import ModelOptions
+from models import METHODS, EncoderOptions, MethodOptions
 from pipelines.decoding.segment import SegmentOptions
-from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment
-from pipelines.device.log_mel import LogMel
+from pipelines.device.options import AudioAugment, ImageAugment, LogMel, VideoAugment
 from tools.runs.config_files import ConfigError, apply_overrides, read_tables
 from tools.runs.options import (
     DataOptions,
@@ -33,6 +34,7 @@ from tools.runs.options import (
 from tools.runs.toml_text import toml_text
 
 __all__ = [
+    "RENAMED",
     "Config",
     "ConfigError",
     "as_config_errors",
@@ -41,6 +43,23 @@ __all__ = [
     "load_config",
     "load_named_plan",
 ]
+
+if typing.TYPE_CHECKING:
+    MethodTable = MethodOptions
+else:  # `name` says which method's options the table holds, and so which keys it takes
+    _EITHER = reduce(or_, [method.options_type for method in METHODS.values()])
+    MethodTable = Annotated[_EITHER, Field(discriminator="name")]
+
+#: Keys of earlier versions, and what stands in their place.
+RENAMED: Final = {
+    "model": "[method] (name = …, temperature, hidden_dim and what else that method has) and "
+    "[encoders] (video, audio, image)",
+    **{
+        f"{table}.{key}": f"{table}.{key}_probability"
+        for table in ("video_augment", "image_augment")
+        for key in ("flip", "jitter", "gray", "blur")
+    },
+}
 
 
 @contextmanager
@@ -75,7 +94,8 @@ class Config(BaseModel):
     audio_augment: AudioAugment = AudioAugment()
     image_augment: ImageAugment = ImageAugment()
     log_mel: LogMel = LogMel()
-    model: ModelOptions
+    method: MethodTable
+    encoders: EncoderOptions = EncoderOptions()
     optimizer: OptimizerOptions
     trainer: TrainerOptions
     validation: ValidationOptions = ValidationOptions()
@@ -133,6 +153,7 @@ def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ())
     apply_overrides(tables, overrides)
     if isinstance(tables.get("plan"), str):  # plan = NAME for plan.name = NAME
         tables["plan"] = {"name": tables["plan"]}
+    _refuse_renamed(tables, path)
     _anchor_table_files(tables, path.parent)
     try:
         # through JSON, where strict mode takes a list for a tuple and nothing else
@@ -188,10 +209,25 @@ def _anchor_table_files(tables: dict[str, Any], folder: Path) -> None:
                 table[key] = str((folder / name).resolve())
 
 
+def _refuse_renamed(tables: Mapping[str, Any], path: Path) -> None:
+    """Raise ConfigError for keys of earlier versions, naming what took their place."""
+    given = {*tables, *flattened(tables)}
+    renamed = [f"{key} is now {new}" for key, new in RENAMED.items() if key in given]
+    if renamed:
+        raise ConfigError(f"{path} was written for an earlier version: {'; '.join(renamed)}")
+
+
 def _explain(details: ErrorDetails, overrides: Sequence[str]) -> str:
     location = [part for part in details["loc"] if isinstance(part, str)]
+    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        asked = details["input"].get("name") if isinstance(details["input"], dict) else None
+        got = "it is missing" if asked is None else f"got {_shown(asked)}"
+        return f"[method]: name must be one of {', '.join(METHODS)}; {got}"
+    method = None
+    if location[:1] == ["method"] and len(location) > 1:
+        method = location.pop(1)  # pydantic names the branch of the union
     # pydantic appends the branch of a union ("int", "literal['auto']"): not a part of the key
-    while len(location) > 1 and not _is_key(location):
+    while len(location) > 1 and not _is_key(location, method):
         if details["type"] in _UNKNOWN_KEY:
             break
         location.pop()
@@ -199,9 +235,12 @@ def _explain(details: ErrorDetails, overrides: Sequence[str]) -> str:
     source = [o for o in overrides if o.partition("=")[0].strip() == dotted]
     where = f"--set {source[-1]}: " if source else ""
     if details["type"] in _UNKNOWN_KEY:
-        allowed = _allowed_keys(location[:-1])
+        allowed = _allowed_keys(location[:-1], method)
         close = difflib.get_close_matches(location[-1], allowed, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
+        owners = _methods_with(location[-1]) if method else []
+        if owners:
+            hint = f" (it belongs to {', '.join(owners)}, and name is {method})"
         table = f"[{'.'.join(location[:-1])}]" if len(location) > 1 else "the top level"
         return f"{where}unknown key {dotted}{hint}; {table} takes {', '.join(allowed)}"
     if details["type"] == "missing":
@@ -221,24 +260,30 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _allowed_keys(location: Sequence[str]) -> list[str]:
+def _methods_with(key: str) -> list[str]:
+    return [name for name, method in METHODS.items() if key in _fields(method.options_type)]
+
+
+def _allowed_keys(location: Sequence[str], method: str | None = None) -> list[str]:
     """The keys of the table at `location`, empty where it is no table of options."""
-    return list(_fields(_annotation(location)))
+    return list(_fields(_annotation(location, method)))
 
 
-def _is_key(location: Sequence[str]) -> bool:
-    table = _annotation(location[:-1])
+def _is_key(location: Sequence[str], method: str | None = None) -> bool:
+    table = _annotation(location[:-1], method)
     return typing.get_origin(table) is dict or location[-1] in _fields(table)
 
 
-def _annotation(location: Sequence[str]) -> Any:
-    """What kind of thing the config holds at `location`."""
+def _annotation(location: Sequence[str], method: str | None = None) -> Any:
+    """What kind of thing the config holds at `location`; `method` is the name in [method]."""
     found: Any = Config
     for key in location:
         if typing.get_origin(found) is dict:  # tables under names of one's own: [data.mix.NAME]
             found = typing.get_args(found)[1]
         else:
             found = _fields(found).get(key)
+        if key == "method" and method in METHODS:
+            found = METHODS[method].options_type
     return found
 
 

@@ -82,33 +82,57 @@ class OptimizerOptions:
     """`[optimizer]`: the update rule and its learning rate over time.
 
     Attributes:
-        name: "sgd" (with momentum) or "adamw".
+        name: "sgd" (with momentum), "adamw" or "lars".
         learning_rate: reached at the end of the warm-up.
         scale_by_ranks: multiply the learning rate by the number of ranks (Goyal et al. 2017).
-        momentum: of SGD; beta1 of AdamW.
-        weight_decay: on every parameter, as in the reference implementation of the GDT paper.
-        warmup_epochs: linear from `learning_rate` / (steps of warm-up); may be a fraction.
-        schedule: after the warm-up: "constant", "cosine" (to zero at the last step) or "steps".
+        momentum: of SGD and LARS; beta1 of AdamW.
+        second_momentum: beta2 of AdamW.
+        weight_decay: on every parameter, as in the reference implementation of the GDT paper, but
+            for `exclude_norm_and_bias`.
+        exclude_norm_and_bias: leave tensors of one dimension (biases, scales of norms) without
+            decay, and under LARS without adaptation.
+        lars: whose form of LARS: "moco_v3" (and BYOL, Barlow Twins), "simclr", "pixpro" or "larc"
+            (SwAV).
+        trust: η of LARS.
+        warmup_epochs: linear rise of the learning rate; may be a fraction.
+        warmup_steps: the same in steps; one of the two.
+        warmup_start: share of the learning rate with which the warm-up of W steps begins; 1 / W
+            unless it is given.
+        schedule: after the warm-up: "constant", "cosine" (to `final_share` at the last step) or
+            "steps".
+        schedule_by: "step", or "epoch" to change the rate at the start of each epoch only.
+        final_share: of the learning rate, at the end of "cosine".
         milestones_epochs: for "steps": multiply by `gamma` at each of these epochs.
         gamma: see `milestones_epochs`.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw", "lars"] = "sgd"
     learning_rate: float
     scale_by_ranks: bool = False
     momentum: float = 0.9
+    second_momentum: float = 0.999
     weight_decay: float = 1e-5
+    exclude_norm_and_bias: bool = False
+    lars: Literal["moco_v3", "simclr", "pixpro", "larc"] = "moco_v3"
+    trust: float = 0.001
     warmup_epochs: float = 0.0
+    warmup_steps: int = 0
+    warmup_start: float | None = None
     schedule: Literal["constant", "cosine", "steps"] = "constant"
+    schedule_by: Literal["step", "epoch"] = "step"
+    final_share: float = 0.0
     milestones_epochs: tuple[float, ...] = ()
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
         _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
-        _check(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
-        for name in ("weight_decay", "warmup_epochs", "gamma"):
+        for name in ("momentum", "second_momentum"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, name, value, "at least 0 and less than 1")
+        for name in ("weight_decay", "warmup_epochs", "warmup_steps", "gamma", "final_share"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        _check(self.trust > 0, "trust", self.trust, "more than 0")
         increasing = list(self.milestones_epochs) == sorted(set(self.milestones_epochs))
         _check(increasing, "milestones_epochs", list(self.milestones_epochs), "increasing")
         has_milestones = bool(self.milestones_epochs)
@@ -117,6 +141,26 @@ class OptimizerOptions:
                 f"milestones_epochs = {list(self.milestones_epochs)} with schedule = "
                 f'"{self.schedule}": schedule = "steps" needs milestones, no other takes them'
             )
+        if self.warmup_epochs and self.warmup_steps:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs} and warmup_steps = {self.warmup_steps}: "
+                "the warm-up has one length, in one of the two"
+            )
+        self._refuse_idle()
+
+    def _refuse_idle(self) -> None:
+        """Refuse what is set and would do nothing."""
+        warms_up = bool(self.warmup_epochs or self.warmup_steps)
+        for name, default, takes, owner in (
+            ("lars", "moco_v3", self.name == "lars", 'name = "lars"'),
+            ("trust", 0.001, self.name == "lars", 'name = "lars"'),
+            ("second_momentum", 0.999, self.name == "adamw", 'name = "adamw"'),
+            ("final_share", 0.0, self.schedule == "cosine", 'schedule = "cosine"'),
+            ("warmup_start", None, warms_up, "warmup_epochs or warmup_steps"),
+        ):
+            value = getattr(self, name)
+            if value != default and not takes:
+                raise ValueError(f"{name} = {value!r} does nothing without {owner}: set that, too")
 
 
 @dataclass(frozen=True, kw_only=True)

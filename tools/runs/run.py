@@ -8,9 +8,9 @@ import torch
 from rich.console import Console
 
 from gdt import Plan
-from models import Method, build_method
+from models import Method, RunFacts, Setting, build_method
 from pipelines.device.transform import DeviceOptions, DeviceTransform
-from tools.runs.checkpoints import TRAINED_ON, load_checkpoint, newest_checkpoint
+from tools.runs.checkpoints import RUN_FACTS, TRAINED_ON, load_checkpoint, newest_checkpoint
 from tools.runs.config import Config, load_config
 from tools.runs.run_folder import RunError, RunFolder
 
@@ -31,7 +31,7 @@ class Run:
     Attributes:
         path: the run folder.
         config: as it was resolved.
-        plan: of the config.
+        setting: what the method was built for: plan, encoders and facts of the run.
         method: with the weights of the last checkpoint, in evaluation mode, on the CPU.
         device_transform: centre crops, no jitter, no masks.
         step: optimizer steps behind the weights.
@@ -41,11 +41,16 @@ class Run:
 
     path: Path
     config: Config
-    plan: Plan
+    setting: Setting
     method: Method
     device_transform: DeviceTransform
     step: int
     trained_on: str
+
+    @property
+    def plan(self) -> Plan:
+        """Of the config."""
+        return self.setting.plan
 
 
 def build_device_transform(config: Config, *, training: bool) -> DeviceTransform:
@@ -96,14 +101,15 @@ def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
         )
     config = load_config(folder.config)
     checkpoint = load_checkpoint(newest)
-    needed = {"state_dict", "global_step", TRAINED_ON}
+    needed = {"state_dict", "global_step", TRAINED_ON, RUN_FACTS}
     if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise RunError(
             f"{newest} is no checkpoint of this `gdt pretrain`: it lacks "
             f"{', '.join(sorted(needed))}"
         )
-    plan = config.build_plan()
-    method = build_method(config.model, plan)
+    facts = RunFacts(**checkpoint[RUN_FACTS])
+    setting = Setting(config.build_plan(), config.encoders, facts)
+    method = build_method(config.method, setting)
     weights = checkpoint["state_dict"]
     try:
         method.load_state_dict(
@@ -117,7 +123,7 @@ def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
     return Run(
         path=path,
         config=config,
-        plan=plan,
+        setting=setting,
         method=method.eval(),
         device_transform=build_device_transform(config, training=False),
         step=checkpoint["global_step"],

@@ -119,17 +119,17 @@ class StopWhereNotFinite(Callback):
     def keys_of(self, batch: Batch) -> list[str]:
         """The keys of a batch's samples, each once."""
         numbers: dict[int, None] = {}
-        for _, codes in batch.modalities.values():
-            numbers |= dict.fromkeys(codes[:, self.plan.column("sample")].tolist())
+        for view in batch.views:
+            numbers |= dict.fromkeys(view.codes[:, self.plan.column("sample")].tolist())
         return [self.dataset.sample(number).key for number in numbers]
 
     def bad_inputs(self, batch: Batch) -> list[str]:
         """Which samples' values are not finite, and in which modality."""
         lines = []
-        for name, (values, codes) in batch.modalities.items():
-            is_bad = ~torch.isfinite(values.flatten(1)).all(1)  # B
-            numbers = codes[is_bad][:, self.plan.column("sample")].unique()
-            lines += [f"{self.dataset.sample(n).key} ({name})" for n in numbers.tolist()]
+        for view in batch.views:
+            is_bad = ~torch.isfinite(view.values.flatten(1)).all(1)  # B
+            numbers = view.codes[is_bad][:, self.plan.column("sample")].unique()
+            lines += [f"{self.dataset.sample(n).key} ({view.modality})" for n in numbers.tolist()]
         return lines
 
 

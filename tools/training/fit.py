@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,16 +28,18 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gdt import Batch
-from models import Encoder, Method, build_method
+from models import Encoder, Losses, Method, RunFacts, Setting, build_method
 from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import Stream
 from pipelines.skips import SkipLog
 from shards import Samples
 from tools.runs.checkpoints import (
+    EPOCH_BEGUN,
+    RUN_FACTS,
     TRAINED_ON,
     AtomicCheckpointIO,
     newest_checkpoint,
@@ -49,6 +52,7 @@ from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
 from tools.runs.weights import initialize, read_weights
+from tools.training.embed_dataset import WholeDataset
 from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
 from tools.training.log_metrics import LogMetrics, build_loggers
@@ -93,7 +97,12 @@ class Pretraining(LightningModule):
         self.num_steps = min(epochs * self.steps_per_epoch, most or sys.maxsize)
         self.device_transform = build_device_transform(config, training=True)
         torch.manual_seed(config.seed)  # the initial weights, the same on every rank
-        self.method: Method = build_method(config.model, self.plan)
+        self.facts = RunFacts(
+            len(dataset), config.data.batch_size, self.steps_per_epoch, self.num_steps
+        )
+        self.setting = Setting(self.plan, config.encoders, self.facts)
+        self.method: Method = build_method(config.method, self.setting)
+        self._epoch_begun = -1  # the last epoch of which `before_epoch` was called
         for encoder in (m for m in self.method.modules() if isinstance(m, Encoder)):
             encoder.arrange(
                 channels_last=config.trainer.channels_last, compiled=config.trainer.compile
@@ -121,11 +130,41 @@ class Pretraining(LightningModule):
         agree = partial(self.stop.agreed, device=device)
         return WholeRun(stream, Overlap(self.device_transform, device), self.num_steps, agree, say)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The method's loss."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Let the method begin an epoch, before its first step; resuming does not do it twice."""
+        if batch.epoch == self._epoch_begun:
+            return
+        torch.manual_seed(step_seed(self.config.seed, -1 - batch.epoch, 0))  # alike on every rank
+        transforms = {
+            True: self.device_transform,
+            False: build_device_transform(self.config, training=False),
+        }
+        whole = WholeDataset(
+            self.method,
+            self.dataset,
+            self.config,
+            transforms,
+            batch.epoch,
+            self.device,
+            SkipLog(self.folder.skip_log),
+        )
+        self.method.before_epoch(batch.epoch, whole)
+        self._epoch_begun = batch.epoch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The method's losses: `loss` to be minimised, `parts` to be logged."""
         torch.manual_seed(step_seed(self.config.seed, self.global_step, self.global_rank))
-        loss: Tensor = self.method(batch)
-        return loss
+        losses: Losses = self.method(batch)
+        parts = {name: part.detach() for name, part in losses.parts.items()}
+        return {"loss": losses.total, "parts": parts}
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Let the method change gradients."""
+        self.method.after_backward(self.global_step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the method follow the optimizer's step."""
+        self.method.after_step(self.global_step - 1)
 
     def on_train_start(self) -> None:
         """Begin to let signals wait for a step; take the learning rate that belongs to this one.
@@ -150,7 +189,11 @@ class Pretraining(LightningModule):
             group["lr"] = rate
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """To Lightning every resume is one from the middle, also of a run that had ended."""
+        """Go on where the epochs were; to Lightning every resume is one from the middle.
+
+        Also that of a run that had ended.
+        """
+        self._epoch_begun = checkpoint.get(EPOCH_BEGUN, -1)
         loops = checkpoint["loops"]["fit_loop"]
         for name, counts in (
             ("epoch_progress", {"ready": 1, "started": 1, "processed": 0, "completed": 0}),
@@ -161,14 +204,16 @@ class Pretraining(LightningModule):
         loops["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what the weights were trained on."""
+        """Say what the weights were trained on, and how far the epochs are begun."""
         checkpoint[TRAINED_ON] = self.dataset.fingerprint
+        checkpoint[RUN_FACTS] = asdict(self.facts)
+        checkpoint[EPOCH_BEGUN] = self._epoch_begun
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule by steps."""
         optimizer, schedule = build_optimizer(
             self.config.optimizer,
-            self.method.parameters(),
+            self.method.parameter_groups(),
             num_ranks=self.trainer.world_size,
             steps_per_epoch=self.steps_per_epoch,
             num_steps=self.num_steps,

@@ -13,6 +13,7 @@ import math
 import os
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,7 +92,9 @@ class LogMetrics(Callback):
         step = trainer.global_step - 1
         if step % self.every_steps and trainer.global_step < self.num_steps:
             return
-        loss = float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean"))
+        reduce = partial(trainer.strategy.reduce, reduce_op="mean")
+        loss = float(reduce(outputs["loss"].detach()))
+        parts = {f"loss/{name}": float(reduce(part)) for name, part in outputs["parts"].items()}
         self.progress.loss, self.progress.epoch = loss, batch.epoch
         if not trainer.is_global_zero:
             return
@@ -101,6 +104,7 @@ class LogMetrics(Callback):
             "learning_rate": self.learning_rate,
             "epoch": batch.epoch,
             "gradient_norm": self.finite.gradient_norm,
+            **parts,
             **self._speed(trainer),
         }
         if self._embedded is not None:

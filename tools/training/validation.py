@@ -162,10 +162,10 @@ class Validate(Callback):
 
     def scores(self, pl_module: LightningModule, step: int) -> list[Score]:
         """The scores of a method in training, which is left in training mode."""
-        method, options = cast(Any, pl_module).method, self.options
-        plan = self.config.build_plan()
+        method, setting = cast(Any, pl_module).method, cast(Any, pl_module).setting
+        plan, options = setting.plan, self.options
         transform = build_device_transform(self.config, training=False)
-        run = Run(self.folder.path, self.config, plan, method, transform, step, trained_on="")
+        run = Run(self.folder.path, self.config, setting, method, transform, step, trained_on="")
         encoder = Encoder("trained", method, f"step {step}", step)
         task = self.task
         embed = EmbedOptions(evenly(options.segments), threads=self.config.data.threads)

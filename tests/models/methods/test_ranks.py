@@ -1,27 +1,36 @@
 """Two processes over gloo against one process with all rows: loss, gradients, and MoCo's queue."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from gdt import Batch, Modality, named_plan
-from models import MoCo, ModelOptions, build_method
+from gdt import Batch, View, named_plan
+from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
+from models.methods import MoCo
 
 NUM_SAMPLES = 5
 SAMPLES_OF_FIRST_RANK = 3  # uneven on purpose
 
 
+#: What else a method's options are set to.
+CHANGES: dict[str, dict[str, Any]] = {
+    "moco": {"queue_size": 7},
+    "swav": {"num_prototypes": 6},
+}
+
+
 def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     """Run forward and backward over the samples of one rank, or over all of them (None)."""
     torch.manual_seed(0)
-    plan = named_plan(name)
-    options = ModelOptions(
-        method=name, image="resnet_small", hidden_dim=16, embedding_dim=8, queue_size=7
-    )
-    method = build_method(options, plan)
+    plan = named_plan("simclr")
+    sizes = {"hidden_dim": 16, "embedding_dim": 8} | CHANGES.get(name, {})
+    facts = RunFacts(NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=1, num_steps=4)
+    setting = Setting(plan, EncoderOptions(image="resnet_small"), facts)
+    method = build_method(METHODS[name].options_type(**sizes), setting)
     method.eval()  # batch statistics would differ by rank: trainer.sync_batch_norm is for that
     method.training = True  # MoCo's own update and queue
     codes = plan.codes(torch.arange(NUM_SAMPLES))
@@ -30,13 +39,13 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     rows = torch.ones_like(sample, dtype=torch.bool)
     if rank is not None:
         rows = (sample < SAMPLES_OF_FIRST_RANK) == (rank == 0)
-    loss = method(Batch({"image": Modality(values[rows], codes[rows])}, epoch=0, step=0))
+    loss = method(Batch((View("image", values[rows], codes[rows]),), 0, 0)).total
     loss.backward()
     gradient = next(method.towers.heads["image"].parameters()).grad
     assert gradient is not None
     found = {"loss": loss.detach(), "gradient": gradient}
     if isinstance(method, MoCo):
-        found |= {"queue": method.queue, "queue_codes": method.queue_codes}
+        found |= {"queue": method.queue.rows, "queue_codes": method.queue.codes}
     return found
 
 
@@ -48,7 +57,7 @@ def one_rank(rank: int, folder: str, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["simclr", "moco"])
+@pytest.mark.parametrize("name", ["simclr", "moco", "byol", "swav"])
 def test_the_mean_over_two_ranks_is_one_process(tmp_path: Path, name: str) -> None:
     expected = outcome(name, None)
     spawn(one_rank, (str(tmp_path), name), nprocs=2)

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.color import rgb_from_pixels
-from pipelines.device.augment import VideoAugment, augment_frames
+from pipelines.device.augment import augment_frames
 from pipelines.device.fused_clip import fused_clip
+from pipelines.device.options import VideoAugment
 from pipelines.sampling.draws import uniform
 
 
@@ -35,12 +36,17 @@ class Case:
     shape: tuple[int, int, int, int] = (3, 2, 32, 48)
 
 
-JITTERED: dict[str, Any] = {"jitter": 1.0, "hue": 0.1, "gray": 0.4, "flip": 0.5}
+JITTERED: dict[str, Any] = {
+    "jitter_probability": 1.0,
+    "hue": 0.1,
+    "gray_probability": 0.4,
+    "flip_probability": 0.5,
+}
 RESIZED = {**JITTERED, "crop": "random_resized", "scales": (0.2, 1.0)}
 UNEQUAL = {**JITTERED, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CASES = {
     "evaluation": Case(has_draws=False),
-    "crop and flip": Case({"flip": 0.5, "jitter": 0.0}),
+    "crop and flip": Case({"flip_probability": 0.5, "jitter_probability": 0.0}),
     "all jitters": Case(JITTERED),
     "reversed": Case(JITTERED, is_reversed=True, channels_last=True, shape=(3, 3, 32, 48)),
     "jitters without contrast": Case({**JITTERED, "contrast": 0.0}),

@@ -10,20 +10,13 @@ import torch
 from torchvision.transforms.v2 import functional as vision
 
 from pipelines.color import i420_to_rgb, rgb_from_yuv
-from pipelines.device.augment import (
-    AudioAugment,
-    ImageAugment,
-    VideoAugment,
-    augment_frames,
-    gain_of,
-    gaussian_blur,
-    mask_spectrogram,
-)
+from pipelines.device.augment import augment_frames, gain_of, gaussian_blur, mask_spectrogram
+from pipelines.device.options import AudioAugment, ImageAugment, VideoAugment
 
 HEIGHT, WIDTH, SIZE = 32, 48, 16
 PLAIN: dict[str, Any] = {
     "size": SIZE,
-    "flip": 0.0,
+    "flip_probability": 0.0,
     "brightness": 0.0,
     "contrast": 0.0,
     "saturation": 0.0,
@@ -123,14 +116,16 @@ def test_steps_follow_each_other_in_the_drawn_order() -> None:
 
 
 def test_flip_gray_and_probabilities() -> None:
-    flipped = VideoAugment(**{**PLAIN, "flip": 0.6}, scales=(0.5, 0.5))
+    flipped = VideoAugment(**{**PLAIN, "flip_probability": 0.6}, scales=(0.5, 0.5))
     close(augmented(flipped, fixed()), center_rgb().flip(-1), atol=2e-2)
     close(augmented(flipped, fixed(flip=0.7)), center_rgb(), atol=2e-3)
-    gray = augmented(VideoAugment(**PLAIN, gray=0.6, scales=(0.5, 0.5)), fixed())
+    gray = augmented(VideoAugment(**PLAIN, gray_probability=0.6, scales=(0.5, 0.5)), fixed())
     assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-5)
     expected = vision.rgb_to_grayscale(center_rgb().transpose(1, 2)).transpose(1, 2)
     close(gray[:, :1], expected)
-    never = VideoAugment(**{**PLAIN, "brightness": 0.4, "jitter": 0.2}, scales=(0.5, 0.5))
+    never = VideoAugment(
+        **{**PLAIN, "brightness": 0.4, "jitter_probability": 0.2}, scales=(0.5, 0.5)
+    )
     close(augmented(never, fixed(brightness=0.9)), center_rgb())
 
 
@@ -158,7 +153,7 @@ def test_only_the_rows_that_are_drawn_are_blurred() -> None:
     def draw(name: str, count: int = 0) -> np.ndarray:
         return np.array([0.5, 0.7]) if name == "blur" else fixed()(name, count)
 
-    got = augmented(replace(plain, blur=0.6, blur_sigmas=(1.3, 1.3)), draw)
+    got = augmented(replace(plain, blur_probability=0.6, blur_sigmas=(1.3, 1.3)), draw)
     expected = vision.gaussian_blur(sharp[0].transpose(0, 1), [9, 9], [1.3, 1.3])
     close(got[0].transpose(0, 1), expected, atol=1e-5)
     assert torch.equal(got[1], sharp[1])
@@ -224,7 +219,7 @@ def test_gain_and_switches() -> None:
     ("options", "text"),
     [
         ({"crop": "middle"}, "crop = 'middle', must be one of random, random_resized"),
-        ({"flip": 1.5}, r"flip = 1.5, must lie in \[0, 1\]"),
+        ({"flip_probability": 1.5}, r"flip_probability = 1.5, must lie in \[0, 1\]"),
         ({"scales": (0.9, 0.5)}, r"scales = \[0.9, 0.5\], must be least and greatest"),
         ({"hue": 0.7}, "hue = 0.7"),
         ({"std": (0.0, 1.0, 1.0)}, "must be positive"),

@@ -16,7 +16,7 @@ pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
 
 from pipelines.color import rgb_from_pixels
 from pipelines.device import fused_clip
-from pipelines.device.augment import VideoAugment
+from pipelines.device.options import VideoAugment
 from tests.pipelines.device.fused_clip_cases import CASES
 
 ROOT = Path(__file__).parents[3]

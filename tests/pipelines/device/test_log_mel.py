@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.device.log_mel import LogMel, LogMelSpectrogram
+from pipelines.device.log_mel import LogMelSpectrogram
+from pipelines.device.options import LogMel
 
 
 def waveform() -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gdt.batch import Batch, Modality
+from gdt.batch import Batch, View
 from pipelines.device.overlap import Overlap
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.raw_batch import RawBatch
@@ -31,7 +31,8 @@ def test_made_ahead_is_what_is_made_when_asked_for() -> None:
     assert [batch.step for batch in ahead] == [batch.step for batch in asked] == [0, 1, 2]
     for one, other in zip(ahead, asked, strict=True):
         for name in ("video", "audio"):
-            assert all(map(torch.equal, one.modalities[name], other.modalities[name]))
+            assert torch.equal(one.view(name).values, other.view(name).values)
+            assert torch.equal(one.view(name).codes, other.view(name).codes)
     assert not threads()
 
 
@@ -43,7 +44,8 @@ def test_the_next_batch_is_made_while_one_is_held() -> None:
         made.append(raw.step)
         if len(made) == 3:
             enough.set()
-        return Batch({"image": Modality(torch.zeros(1), torch.zeros(1, 1).long())}, 0, raw.step)
+        view = View("image", torch.zeros(1), torch.zeros(1, 1).long())
+        return Batch((view,), 0, raw.step)
 
     batches = Overlap(transform, CPU, background=True).batches(steps(9))
     assert next(batches).step == 0
@@ -87,7 +89,7 @@ def test_on_a_gpu_a_step_that_still_runs_does_not_see_the_next_batch() -> None:
     device = torch.device("cuda")
     transform = DeviceTransform(GDT, DeviceOptions())
     expected = [
-        batch.modalities["video"].values.double().sum().item()
+        batch.view("video").values.double().sum().item()
         for batch in Overlap(transform, device, background=False).batches(steps(12))
     ]
     busy, sums = torch.randn(4096, 4096, device=device), []
@@ -95,5 +97,5 @@ def test_on_a_gpu_a_step_that_still_runs_does_not_see_the_next_batch() -> None:
     for batch in batches:
         for _ in range(8):
             busy = torch.tanh(busy @ busy)
-        sums.append(batch.modalities["video"].values.double().sum())
+        sums.append(batch.view("video").values.double().sum())
     assert [s.item() for s in sums] == expected

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from pipelines.color import i420_to_rgb
-from pipelines.device.augment import AudioAugment, gaussian_blur, mask_spectrogram
+from pipelines.device.augment import gaussian_blur, mask_spectrogram
 from pipelines.device.cut import Boxes, Cut
-from pipelines.device.log_mel import LogMel, LogMelSpectrogram
+from pipelines.device.log_mel import LogMelSpectrogram
+from pipelines.device.options import AudioAugment, LogMel
 
 FRAMES = torch.randint(0, 256, (2, 3, 32 * 48 * 3 // 2), dtype=torch.uint8)
 BOXES = Boxes(np.array([[0.0, 32, 32, -32], [1, 2, 20.5, 20]]), 32, 48, 16)

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from gdt.plan import Plan
-from pipelines.device.augment import AudioAugment, ImageAugment, VideoAugment, augment_frames
-from pipelines.device.log_mel import LogMel, LogMelSpectrogram
+from pipelines.device.augment import augment_frames
+from pipelines.device.log_mel import LogMelSpectrogram
+from pipelines.device.options import AudioAugment, ImageAugment, LogMel, VideoAugment
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.raw_batch import RawBatch
 
 HEIGHT, WIDTH, FRAMES, SAMPLES = 32, 48, 4, 4800
 STILL = VideoAugment(
-    size=16, flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0, scales=(0.5, 0.5)
+    size=16, flip_probability=0.0, brightness=0.0, contrast=0.0, saturation=0.0, scales=(0.5, 0.5)
 )
 QUIET = AudioAugment(volume=0.0, frequency_masks=0, time_masks=0)
 
@@ -65,9 +66,9 @@ def test_codes_are_the_plans_full_grid_in_its_order() -> None:
     full = GDT.codes(torch.tensor([7, 3]))
     column = GDT.names.index("modality")
     for number, name in enumerate(("video", "audio")):
-        assert torch.equal(batch.modalities[name].codes, full[full[:, column] == number])
-    assert batch.modalities["video"].values.shape == (24, 3, FRAMES, 112, 112)
-    assert batch.modalities["audio"].values.shape == (24, 1, 40, 19)
+        assert torch.equal(batch.view(name).codes, full[full[:, column] == number])
+    assert batch.view("video").values.shape == (24, 3, FRAMES, 112, 112)
+    assert batch.view("audio").values.shape == (24, 1, 40, 19)
     assert (batch.epoch, batch.step) == (1, 0)
 
 
@@ -78,11 +79,12 @@ def test_reversal_plays_backwards() -> None:
     frames = torch.arange(FRAMES, dtype=torch.uint8).view(1, FRAMES, 1) * 20 + 100
     raw = raw_batch((5,), shifts=1, frames=frames.expand(1, FRAMES, HEIGHT * WIDTH * 3 // 2))
     batch = DeviceTransform(plan, options)(raw)
-    video, codes = batch.modalities["video"]
+    view = batch.view("video")
+    video, codes = view.values, view.codes
     assert codes[:, plan.names.index("time_reversal")].tolist() == [0, 1]
     torch.testing.assert_close(video[1], video[0].flip(1))
     assert not torch.allclose(video[0], video[0].flip(1))
-    audio = batch.modalities["audio"].values
+    audio = batch.view("audio").values
     torch.testing.assert_close(audio[1], audio[0].flip(-1))
     expected = LogMelSpectrogram(options.log_mel)(raw.audio)
     torch.testing.assert_close(audio[:1], expected)
@@ -92,7 +94,7 @@ def test_all_frames_of_a_row_get_the_same_crop_and_colours() -> None:
     frames = raw_batch().frames
     assert frames is not None
     still = raw_batch(frames=frames[:, :1].expand(-1, FRAMES, -1).contiguous())
-    video = DeviceTransform(GDT, DeviceOptions())(still).modalities["video"].values
+    video = DeviceTransform(GDT, DeviceOptions())(still).view("video").values
     torch.testing.assert_close(video[:, :, :1].expand_as(video), video)
 
 
@@ -110,21 +112,19 @@ def test_draws_depend_on_what_names_the_row_and_on_nothing_else() -> None:
     )
     second = transform(part)  # as if another rank held the second sample
     for name in ("video", "audio"):
-        values = whole.modalities[name].values
-        assert torch.equal(values, alone.modalities[name].values)
-        torch.testing.assert_close(values[12:], second.modalities[name].values)
+        values = whole.view(name).values
+        assert torch.equal(values, alone.view(name).values)
+        torch.testing.assert_close(values[12:], second.view(name).values)
     for changed in (raw_batch(epoch=2), raw_batch(samples=(8, 4))):
-        assert not torch.equal(
-            transform(changed).modalities["video"].values, whole.modalities["video"].values
-        )
+        assert not torch.equal(transform(changed).view("video").values, whole.view("video").values)
     other_seed = DeviceTransform(GDT, DeviceOptions(), seed=2)(raw_batch())
-    assert not torch.equal(other_seed.modalities["audio"].values, whole.modalities["audio"].values)
+    assert not torch.equal(other_seed.view("audio").values, whole.view("audio").values)
 
 
 def test_every_row_has_draws_of_its_own() -> None:
     frames = torch.randint(60, 180, (1, 1, HEIGHT * WIDTH * 3 // 2), dtype=torch.uint8)
     raw = raw_batch(frames=frames.expand(4, FRAMES, -1).contiguous())
-    video = DeviceTransform(GDT, DeviceOptions())(raw).modalities["video"].values
+    video = DeviceTransform(GDT, DeviceOptions())(raw).view("video").values
     first = video[:, :, 0].flatten(1)
     distances = torch.cdist(first, first) + 1e3 * torch.eye(len(first))
     assert distances.min() > 1
@@ -134,10 +134,10 @@ def test_evaluation_has_one_row_a_segment_and_is_the_same_whatever_the_seed() ->
     one = DeviceTransform(GDT, DeviceOptions(), seed=1, training=False)(raw_batch())
     two = DeviceTransform(GDT, DeviceOptions(), seed=2, training=False)(raw_batch(epoch=5))
     for name in ("video", "audio"):
-        assert len(one.modalities[name].values) == 4
-        assert torch.equal(one.modalities[name].values, two.modalities[name].values)
+        assert len(one.view(name).values) == 4
+        assert torch.equal(one.view(name).values, two.view(name).values)
         for factor in ("time_reversal", "augmentation"):
-            assert (one.modalities[name].codes[:, GDT.names.index(factor)] == 0).all()
+            assert (one.view(name).codes[:, GDT.names.index(factor)] == 0).all()
 
 
 def test_images_are_single_frames_in_two_views() -> None:
@@ -152,7 +152,8 @@ def test_images_are_single_frames_in_two_views() -> None:
     assert raw.frames is not None
     single = replace(raw, frames=raw.frames[:, :1])
     options = DeviceOptions(image_augment=ImageAugment(size=24))
-    image, codes = DeviceTransform(plan, options)(single).modalities["image"]
+    view = DeviceTransform(plan, options)(single).view("image")
+    image, codes = view.values, view.codes
     assert image.shape == (6, 3, 24, 24)
     assert codes.tolist() == [[s, 0, view] for s in (7, 3, 9) for view in (0, 1)]
     assert not torch.allclose(image[0], image[1])
@@ -166,7 +167,7 @@ def test_passes_over_few_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     whole = DeviceTransform(GDT, DeviceOptions())(raw_batch())
     monkeypatch.setitem(augment._BYTES_A_PASS, "cpu", 1)
     single = DeviceTransform(GDT, DeviceOptions())(raw_batch())
-    torch.testing.assert_close(single.modalities["video"].values, whole.modalities["video"].values)
+    torch.testing.assert_close(single.view("video").values, whole.view("video").values)
 
 
 def test_what_is_missing_is_said() -> None:
@@ -183,7 +184,7 @@ def test_log_mel_options_reach_the_spectrogram() -> None:
     options = DeviceOptions(
         audio_augment=QUIET, log_mel=LogMel(num_mels=20, window_samples=600, hop_samples=300)
     )
-    audio = DeviceTransform(plan_of(), options)(raw_batch(shifts=1)).modalities["audio"].values
+    audio = DeviceTransform(plan_of(), options)(raw_batch(shifts=1)).view("audio").values
     assert audio.shape == (2, 1, 20, 15)
     assert np.isfinite(audio.numpy()).all()
 
@@ -205,9 +206,9 @@ def test_a_gpu_makes_what_the_cpu_makes() -> None:
     on_cpu, on_gpu = transform(raw_batch()), transform(raw_batch().to("cuda"))
     for name in ("video", "audio"):
         torch.testing.assert_close(
-            on_gpu.modalities[name].values.cpu(), on_cpu.modalities[name].values, atol=2e-3, rtol=0
+            on_gpu.view(name).values.cpu(), on_cpu.view(name).values, atol=2e-3, rtol=0
         )
-        assert torch.equal(on_gpu.modalities[name].codes.cpu(), on_cpu.modalities[name].codes)
+        assert torch.equal(on_gpu.view(name).codes.cpu(), on_cpu.view(name).codes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -217,12 +218,12 @@ def test_type_and_layout_change_no_value(dtype: torch.dtype, channels_last: bool
     expected = DeviceTransform(GDT, DeviceOptions())(raw_batch())
     transform = DeviceTransform(GDT, DeviceOptions(), dtype=dtype, channels_last=channels_last)
     batch = transform(raw_batch())
-    video = batch.modalities["video"].values
-    assert torch.equal(video, expected.modalities["video"].values.to(dtype))
+    video = batch.view("video").values
+    assert torch.equal(video, expected.view("video").values.to(dtype))
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
     assert video.is_contiguous(memory_format=layout)
-    audio = batch.modalities["audio"].values
-    assert torch.equal(audio, expected.modalities["audio"].values)
+    audio = batch.view("audio").values
+    assert torch.equal(audio, expected.view("audio").values)
 
 
 def test_images_have_their_channels_last_too() -> None:
@@ -236,8 +237,8 @@ def test_images_have_their_channels_last_too() -> None:
     raw = raw_batch()
     assert raw.frames is not None
     raw = replace(raw, frames=raw.frames[:, :1].contiguous(), audio=None)
-    expected = DeviceTransform(plan, DeviceOptions())(raw).modalities["image"].values
+    expected = DeviceTransform(plan, DeviceOptions())(raw).view("image").values
     image = DeviceTransform(plan, DeviceOptions(), channels_last=True)(raw)
-    values = image.modalities["image"].values
+    values = image.view("image").values
     assert torch.equal(values, expected)
     assert values.is_contiguous(memory_format=torch.channels_last)

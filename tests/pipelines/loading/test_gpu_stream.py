@@ -140,7 +140,7 @@ def test_a_rank_decodes_on_its_own_gpu(
         batch = next(batches)
         batches.close()
         stream.close()
-    assert batch.modalities["video"].values.device == torch.device("cuda:1")
+    assert batch.view("video").values.device == torch.device("cuda:1")
     assert kept[0].frames.device == torch.device("cuda:1")
     assert torch.equal(kept[0].frames.cpu(), expected.frames.cpu())
 

@@ -21,7 +21,7 @@ from gdt.named_plans import named_plan
 from gdt.plan import Plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.device.augment import ImageAugment
+from pipelines.device.options import ImageAugment
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from pipelines.loading.evaluation import evaluation_batches
 from pipelines.loading.stream import Stream, StreamOptions
@@ -412,6 +412,6 @@ def test_three_views_of_an_image(pictures: Path) -> None:
     plan = Plan.from_tables(tables)
     options = DeviceOptions(image_augment=ImageAugment(size=16))
     raw = next(iter(stream_of(ImageFolder(pictures), plan=plan)))
-    images = DeviceTransform(plan, options, 5)(raw).modalities["image"]
+    images = DeviceTransform(plan, options, 5)(raw).view("image")
     assert images.values.shape == (12, 3, 16, 16)
     assert images.codes[:, plan.names.index("augmentation")].tolist() == [0, 1, 2] * 4

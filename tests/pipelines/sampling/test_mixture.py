@@ -214,7 +214,7 @@ def test_a_second_visit_in_one_epoch_has_draws_of_its_own(mixed: Mixture) -> Non
     transform = DeviceTransform(PLAN, DeviceOptions(), seed=3)
     for batch in batches:
         assert batch.data_epoch is not None
-        video = transform(batch).modalities["video"].values
+        video = transform(batch).view("video").values
         for row in range(0, len(batch), 2):
             seen = visits.setdefault(int(batch.sample[row]), [])
             start = float(batch.start_seconds[row])

@@ -1,10 +1,11 @@
 """Run folders with the weights that they began with, and small labelled shards, for tests."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from models import build_method
+from models import RunFacts, Setting, build_method
 from tools.runs.config import load_config
 
 CONFIG = """
@@ -20,12 +21,13 @@ values = ["video", "audio"]
 pairs = "cross"
 [video_augment]
 size = 32
-[model]
-method = "gdt"
-video = "r2plus1d_small"
-audio = "resnet9_small"
+[method]
+name = "gdt"
 hidden_dim = 16
 embedding_dim = 8
+[encoders]
+video = "r2plus1d_small"
+audio = "resnet9_small"
 [optimizer]
 learning_rate = 0.1
 [trainer]
@@ -56,9 +58,12 @@ def make_run(folder: Path, config: str = CONFIG, trained_on: str = "others", see
     (folder / "config.toml").write_text(config)
     loaded = load_config(folder / "config.toml")
     torch.manual_seed(seed)
-    method = build_method(loaded.model, loaded.build_plan())
+    facts = RunFacts(6, batch_size=2, steps_per_epoch=3, num_steps=7)
+    setting = Setting(loaded.build_plan(), loaded.encoders, facts)
+    method = build_method(loaded.method, setting)
     weights = {f"method.{name}": value for name, value in method.state_dict().items()}
     checkpoint = {"state_dict": weights, "global_step": 7, "trained_on": trained_on}
+    checkpoint |= {"run_facts": asdict(facts)}
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
     return folder
 

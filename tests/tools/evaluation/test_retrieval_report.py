@@ -2,12 +2,14 @@
 
 import pickle
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from models import RunFacts
 from pipelines.sampling.mixture import Mixture
 from shards import BuildOptions, Dataset, Samples, ShardError
 from shards.building.build import build as build_shards
@@ -87,7 +89,9 @@ def test_what_is_no_checkpoint_or_device_is_said(run: Path, corpus: Path) -> Non
     torch.save({"state_dict": {}}, checkpoint)
     with pytest.raises(RunError, match="is no checkpoint of this `gdt pretrain`"):
         load_run(run)
-    torch.save({"state_dict": {}, "global_step": 1, "trained_on": ""}, checkpoint)
+    facts = asdict(RunFacts(6, 2, 3, 7))
+    empty = {"state_dict": {}, "global_step": 1, "trained_on": "", "run_facts": facts}
+    torch.save(empty, checkpoint)
     with pytest.raises(RunError, match=r"does not belong to .*config\.toml"):
         load_run(run)
 

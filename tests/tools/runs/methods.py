@@ -1,9 +1,10 @@
 """A new method of a config, with random weights."""
 
-from models import Method, build_method
+from models import Method, RunFacts, Setting, build_method
 from tools.runs.config import Config
 
 
 def method_of(config: Config) -> Method:
     """Build it."""
-    return build_method(config.model, config.build_plan())
+    facts = RunFacts(num_samples=8, batch_size=4, steps_per_epoch=2, num_steps=4)
+    return build_method(config.method, Setting(config.build_plan(), config.encoders, facts))

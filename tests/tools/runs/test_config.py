@@ -17,7 +17,10 @@ relation = "distinctive"
 relation = "invariant"
 values = ["video", "audio"]
 pairs = "cross"
-[model]
+[method]
+name = "gdt"
+
+[encoders]
 video = "r2plus1d_small"
 [optimizer]
 learning_rate = 0.1
@@ -112,8 +115,8 @@ def test_an_unknown_table_lists_the_tables(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_of_the_command_line_is_named_as_such(tmp_path: Path) -> None:
-    text = refusal(write(tmp_path), "model.tempera=1")
-    assert "--set model.tempera=1: unknown key model.tempera (did you mean temperature?)" in text
+    text = refusal(write(tmp_path), "method.tempera=1")
+    assert "--set method.tempera=1: unknown key method.tempera (did you mean temperature?)" in text
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 def test_several_problems_come_at_once(tmp_path: Path) -> None:
-    text = refusal(write(tmp_path), "trainer.epochs=ten", "model.nme=x")
+    text = refusal(write(tmp_path), "trainer.epochs=ten", "method.nme=x")
     assert len(text.splitlines()) == 2
 
 
@@ -239,3 +242,32 @@ def test_data_sets_are_mixed_by_tables_of_their_names(tmp_path: Path) -> None:
 def test_a_mixture_that_cannot_be_is_refused(tmp_path: Path, override: str, message: str) -> None:
     path = write(tmp_path, SMALL.replace('shards = "shards/train"', "") + MIX)
     assert message in refusal(path, override)
+
+
+def test_a_key_of_another_method_is_refused_with_its_owner(tmp_path: Path) -> None:
+    text = refusal(write(tmp_path), "method.queue_size=8")
+    assert "unknown key method.queue_size (it belongs to moco, swav" in text
+    assert "and name is gdt); [method] takes name, hidden_dim" in text
+
+
+def test_an_unknown_method_lists_the_methods(tmp_path: Path) -> None:
+    text = refusal(write(tmp_path), "method.name=mocov9")
+    assert "[method]: name must be one of gdt, simclr, moco, byol, swav" in text
+    assert text.endswith('got "mocov9"')
+    assert "it is missing" in refusal(write(tmp_path, SMALL.replace('name = "gdt"', "")))
+
+
+@pytest.mark.parametrize(
+    ("override", "new"),
+    [
+        ("model.temperature=1.0", "model is now [method] (name = "),
+        ("image_augment.blur=0.5", "image_augment.blur is now image_augment.blur_probability"),
+    ],
+)
+def test_a_key_of_an_earlier_version_names_the_new_one(
+    tmp_path: Path, override: str, new: str
+) -> None:
+    text = refusal(write(tmp_path), override)
+    assert "was written for an earlier version: " in text
+    assert new in text
+    assert len(text.splitlines()) == 1

@@ -45,9 +45,9 @@ def test_another_config_is_refused_with_the_differing_keys(
     run = tmp_path / "run"
     claim(tiny_config, run)
     before = (run / "config.toml").read_text()
-    text = refusal(tiny_config, run, "seed=9", "model.temperature=0.5", resume=resume)
+    text = refusal(tiny_config, run, "seed=9", "method.temperature=0.5", resume=resume)
     assert "already holds a run of another config" in text
-    assert "\n  model.temperature: 0.5, was 0.07\n  seed: 9, was 3\n" in text
+    assert "\n  method.temperature: 0.5, was 0.07\n  seed: 9, was 3\n" in text
     assert (run / "config.toml").read_text() == before
 
 

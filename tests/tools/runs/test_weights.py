@@ -33,7 +33,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def test_torchvisions_weights_fit_its_network(tiny_config: Path, tmp_path: Path) -> None:
-    method = method_of(load_config(tiny_config, ["model.video=r2plus1d_18"]))
+    method = method_of(load_config(tiny_config, ["encoders.video=r2plus1d_18"]))
     weights = drawn_again(torchvision.models.video.r2plus1d_18(weights=None).state_dict())
     path = tmp_path / "r2plus1d_18.pth"
     torch.save(weights, path)
@@ -51,8 +51,8 @@ def test_the_authors_checkpoint_gives_both_encoders_and_heads(
     tiny_config: Path, tmp_path: Path
 ) -> None:
     """Made-up weights under the names of facebookresearch/GDT's model, wrapped as it saves them."""
-    paper = ["model.video=r2plus1d_18", "model.audio=resnet9", "model.hidden_dim=512"]
-    method = method_of(load_config(tiny_config, [*paper, "model.embedding_dim=256"]))
+    paper = ["encoders.video=r2plus1d_18", "encoders.audio=resnet9", "method.hidden_dim=512"]
+    method = method_of(load_config(tiny_config, [*paper, "method.embedding_dim=256"]))
     video = drawn_again(encoder_of(method, "video"))
     audio = drawn_again(encoder_of(method, "audio"))
     head = {

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import tools.training.fit
-from gdt import Batch, Plan
-from models import build_method
+from gdt import Batch
+from models import Method, MethodOptions, Setting, build_method
 from tests.tools.training.commands import gdt
 from tools.training.fit import Pretraining
 
@@ -37,8 +37,8 @@ def gdt_row_by_row(
         not_finite_at: the step at which the second rank's loss is not finite.
     """
 
-    def build(options: Any, plan: Plan) -> Any:
-        method = build_method(options, plan)
+    def build(options: MethodOptions, setting: Setting) -> Method:
+        method = build_method(options, setting)
         replace_batch_norms(method)
         return method
 
@@ -49,7 +49,7 @@ def gdt_row_by_row(
             time.sleep(1000)
         found = step_of(self, batch, batch_idx)
         bad = self.global_rank == 1 and self.global_step == not_finite_at
-        return found * float("nan") if bad else found
+        return found | {"loss": found["loss"] * float("nan")} if bad else found
 
     torch.set_num_threads(1)
     tools.training.fit.build_method = build  # type: ignore[attr-defined]

@@ -104,7 +104,7 @@ def test_compiled_and_channels_last_learn_the_same(
 
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", trace)
-    short = ("trainer.max_steps=2", "model.dropout=0.0")
+    short = ("trainer.max_steps=2", "method.dropout=0.0")
     train(tiny_config, tmp_path / "plain", *short)
     assert not compiled
     train(
@@ -241,7 +241,7 @@ def test_values_that_are_not_finite_are_named(
 
     def with_a_hole(self: DeviceTransform, raw: RawBatch) -> Batch:
         batch = make(self, raw)
-        batch.modalities["audio"].values[2].fill_(float("inf"))
+        batch.view("audio").values[2].fill_(float("inf"))
         spoilt[:] = [raw.keys[2]]
         return batch
 
@@ -307,9 +307,9 @@ def test_moco_brings_its_queue_and_momentum_encoder_back(
     image = (
         'plan={sample={relation="distinctive"}, augmentation={relation="invariant", draws=2},'
         ' modality={relation="invariant", values=["image"]}}',
-        "model.method=moco",
-        "model.image=resnet_small",
-        "model.queue_size=16",
+        "method.name=moco",
+        "encoders.image=resnet_small",
+        "method.queue_size=16",
         "segment.num_frames=1",
         "image_augment.size=16",
         "trainer.checkpoint_every_steps=1",
@@ -325,7 +325,7 @@ def test_moco_brings_its_queue_and_momentum_encoder_back(
     assert read_losses(run) == read_losses(tmp_path / "unbroken")
     expected = load_run(tmp_path / "unbroken").method.state_dict()
     resumed = load_run(run).method.state_dict()
-    assert {"queue", "queue_codes", "queue_pointer"} <= set(resumed)
+    assert {"queue.rows", "queue.codes", "queue.pointer"} <= set(resumed)
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
@@ -333,7 +333,7 @@ def test_a_run_begins_with_the_weights_of_another(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tiny_config, tmp_path / "first", "trainer.max_steps=2")
-    still = ("optimizer.learning_rate=1e-30", "trainer.max_steps=1", "model.hidden_dim=24")
+    still = ("optimizer.learning_rate=1e-30", "trainer.max_steps=1", "method.hidden_dim=24")
     begin = f"trainer.init_from={tmp_path / 'first'}"
     train(tiny_config, tmp_path / "second", *still, begin)
     said = " ".join(capsys.readouterr().err.split())

@@ -16,8 +16,8 @@ TINY = (
     "trainer.epochs=1",
     "trainer.accelerator=cpu",
     "image_augment.size=16",
-    "model.hidden_dim=8",
-    "model.embedding_dim=4",
+    "method.hidden_dim=8",
+    "method.embedding_dim=4",
 )
 
 
@@ -45,7 +45,7 @@ def test_pretraining_and_neighbours_on_a_folder_of_images(
 ) -> None:
     settings = [f"data.shards={images}", f"plan.augmentation.draws={views}", *TINY]
     if method == "moco":
-        settings.append("model.queue_size=8")
+        settings.append("method.queue_size=8")
     overrides = [part for setting in settings for part in ("--set", setting)]
     run = tmp_path / "run"
     gdt("pretrain", CONFIGS / f"{method}.toml", *overrides, "--out", run)

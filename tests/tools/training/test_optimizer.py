@@ -1,9 +1,11 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import Parameter
 
+from models.method import ParameterGroup
 from tools.runs.options import OptimizerOptions
 from tools.training.optimizer import build_optimizer, learning_rate_factor
 
@@ -35,7 +37,11 @@ def test_steps_multiply_at_their_epochs() -> None:
 def test_the_rate_is_multiplied_by_the_ranks_where_asked(scales: bool, expected: float) -> None:
     options = OptimizerOptions(learning_rate=0.1, scale_by_ranks=scales)
     optimizer, _ = build_optimizer(
-        options, [Parameter(torch.ones(1))], num_ranks=4, steps_per_epoch=10, num_steps=100
+        options,
+        [ParameterGroup([Parameter(torch.ones(1))])],
+        num_ranks=4,
+        steps_per_epoch=10,
+        num_steps=100,
     )
     assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
@@ -45,7 +51,11 @@ def test_only_what_can_be_trained_is_given_to_the_optimizer(name: str, kind: typ
     options = OptimizerOptions(learning_rate=0.1, name=name)  # type: ignore[arg-type]
     trainable, fixed = Parameter(torch.ones(2)), Parameter(torch.ones(2), requires_grad=False)
     optimizer, _ = build_optimizer(
-        options, [trainable, fixed], num_ranks=1, steps_per_epoch=10, num_steps=100
+        options,
+        [ParameterGroup([trainable, fixed])],
+        num_ranks=1,
+        steps_per_epoch=10,
+        num_steps=100,
     )
     assert isinstance(optimizer, kind)
     assert optimizer.param_groups[0]["params"] == [trainable]
@@ -69,3 +79,57 @@ def test_only_what_can_be_trained_is_given_to_the_optimizer(name: str, kind: typ
 def test_refused_options(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OptimizerOptions(**{"learning_rate": 0.1, **keys})  # type: ignore[arg-type]
+
+
+def test_the_warm_up_starts_where_asked_and_cosine_ends_where_asked() -> None:
+    options = OptimizerOptions(
+        learning_rate=1.0, warmup_steps=4, warmup_start=0.2, schedule="cosine", final_share=0.1
+    )
+    got = [learning_rate_factor(options, step, 10, 24) for step in (0, 1, 2, 3, 4, 14, 24)]
+    assert got == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 0.55, 0.1])
+
+
+def test_by_epoch_the_rate_changes_with_the_epoch_only() -> None:
+    options = OptimizerOptions(learning_rate=1.0, schedule="cosine", schedule_by="epoch")
+    got = [learning_rate_factor(options, step, 5, 20) for step in range(20)]
+    assert got == [got[5 * (step // 5)] for step in range(20)]
+    assert got[::5] == pytest.approx([0.5 * (1 + math.cos(math.pi * e / 4)) for e in range(4)])
+
+
+def test_groups_keep_norm_and_bias_apart_and_a_constant_rate_constant() -> None:
+    layer, predictor = torch.nn.Linear(2, 3), torch.nn.Linear(3, 2, bias=False)
+    groups = [
+        ParameterGroup(list(layer.parameters())),
+        ParameterGroup(list(predictor.parameters()), constant_rate=True, rate_scale=10.0),
+    ]
+    options = OptimizerOptions(
+        learning_rate=0.1,
+        name="lars",
+        weight_decay=0.01,
+        exclude_norm_and_bias=True,
+        schedule="cosine",
+    )
+    optimizer, schedule = build_optimizer(
+        options, groups, num_ranks=1, steps_per_epoch=10, num_steps=20
+    )
+    first, bias, second = optimizer.param_groups
+    assert (first["weight_decay"], bias["weight_decay"], bias["excluded"]) == (0.01, 0.0, True)
+    assert [p.ndim for p in bias["params"]] == [1]
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
+    assert [g["lr"] for g in (first, bias, second)] == pytest.approx([0.05, 0.05, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"trust": 0.02}, 'trust = 0.02 does nothing without name = "lars"'),
+        ({"final_share": 0.1}, 'final_share = 0.1 does nothing without schedule = "cosine"'),
+        ({"warmup_start": 0.1}, "warmup_start = 0.1 does nothing without warmup_epochs"),
+        ({"warmup_epochs": 1.0, "warmup_steps": 3}, "the warm-up has one length"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OptimizerOptions(learning_rate=0.1, **keys)

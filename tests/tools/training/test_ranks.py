@@ -15,7 +15,7 @@ from tools.runs.ranks import is_first_rank
 from tools.runs.run_folder import RunFolder
 
 SETTINGS = [
-    "model.dropout=0.0",
+    "method.dropout=0.0",
     "optimizer.scale_by_ranks=false",
     "optimizer.schedule=constant",
     "optimizer.warmup_epochs=0.0",

@@ -3,19 +3,26 @@
 import pytest
 import torch
 
-from models.audio import AUDIO_ENCODERS
-from models.encoder import EncoderTable
-from models.image import IMAGE_ENCODERS
-from models.video import VIDEO_ENCODERS
+from models.encoders.audio import AUDIO_ENCODERS
+from models.encoders.encoder import EncoderTable
+from models.encoders.image import IMAGE_ENCODERS
+from models.encoders.video import VIDEO_ENCODERS
 
 # table, name, one small batch, features, weights (the papers' and torchvision's numbers)
 CASES = [
     (VIDEO_ENCODERS, "r2plus1d_18", (2, 3, 4, 32, 32), 512, 31_300_125),
     (VIDEO_ENCODERS, "r2plus1d_small", (2, 3, 8, 64, 64), 256, 3_124_492),
+    (VIDEO_ENCODERS, "mc3_18", (2, 3, 4, 32, 32), 512, 11_490_240),
+    (VIDEO_ENCODERS, "s3d", (2, 3, 16, 64, 64), 1024, 7_910_048),
     (AUDIO_ENCODERS, "resnet9", (2, 1, 40, 99), 512, 4_899_520),
+    (AUDIO_ENCODERS, "resnet18", (2, 1, 40, 99), 512, 11_170_240),
     (AUDIO_ENCODERS, "resnet9_small", (2, 1, 40, 99), 256, 1_227_104),
     (IMAGE_ENCODERS, "resnet18", (2, 3, 64, 64), 512, 11_176_512),
+    (IMAGE_ENCODERS, "resnet50", (2, 3, 64, 64), 2048, 23_508_032),
     (IMAGE_ENCODERS, "resnet_small", (2, 3, 64, 64), 256, 1_226_400),
+    (IMAGE_ENCODERS, "vit_small", (2, 3, 32, 32), 384, 21_590_016),
+    (IMAGE_ENCODERS, "vit_base", (2, 3, 32, 32), 768, 85_647_360),
+    (IMAGE_ENCODERS, "vit_mini", (2, 3, 32, 32), 128, 818_176),
 ]
 IDS = [name for _, name, *_ in CASES]
 
@@ -95,6 +102,7 @@ def test_wrong_shape_says_what_is_taken() -> None:
 
 def test_unknown_name_lists_what_is_allowed() -> None:
     with pytest.raises(
-        ValueError, match=r"unknown audio encoder 'resnet8'; allowed: resnet9, resnet9_small"
+        ValueError,
+        match=r"unknown audio encoder 'resnet8'; allowed: resnet18, resnet9, resnet9_small",
     ):
         AUDIO_ENCODERS.build("resnet8")

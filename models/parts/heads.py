@@ -1,6 +1,6 @@
 """Projection heads: encoder features [B, D_in] → what the loss compares, before normalisation.
 
-The three papers' heads differ, and each method takes its own paper's.
+The papers' heads differ, and each method takes its own paper's.
 """
 
 from torch import nn
@@ -50,5 +50,31 @@ def moco_head(features_dim: int, hidden_dim: int, embedding_dim: int, dropout: f
         nn.Linear(features_dim, hidden_dim),
         nn.ReLU(inplace=True),
         nn.Dropout(dropout),
+        nn.Linear(hidden_dim, embedding_dim),
+    )
+
+
+def byol_head(features_dim: int, hidden_dim: int, embedding_dim: int) -> nn.Module:
+    """Return BYOL's projector, and its predictor: Linear, BatchNorm, ReLU, Linear without bias.
+
+    Grill et al. 2020, arXiv:2006.07733, §3.3.
+    """
+    return nn.Sequential(
+        nn.Linear(features_dim, hidden_dim),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, embedding_dim, bias=False),
+    )
+
+
+def swav_head(features_dim: int, hidden_dim: int, embedding_dim: int) -> nn.Module:
+    """Return SwAV's projection head: Linear, BatchNorm, ReLU, Linear, with biases.
+
+    Caron et al. 2020, arXiv:2006.09882; layers as in the authors' code.
+    """
+    return nn.Sequential(
+        nn.Linear(features_dim, hidden_dim),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
         nn.Linear(hidden_dim, embedding_dim),
     )

@@ -4,7 +4,7 @@ import torch
 from lightly.models.modules.heads import MoCoProjectionHead, SimCLRProjectionHead
 from torch import nn
 
-from models.heads import gdt_head, moco_head, simclr_head
+from models.parts.heads import gdt_head, moco_head, simclr_head
 
 
 def shapes(head: nn.Module) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Video encoders: R(2+1)D-18, as in the GDT paper, and a small one of the same family for CPUs.
+"""Video encoders: R(2+1)D-18, as in the GDT paper, MC3-18, S3D, and a small one for CPUs.
 
 An R(2+1)D block is a residual block whose 3×3×3 convolutions are each split into a 1×3×3 one over
 space and a 3×1×1 one over time, with as many weights (Tran et al., CVPR 2018, arXiv:1711.11248).
@@ -13,16 +13,39 @@ import torchvision
 from torch import nn
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
 
-from models.encoder import Encoder, EncoderTable
+from models.encoders.encoder import Encoder, EncoderTable, trunk_of
 
 VIDEO_SHAPE = ("B", 3, "T", "H", "W")
 
 
 def r2plus1d_18() -> Encoder:
     """Return torchvision's R(2+1)D-18 without its classifier: 31.3 M weights, 512 features."""
-    network = torchvision.models.video.r2plus1d_18(weights=None)
-    network.fc = nn.Identity()
-    return Encoder(network, embedding_dim=512, input_shape=VIDEO_SHAPE)
+    return _without_classifier(torchvision.models.video.r2plus1d_18(weights=None))
+
+
+def mc3_18() -> Encoder:
+    """Return torchvision's MC3-18 without its classifier: 11.5 M weights, 512 features.
+
+    Convolutions over space and time in the stem and first stage, over space alone in the others
+    (Tran et al., CVPR 2018, arXiv:1711.11248).
+    """
+    return _without_classifier(torchvision.models.video.mc3_18(weights=None))
+
+
+def _without_classifier(network: nn.Module) -> Encoder:
+    trunk = trunk_of(network, "avgpool", "fc")
+    return Encoder(trunk, nn.AdaptiveAvgPool3d(1), embedding_dim=512, input_shape=VIDEO_SHAPE)
+
+
+def s3d() -> Encoder:
+    """Return torchvision's S3D without its classifier: 7.9 M weights, 1024 features.
+
+    Xie et al., ECCV 2018, arXiv:1712.04851. Takes 8 frames or more.
+    """
+    network = torchvision.models.video.s3d(weights=None)
+    return Encoder(
+        network.features, nn.AdaptiveAvgPool3d(1), embedding_dim=1024, input_shape=VIDEO_SHAPE
+    )
 
 
 def r2plus1d_small() -> Encoder:
@@ -36,9 +59,9 @@ def r2plus1d_small() -> Encoder:
     stages += [
         _residual_stage(narrow, wide, stride=2) for narrow, wide in itertools.pairwise(widths)
     ]
-    network = nn.Sequential(_small_stem(widths[0]), *stages, nn.AdaptiveAvgPool3d(1))
-    _initialise(network)
-    return Encoder(network, embedding_dim=widths[-1], input_shape=VIDEO_SHAPE)
+    trunk = nn.Sequential(_small_stem(widths[0]), *stages)
+    _initialise(trunk)
+    return Encoder(trunk, nn.AdaptiveAvgPool3d(1), widths[-1], VIDEO_SHAPE)
 
 
 def _small_stem(width: int) -> nn.Sequential:
@@ -74,5 +97,11 @@ def _initialise(network: nn.Module) -> None:
 
 
 VIDEO_ENCODERS = EncoderTable(
-    "video", {"r2plus1d_18": r2plus1d_18, "r2plus1d_small": r2plus1d_small}
+    "video",
+    {
+        "r2plus1d_18": r2plus1d_18,
+        "mc3_18": mc3_18,
+        "s3d": s3d,
+        "r2plus1d_small": r2plus1d_small,
+    },
 )

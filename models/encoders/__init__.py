@@ -1,0 +1,64 @@
+"""Encoders by modality and name, and the [encoders] table of a config."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from models.encoders.audio import AUDIO_ENCODERS
+from models.encoders.encoder import Encoder, EncoderTable
+from models.encoders.image import IMAGE_ENCODERS
+from models.encoders.video import VIDEO_ENCODERS
+
+__all__ = ["ENCODERS", "Encoder", "EncoderOptions", "EncoderTable"]
+
+#: modality → its encoders by name
+ENCODERS: Final[dict[str, EncoderTable]] = {
+    table.modality: table for table in (VIDEO_ENCODERS, AUDIO_ENCODERS, IMAGE_ENCODERS)
+}
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """`[encoders]`: an encoder for each modality. Only those of the plan's modalities are built.
+
+    Attributes:
+        video: "r2plus1d_18" (GDT), "mc3_18", "s3d", or "r2plus1d_small" for CPUs.
+        audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs.
+        image: "resnet18", "resnet50", "vit_small", "vit_base", or "resnet_small" and "vit_mini" for
+            CPUs.
+        zero_init_residual: start every residual block of a torchvision ResNet as the identity: its
+            last batch norm's scale is 0 (Goyal et al. 2017, §5.1).
+        patch_size: of a ViT, in pixels; 16 (8 of vit_mini) by default.
+        freeze_patch_projection: leave a ViT's patch projection as it was drawn (MoCo v3, §4.2).
+
+    Raises:
+        ValueError: a name that no table has.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    video: str = "r2plus1d_18"
+    audio: str = "resnet9"
+    image: str = "resnet18"
+    zero_init_residual: bool = False
+    patch_size: int | None = None
+    freeze_patch_projection: bool = False
+
+    def __post_init__(self) -> None:
+        for modality, table in ENCODERS.items():
+            table.check(getattr(self, modality))
+        if self.patch_size is not None and self.patch_size < 1:
+            raise ValueError(f"patch_size = {self.patch_size}, must be at least 1 pixel")
+
+    def build(self, modality: str) -> Encoder:
+        """Return a new encoder of a modality, with random weights from torch's generator.
+
+        Raises:
+            ValueError: an option that the named encoder does not take.
+        """
+        asked = {
+            "zero_init_residual": self.zero_init_residual or None,
+            "patch_size": self.patch_size,
+            "freeze_patch_projection": self.freeze_patch_projection or None,
+        }
+        options = {key: value for key, value in asked.items() if value is not None}
+        return ENCODERS[modality].build(getattr(self, modality), **options)

@@ -1,0 +1,15 @@
+"""Parts that methods share: each is one file, and all its state is in the checkpoint."""
+
+from models.parts.key_queue import KeyQueue
+from models.parts.memory_bank import MemoryBank
+from models.parts.momentum_copy import MomentumCopy, MomentumSchedule
+from models.parts.prototypes import Prototypes, sinkhorn
+
+__all__ = [
+    "KeyQueue",
+    "MemoryBank",
+    "MomentumCopy",
+    "MomentumSchedule",
+    "Prototypes",
+    "sinkhorn",
+]
