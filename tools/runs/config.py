@@ -211,7 +211,7 @@ def _anchor_table_files(tables: dict[str, Any], folder: Path) -> None:
 
 def _refuse_renamed(tables: Mapping[str, Any], path: Path) -> None:
     """Raise ConfigError for keys of earlier versions, naming what took their place."""
-    given = {*tables, *flattened(tables)}
+    given = {*tables, *(key for key, _ in flattened(tables))}
     renamed = [f"{key} is now {new}" for key, new in RENAMED.items() if key in given]
     if renamed:
         raise ConfigError(f"{path} was written for an earlier version: {'; '.join(renamed)}")
