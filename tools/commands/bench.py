@@ -131,7 +131,7 @@ def bench_config(shards: str, name: str | None, overrides: list[str]) -> "Config
         return load_config(find_config(name), [*here, *overrides])
     tables: dict[str, Any] = {
         "plan": {"name": "v_reversal_v_shift"},
-        "model": {},
+        "method": {"name": "gdt"},
         "optimizer": {"learning_rate": 0.01},
         "trainer": {"epochs": 1},
     }
