@@ -65,8 +65,13 @@ def config_tables() -> str:
     tables = [key for key in keys if key.kind == "table"]
     lines = _key_table([key for key in keys if key.kind != "table" and "." not in key.dotted], "")
     for table in tables:
-        inside = [k for k in keys if k.dotted.rpartition(".")[0] == table.dotted]
-        lines += ["", f"## `[{table.dotted}]`", "", table.text, ""]
+        inside = [
+            key
+            for key in keys
+            if key.dotted.rpartition(".")[0] == table.dotted and key.where == table.where
+        ]
+        form = f" with `{table.where}`" if table.where else ""
+        lines += ["", f"## `[{table.dotted}]`{form}", "", table.text, ""]
         lines += _key_table([key for key in inside if key.kind != "table"], f"{table.dotted}.")
     return "\n".join(["", *lines, ""])
 

@@ -59,6 +59,11 @@ class View:
         """The same view with its tensors on `device`."""
         return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
+    def parts(self, count: int) -> "list[View]":
+        """Consecutive rows in `count` parts, as even as can be."""
+        rows = torch.arange(len(self), device=self.codes.device)
+        return [self[part] for part in rows.tensor_split(count)]
+
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> "View":
         boxes = None if self.boxes is None else change(self.boxes)
         return replace(self, values=change(self.values), codes=change(self.codes), boxes=boxes)
@@ -104,6 +109,12 @@ class Batch:
         """The rows with this code in a column; a view of which nothing is left is left out."""
         views = (view[view.codes[:, column] == code] for view in self.views)
         return replace(self, views=tuple(view for view in views if len(view)))
+
+    def parts(self, count: int) -> "list[Batch]":
+        """Batches of consecutive rows of every view, at most `count`, none without a row."""
+        count = max(1, min(count, *(len(view) for view in self.views)))
+        parts = zip(*(view.parts(count) for view in self.views), strict=True)
+        return [replace(self, views=views) for views in parts]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on `device`."""

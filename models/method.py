@@ -192,6 +192,9 @@ class Method(nn.Module, ABC):
 
     options_type: ClassVar[type[MethodOptions]]
     needs: ClassVar[Needs] = Needs()
+    #: Whether a batch may go through the encoders in `num_chunks` parts.
+    embeds_in_chunks: ClassVar[bool] = False
+    num_chunks: int = 1
     towers: Towers
 
     def __init__(self, options: MethodOptions, setting: Setting) -> None:

@@ -101,7 +101,8 @@ class Towers(nn.Module):
         Raises:
             ValueError: the plan has no such modality.
         """
-        return cast(Tensor, self.heads[modality](self.encoder(modality)(values))).float()
+        features = self.encoder(modality)(values)  # B × E
+        return cast(Tensor, self.heads[modality](features)).float()
 
     def embed(self, modality: str, values: Tensor) -> Tensor:
         """Embed rows of one modality: what the loss and retrieval compare.

@@ -22,7 +22,7 @@ from models.towers import Towers
 
 @dataclass(frozen=True)
 class BYOLOptions(MethodOptions):
-    """`[method]` of BYOL.
+    """`[method]`: a prediction of what a momentum copy says of the other view.
 
     Attributes:
         name: "byol".

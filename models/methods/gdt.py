@@ -6,12 +6,12 @@ arXiv:2003.04298, §3. Cross-modal learning, CMC and CLIP are this method under 
 Legend: N rows of this rank over all modalities, D embedding, M factors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 
-from gdt import Batch, Plan, contrastive_loss, plan_loss
+from gdt import Batch, LossOptions, Plan, contrastive_loss, embed_in_chunks, plan_loss
 from models.method import Losses, Method, MethodOptions, Setting
 from models.parts.heads import gdt_head
 from models.towers import HeadConstructor, Towers
@@ -44,13 +44,15 @@ class ContrastiveOptions(MethodOptions):
 
 @dataclass(frozen=True)
 class GDTOptions(ContrastiveOptions):
-    """`[method]` of GDT.
+    """`[method]`: contrast of all transformations of a batch, as the plan relates them.
 
     Attributes:
         name: "gdt".
+        loss: `[method.loss]`: the paper's loss, or one of its relatives.
     """
 
     name: Literal["gdt"] = "gdt"
+    loss: LossOptions = field(default_factory=LossOptions)
 
 
 class GDT(Method):
@@ -62,10 +64,12 @@ class GDT(Method):
     """
 
     options_type: ClassVar[type[MethodOptions]] = GDTOptions
+    embeds_in_chunks = True
 
     def __init__(self, options: ContrastiveOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.temperature = options.temperature
+        self.loss = options.loss if isinstance(options, GDTOptions) else LossOptions()
         self.towers = Towers(setting.encoders, setting.plan, self.head(options))
 
     @staticmethod
@@ -77,9 +81,13 @@ class GDT(Method):
 
     def forward(self, batch: Batch) -> Losses:
         """Return the loss of a batch, a float32 scalar."""
-        embeddings, codes = self.towers(batch)  # f(T): N × D, T: N × M
+        if self.num_chunks == 1:
+            embeddings, codes = self.towers(batch)  # f(T): N × D, T: N × M
+        else:
+            embeddings, codes = embed_in_chunks(self.towers, batch.parts(self.num_chunks))
         with torch.autocast(embeddings.device.type, enabled=False):
-            return Losses(plan_loss(self.plan, embeddings, codes, self.temperature))
+            loss = plan_loss(self.plan, embeddings, codes, self.temperature, self.loss)
+        return Losses(loss)
 
     @classmethod
     def loss_of_equal_embeddings(cls, plan: Plan, batch_size: int) -> float | None:

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gdt import Batch, View, contrastive_loss, gather_with_gradients, num_ranks
+from gdt import Batch, contrastive_loss, gather_with_gradients, num_ranks
 from models.method import Losses, Method, Needs, Setting
 from models.methods.gdt import ContrastiveOptions
 from models.parts import KeyQueue, MomentumCopy, MomentumSchedule
@@ -36,7 +36,7 @@ QUERY_VIEW, KEY_VIEW = 0, 1  # codes of the factor `augmentation`
 
 @dataclass(frozen=True)
 class MoCoOptions(ContrastiveOptions):
-    """`[method]` of MoCo.
+    """`[method]`: queries against a momentum encoder's keys and a queue of earlier ones.
 
     Attributes:
         name: "moco".
@@ -124,10 +124,7 @@ class MoCo(Method):
 
     def _embed_groups(self, towers: Towers, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embed consecutive rows in groups, each with batch statistics of its own."""
-        num_rows = min(len(view) for view in batch.views)
-        num_groups = min(self.num_groups, num_rows) if self.training else 1
-        parts = [_in_parts(view, num_groups) for view in batch.views]
-        groups = (replace(batch, views=views) for views in zip(*parts, strict=True))
+        groups = batch.parts(self.num_groups if self.training else 1)
         embeddings, codes = zip(*map(towers, groups), strict=True)
         return torch.cat(embeddings), torch.cat(codes)  # N × D, N × M
 
@@ -138,9 +135,3 @@ class MoCo(Method):
         weight = self.plan.weight(query_codes, all_codes)  # N × (P+K)
         in_batch = torch.arange(len(all_codes), device=contrast.device) < len(key_codes)  # P+K
         return contrast, weight * ((contrast > 0) == in_batch)
-
-
-def _in_parts(view: View, count: int) -> list[View]:
-    """Return consecutive rows in `count` parts, as even as can be."""
-    rows = torch.arange(len(view), device=view.codes.device)
-    return [view[part] for part in rows.tensor_split(count)]

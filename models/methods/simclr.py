@@ -24,7 +24,7 @@ from models.towers import HeadConstructor
 
 @dataclass(frozen=True)
 class SimCLROptions(ContrastiveOptions):
-    """`[method]` of SimCLR.
+    """`[method]`: views of a sample against the views of all others in the batch.
 
     Attributes:
         name: "simclr".

@@ -26,7 +26,7 @@ from models.towers import Towers
 
 @dataclass(frozen=True)
 class SwAVOptions(MethodOptions):
-    """`[method]` of SwAV.
+    """`[method]`: a prediction of the prototypes that another view is assigned to.
 
     Attributes:
         name: "swav".

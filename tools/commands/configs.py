@@ -57,10 +57,17 @@ def explain(
 
     console = Console(markup=False, highlight=False)
     for found in config_keys(Config) if key is None else explain_keys(Config, key):
+        form = f" ({found.where})" if found.where else ""
         if found.kind == "table":
-            console.print(Text.assemble("\n", (f"[{found.dotted}]", "bold"), f"  {found.text}"))
+            console.print(
+                Text.assemble("\n", (f"[{found.dotted}]", "bold"), f"{form}  {found.text}")
+            )
             continue
         value = f" = {found.default}" if found.default else ""
         about = f"{found.kind}; required" if found.required else found.kind
-        console.print(Text.assemble((found.dotted, "bold cyan"), value, (f"   {about}", "dim")))
+        console.print(
+            Text.assemble(
+                (found.dotted, "bold cyan"), value, form if key else "", (f"   {about}", "dim")
+            )
+        )
         console.print(f"    {found.text}")

@@ -9,8 +9,8 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,6 +35,7 @@ class Key:
         default: as TOML writes it; empty where there is none.
         text: what it means.
         required: whether a config has to say it.
+        where: which form of a table it belongs to, where there are several: 'name = "moco"'.
     """
 
     dotted: str
@@ -42,6 +43,7 @@ class Key:
     default: str
     text: str
     required: bool = False
+    where: str = ""
 
 
 def config_keys(config: type) -> list[Key]:
@@ -82,13 +84,26 @@ def attribute_texts(options: type) -> dict[str, str]:
     return texts
 
 
+def _forms(name: str, forms: Sequence[type]) -> Iterator[Key]:
+    """The keys of a table that has several forms, told apart by their key `name`."""
+    for form in forms:
+        (told,) = typing.get_args(typing.get_type_hints(form)["name"])
+        where = f'name = "{told}"'
+        yield Key(name, "table", "", _first_line(form), where=where)
+        for key in _keys(form, (name,)):
+            yield replace(key, where=where)
+
+
 def _keys(table: type, path: tuple[str, ...]) -> Iterator[Key]:
     texts = attribute_texts(table)
     for name, annotation, default in _fields(table):
         where = (*path, name)
         dotted = ".".join(where)
-        inner = _table_of(annotation)
-        if name == "plan":
+        forms = _tables_of(annotation)
+        inner = forms[0] if forms else None
+        if len(forms) > 1:
+            yield from _forms(dotted, forms)
+        elif name == "plan":
             yield Key("plan", "table", "", texts.get(name, ""))
             yield from _plan_keys()
         elif inner is None:
@@ -156,16 +171,16 @@ def _fields(table: type) -> Iterator[tuple[str, Any, Any]]:
             yield field.name, hints[field.name], default
 
 
-def _table_of(annotation: Any) -> type | None:
-    """The option class behind an annotation, None where it is a plain value."""
+def _tables_of(annotation: Any) -> list[type]:
+    """The option classes behind an annotation, none where it is a plain value."""
     if typing.get_origin(annotation) is dict:
         annotation = typing.get_args(annotation)[1]
-    for kind in (annotation, *typing.get_args(annotation)):
-        if isinstance(kind, type) and (
-            dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)
-        ):
-            return kind
-    return None
+    return [
+        kind
+        for kind in (annotation, *typing.get_args(annotation))
+        if isinstance(kind, type)
+        and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel))
+    ]
 
 
 _KINDS: Final[dict[Any, str]] = {

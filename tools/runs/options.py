@@ -179,6 +179,9 @@ class TrainerOptions:
         strategy: Lightning's name of one ("auto", "ddp", "fsdp", …).
         rank_timeout_seconds: how long ranks wait for one that does not answer; then the run ends.
         precision: "32-true", "bf16-mixed" or "16-mixed".
+        accumulate: parts in which a batch goes through the encoders, with all of it as negatives
+            and exact gradients but for batch norm, whose statistics are of a part: the memory of
+            one part's activations, for a second pass of the encoders.
         compile: compile the encoders with torch.compile: minutes at the start (it needs a C++
             compiler, on a GPU Triton), quicker steps after.
         channels_last: a pixel's channels side by side in memory, in pictures and weights, as tensor
@@ -202,6 +205,7 @@ class TrainerOptions:
     strategy: str = "auto"
     rank_timeout_seconds: float = 600.0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accumulate: int = 1
     compile: bool = False
     channels_last: bool = False
     sync_batch_norm: bool = False
@@ -212,7 +216,7 @@ class TrainerOptions:
     keep_every_steps: int | None = None
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "num_nodes", "log_every_steps", "checkpoint_every_steps")
+        counts = ("epochs", "accumulate", "num_nodes", "log_every_steps", "checkpoint_every_steps")
         for name in (*counts, "max_steps", "devices", "keep_every_steps"):
             value = getattr(self, name)
             _check(not isinstance(value, int) or value >= 1, name, value, "at least 1")

@@ -59,6 +59,8 @@ def _value(value: Any) -> str:
             return _string(value)
         case PurePath():
             return _string(str(value))
+        case Mapping():  # in a list
+            return f"{{ {', '.join(f'{_key(k)} = {_value(v)}' for k, v in value.items())} }}"
         case Sequence():
             return f"[{', '.join(map(_value, value))}]"
     raise TypeError(f"no TOML spelling for {value!r} of type {type(value).__name__}")

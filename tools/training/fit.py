@@ -102,6 +102,13 @@ class Pretraining(LightningModule):
         )
         self.setting = Setting(self.plan, config.encoders, self.facts)
         self.method: Method = build_method(config.method, self.setting)
+        if config.trainer.accumulate > 1 and not self.method.embeds_in_chunks:
+            raise ValueError(
+                f"trainer.accumulate = {config.trainer.accumulate}: {config.method.name} takes a "
+                "batch as a whole; it is for methods whose loss is of all embeddings together "
+                "(gdt, simclr). Lower data.batch_size, or train on more ranks"
+            )
+        self.method.num_chunks = config.trainer.accumulate
         self._epoch_begun = -1  # the last epoch of which `before_epoch` was called
         for encoder in (m for m in self.method.modules() if isinstance(m, Encoder)):
             encoder.arrange(

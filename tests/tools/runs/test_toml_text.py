@@ -18,6 +18,7 @@ def test_reads_back_equal() -> None:
         "list": [1, 2],
         "table": {"rows": [[1.0, 0.5], [0.0, 1.0]], "nested": {"a": "b"}, "empty": {}},
         "odd key.": {"a b": 1},
+        "views": [{"count": 2, "scales": [0.5, 1.0]}, {}],
     }
     assert tomllib.loads(toml_text(tables)) == tables
 
