@@ -6,6 +6,7 @@ torchaudio, or for rates whose ratio is of large numbers, by the same filter in 
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def read_audio(
     read: Read,
     track: Track,
     start_seconds: float,
-    sample_rate_hz: int,
+    sample_rate_hz: int | Fraction,
     out: NDArray[np.float32],
 ) -> None:
     """Fill `out` [S] with the track's audio from `start_seconds`, to the nearest sample.
@@ -37,7 +38,8 @@ def read_audio(
         read: gives bytes of the shard.
         track: an audio track.
         start_seconds: on the clip's clock.
-        sample_rate_hz: of `out`.
+        sample_rate_hz: samples of `out` for a second of the clip; another playback speed makes a
+            fraction of it.
         out: float32 [S].
 
     Raises:
@@ -51,8 +53,7 @@ def read_audio(
         return
     from torchaudio.functional import resample
 
-    divisor = math.gcd(track.sample_rate_hz, sample_rate_hz)
-    old, new = track.sample_rate_hz // divisor, sample_rate_hz // divisor
+    old, new = (track.sample_rate_hz / Fraction(sample_rate_hz)).as_integer_ratio()
     num_input = round(seconds * track.sample_rate_hz)
     width = math.ceil(_LOWPASS_ZEROS * old / (min(old, new) * _ROLLOFF))  # input samples to a side
     if new * (old + 2 * width) > _MOST_FILTER_TAPS:

@@ -5,6 +5,8 @@ found by presentation time; sample j is the one at start + j / rate. Both start 
 and the range is half-open. So variable frame rates, B-frames and late audio need no special case.
 Which packets hold a segment is said here; segment_reader.py decodes them.
 
+A row of another playback speed (speed.py) covers a multiple of those seconds.
+
 Legend: K segments, T frames, H W luma size, S audio samples.
 """
 
@@ -97,11 +99,15 @@ class Segment:
 
 
 def frames_on_screen(
-    track: Track, starts: NDArray[np.float64], options: SegmentOptions
+    track: Track,
+    starts: NDArray[np.float64],
+    options: SegmentOptions,
+    speeds: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Which packets hold the frames of the segments at `starts` [K]: packet numbers [K, T].
 
-    A frame is on screen from its presentation time until the next frame's.
+    A frame is on screen from its presentation time until the next frame's. `speeds` [K] are 1 by
+    default.
 
     Raises:
         MediaError: the track has no frame that is shown.
@@ -114,7 +120,8 @@ def frames_on_screen(
         pts = pts[shown]
     if not len(pts):
         raise MediaError("index", f"none of its {len(track.packets)} frames is to be shown")
-    middles = (np.arange(options.num_frames) + 0.5) * (options.seconds / options.num_frames)
+    apart = _seconds_of(starts, options, speeds) / options.num_frames
+    middles = (np.arange(options.num_frames) + 0.5) * apart[:, None]
     ticks = (starts[:, None] + middles) / float(track.time_base)
     place = np.searchsorted(pts, np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
     place = np.maximum(place, 0)
@@ -122,24 +129,30 @@ def frames_on_screen(
 
 
 def byte_ranges(
-    track: Track, starts: NDArray[np.float64], options: SegmentOptions
+    track: Track,
+    starts: NDArray[np.float64],
+    options: SegmentOptions,
+    speeds: NDArray[np.float64] | None = None,
 ) -> list[tuple[int, int]]:
     """What of a track's bytes the segments at `starts` [K] need: (offset, size) in the shard.
 
+    `speeds` [K] are 1 by default.
     Nothing is known of packets in pieces; those are read when they are asked for.
     """
     if track.transport is not None:
         return []
     packets = track.packets
     if track.kind == "video":
-        wanted = frames_on_screen(track, starts, options).ravel()
+        wanted = frames_on_screen(track, starts, options, speeds).ravel()
         spans = [(run.first, run.stop) for run in runs_of(packets, wanted)]
     else:
         around = 1 / track.sample_rate_hz  # to which times are rounded
-        if track.sample_rate_hz != options.sample_rate_hz:
-            around = _RESAMPLING_SECONDS
+        fastest = 1.0 if speeds is None else float(speeds.max())
+        if track.sample_rate_hz != options.sample_rate_hz or speeds is not None:
+            around = _RESAMPLING_SECONDS * max(1.0, fastest)
         ahead = PREROLL_SECONDS.get(track.codec, 0.0) + around
-        ends = starts[:, None] + (-ahead, options.seconds + around)
+        seconds = _seconds_of(starts, options, speeds)
+        ends = np.stack([starts - ahead, starts + seconds + around], axis=1)
         places = np.searchsorted(packets.pts, ends / float(track.time_base), "right")
         spans = [(max(0, a - 1), b) for a, b in places.tolist()]
     ranges = []
@@ -147,3 +160,10 @@ def byte_ranges(
         begin, last = int(packets.offset[first]), int(packets.offset[stop - 1])
         ranges.append((begin, last + int(packets.size[stop - 1]) - begin))
     return ranges
+
+
+def _seconds_of(
+    starts: NDArray[np.float64], options: SegmentOptions, speeds: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """What each segment covers of its clip [K]."""
+    return np.full(len(starts), options.seconds) * (1.0 if speeds is None else speeds)

@@ -3,7 +3,7 @@
 All segments of one clip are decoded in one visit. What is wrong with a sample is a skip that names
 it; what does not go with the options is an error that says what to set.
 
-Legend: K segments, T frames, H W luma size, S audio samples.
+Legend: K starts, V speeds, R = K·V rows, T frames, H W luma size, S audio samples.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -28,6 +28,12 @@ from pipelines.decoding.faults import sample_faults, skip_of
 from pipelines.decoding.frame_format import frame_format
 from pipelines.decoding.resample import read_audio
 from pipelines.decoding.segment import Segment, SegmentOptions, byte_ranges, frames_on_screen
+from pipelines.decoding.speed import (
+    NORMAL_SPEED,
+    repeat_starts,
+    row_speeds,
+    source_rate_hz,
+)
 from pipelines.sampling.mixture import Mixture
 from pipelines.skips import MismatchError, SkipError
 from shards import IndexedSample, Samples, Track
@@ -43,6 +49,7 @@ class SegmentReader:
         options: length, frames, rate.
         video: whether video (or images) is wanted.
         audio: whether audio is wanted.
+        speeds: [V], at each of which every segment is played; see speed.py.
         isolated: processes of their own will decode; "auto" is then a decoder for that.
 
     Attributes:
@@ -61,11 +68,13 @@ class SegmentReader:
         *,
         video: bool = True,
         audio: bool = True,
+        speeds: tuple[float, ...] = NORMAL_SPEED,
         isolated: bool = False,
     ) -> None:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
+        self.speeds = speeds
         if isolated and options.decoder == AUTO:
             self.decoder, self.decoder_reason = "av", "data.isolate needs frames on the CPU"
         else:
@@ -111,6 +120,11 @@ class SegmentReader:
         """Bytes of one frame, H·W·3/2."""
         return self.height * self.width * 3 // 2
 
+    @property
+    def longest_seconds(self) -> float:
+        """What a segment covers of its clip at the fastest of its speeds."""
+        return self.options.seconds * max(self.speeds)
+
     def span(self, sample: IndexedSample) -> tuple[float, float]:
         """[start, stop) seconds that every wanted track of the sample covers.
 
@@ -120,11 +134,11 @@ class SegmentReader:
         tracks = [_track(sample, kind) for kind in ("video", "audio") if getattr(self, kind)]
         tracks = [track for track in tracks if not track.is_still]
         if not tracks:
-            return 0.0, self.options.seconds
+            return 0.0, self.longest_seconds
         start = max(track.start_seconds for track in tracks)
         stop = min(track.stop_seconds for track in tracks)
         # Half an audio sample short is not short: clocks of the two tracks round differently.
-        if stop - start < self.options.seconds - 0.5 / self.options.sample_rate_hz:
+        if stop - start < self.longest_seconds - 0.5 / self.options.sample_rate_hz:
             ranges = " and ".join(
                 f"{track.kind} [{track.start_seconds:.3f}, {track.stop_seconds:.3f}) s"
                 for track in tracks
@@ -133,14 +147,15 @@ class SegmentReader:
                 sample,
                 "cover",
                 f"{ranges} have {max(0.0, stop - start):.3f} s in common, and a segment needs "
-                f"{self.options.seconds:.3f} s",
+                f"{self._length}",
             )
         return start, stop
 
     def starts(self, sample: IndexedSample, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Start times [K] for `places` in [0, 1] of all the starts that the sample allows."""
+        """Start times [R] for `places` [K] in [0, 1] of all the starts that the sample allows."""
         start, stop = self.span(sample)
-        return np.asarray(start + places * max(0.0, stop - start - self.options.seconds))
+        starts = np.asarray(start + places * max(0.0, stop - start - self.longest_seconds))
+        return repeat_starts(starts, self.speeds)
 
     def fill(
         self,
@@ -149,7 +164,7 @@ class SegmentReader:
         frames: Any,
         audio: NDArray[np.float32] | None,
     ) -> None:
-        """Decode the segments at `starts` [K] into frames [K, T, H·W·3/2] and audio [K, S].
+        """Decode the rows at `starts` [R] into frames [R, T, H·W·3/2] and audio [R, S].
 
         Frames are an array of bytes, or a tensor where the backend's device is not the CPU; what is
         None is not decoded.
@@ -161,23 +176,19 @@ class SegmentReader:
         with sample_faults(sample):
             kinds = [k for k, out in (("video", frames), ("audio", audio)) if out is not None]
             read = self._reader(sample, starts, kinds)
+            speeds = row_speeds(len(starts), self.speeds)
             if frames is not None:
                 track = _track(sample, "video")
                 self._check_size(sample, track)
-                wanted = frames_on_screen(track, starts, self.options).ravel()
+                wanted = frames_on_screen(track, starts, self.options, speeds).ravel()
                 request = FrameRequest(read, track, wanted, self.height, self.width)
                 self.backend.frames(request, frames.reshape(-1, self.frame_bytes))
             if audio is not None:
                 track = _track(sample, "audio")
-                for start, out_of_segment in zip(starts.tolist(), audio, strict=True):
-                    read_audio(
-                        self.backend,
-                        read,
-                        track,
-                        start,
-                        self.options.sample_rate_hz,
-                        out_of_segment,
-                    )
+                rows = zip(starts.tolist(), speeds.tolist(), audio, strict=True)
+                for start, speed, out in rows:
+                    rate = source_rate_hz(self.options.sample_rate_hz, speed)
+                    read_audio(self.backend, read, track, start, rate, out)
 
     def fill_sample(
         self,
@@ -186,7 +197,7 @@ class SegmentReader:
         frames: Any,
         audio: NDArray[np.float32] | None,
     ) -> tuple[str, NDArray[np.float64]]:
-        """`starts` and `fill` of sample `index`, for `places` [K]: its key and the starts [K].
+        """`starts` and `fill` of sample `index`, for `places` [K]: its key and the starts [R].
 
         Raises:
             SkipError: this sample cannot be had.
@@ -219,7 +230,7 @@ class SegmentReader:
             raise
 
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
-        """The video of the segments at `starts` [K], still coded, for a decoder of batches.
+        """The video of the rows at `starts` [R], still coded, for a decoder of batches.
 
         Raises:
             SkipError: this sample cannot be had.
@@ -227,48 +238,53 @@ class SegmentReader:
         with sample_faults(sample):
             track = _track(sample, "video")
             self._check_size(sample, track)
-            wanted = frames_on_screen(track, starts, self.options)
+            speeds = row_speeds(len(starts), self.speeds)
+            wanted = frames_on_screen(track, starts, self.options, speeds)
             read = self._reader(sample, starts, ["video"])
             return feed_of(read, track, wanted.ravel())
 
     def segments(self, index: int, starts: Sequence[float]) -> list[Segment]:
-        """The segments of sample `index` that start at `starts` seconds.
+        """The segments of sample `index` that start at `starts` seconds, each at every speed.
 
         Raises:
             SkipError: this sample cannot be had.
         """
         sample, options = self.dataset.sample(index), self.options
         first, stop = self.span(sample)
-        outside = [s for s in starts if not first <= s <= max(first, stop - options.seconds) + 1e-9]
+        outside = [
+            s for s in starts if not first <= s <= max(first, stop - self.longest_seconds) + 1e-9
+        ]
         if outside:
             raise skip_of(
                 sample,
                 "cover",
-                f"a segment of {options.seconds:.3f} s from {outside[0]:.3f} s lies outside "
+                f"a segment of {self._length} from {outside[0]:.3f} s lies outside "
                 f"[{first:.3f}, {stop:.3f}) s",
             )
-        shape = (len(starts), options.num_frames, self.frame_bytes)
+        rows = repeat_starts(np.array(starts, dtype=np.float64), self.speeds)
+        speeds = row_speeds(len(rows), self.speeds)
+        shape = (len(rows), options.num_frames, self.frame_bytes)
         frames = np.empty(shape, np.uint8) if self.video else None
         decoded: Any = frames
         if frames is not None and self.backend.device != "cpu":
             decoded = torch.empty(shape, dtype=torch.uint8, device=self.backend.device)
-        audio = np.empty((len(starts), options.num_samples), np.float32) if self.audio else None
-        self.fill(sample, np.array(starts, dtype=np.float64), decoded, audio)
+        audio = np.empty((len(rows), options.num_samples), np.float32) if self.audio else None
+        self.fill(sample, rows, decoded, audio)
         if isinstance(decoded, torch.Tensor):
             frames = decoded.cpu().numpy()
         return [
             Segment(
                 video=None if frames is None else frames[k],
                 audio=None if audio is None else audio[k],
-                start_seconds=float(start),
-                stop_seconds=float(start) + options.seconds,
+                start_seconds=start,
+                stop_seconds=start + options.seconds * speed,
                 height=self.height,
                 width=self.width,
                 color_matrix=self.color_matrix,
                 color_range=self.color_range,
                 sample_rate_hz=options.sample_rate_hz,
             )
-            for k, start in enumerate(starts)
+            for k, (start, speed) in enumerate(zip(rows.tolist(), speeds.tolist(), strict=True))
         ]
 
     def _reader(
@@ -278,8 +294,14 @@ class SegmentReader:
         if not self.dataset.is_remote:
             return partial(self.dataset.read, sample)
         tracks = [_track(sample, kind) for kind in ("video", "audio") if kind in kinds]
-        ranges = [r for track in tracks for r in byte_ranges(track, starts, self.options)]
+        speeds = None if self.speeds == NORMAL_SPEED else row_speeds(len(starts), self.speeds)
+        ranges = [r for track in tracks for r in byte_ranges(track, starts, self.options, speeds)]
         return self.dataset.reader(sample, ranges)
+
+    @property
+    def _length(self) -> str:
+        speed = "" if self.speeds == NORMAL_SPEED else f" at speed {max(self.speeds):g}"
+        return f"{self.longest_seconds:.3f} s{speed}"
 
     def _check_size(self, sample: IndexedSample, track: Track) -> None:
         differs = (track.width, track.height) != (self.width, self.height)

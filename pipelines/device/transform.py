@@ -1,7 +1,7 @@
 """Raw batch to training batch, on whatever device its pixels are: augment, log-mel, codes.
 
-    RawBatch: rows of (sample, time shift)
-      × time_reversal × augmentation → rows of one modality, each with its own draws
+    RawBatch: rows of (sample, time shift, speed)
+      × time_reversal × crop × augmentation → rows of one modality, each with its own draws
       → Batch of views: values + codes + boxes, one view for each modality and size
 
 Random numbers are hashed on the CPU for all rows at once and reach the device as a handful of small
@@ -10,8 +10,11 @@ matrices; so a CPU and a GPU make the same crop, and so does a resumed run.
 Reversed means played backwards: frames last to first, and the spectrogram mirrored in time, as the
 reference GDT code does it (reversing the waveform would also turn every attack inside a window).
 Augmentation is drawn anew for each row, reversed or not (as in the reference code for video).
+Where the plan has the factor `crop`, the box is drawn by its code, and mirroring, colours and all
+else by the augmentation's: crops of one augmentation share their colours, and one crop in several
+augmentations its box. A crop leaves sound and text as they are.
 
-Legend: R raw rows, N = R · reversals · augmentations rows of a modality, M factors.
+Legend: R raw rows, N = R · reversals · crops · augmentations rows of a modality, M factors.
 """
 
 import warnings
@@ -41,6 +44,8 @@ from pipelines.sampling.draws import uniform
 __all__ = ["DeviceOptions", "DeviceTransform"]
 
 _KEYS_NAMED = 64  # in a message
+_CROP = "crop_"  # how the names of a box's draws begin, in crop.py
+_UPPER = 2**32  # of a word: codes there leave the draws of plans without them as they ever were
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,18 @@ class DeviceOptions:
 
 @dataclass(frozen=True)
 class _Version:
-    """One (time_reversal, augmentation) of every raw row, and its random numbers."""
+    """One (time_reversal, crop, augmentation) of every raw row, and its random numbers.
+
+    `crop` is None where the plan leaves the box to the augmentation.
+    """
 
     seed: int
     epoch: NDArray[np.int64]  # [R]
     sample: NDArray[np.int64]
     shift: NDArray[np.int64]
+    speed: NDArray[np.int64]
     reversal: int
+    crop: int | None
     augmentation: int
 
     def draw(self, modality: str) -> Uniform:
@@ -70,7 +80,10 @@ class _Version:
         @cache
         def uniforms(name: str, count: int = 0) -> NDArray[np.float64]:
             counters = np.arange(max(1, count))
-            codes = (self.shift[:, None], self.reversal, self.augmentation, counters)
+            segment = (self.shift + _UPPER * self.speed)[:, None]
+            by_crop = self.crop if name.startswith(_CROP) else None
+            version = self.augmentation if by_crop is None else by_crop
+            codes = (segment, self.reversal, version, counters)
             stream = f"{modality}.{name}"
             rows = self.epoch[:, None], self.sample[:, None]
             table = uniform(self.seed, *rows, stream, *codes)
@@ -83,11 +96,11 @@ class DeviceTransform:
     """Turns raw batches into batches of a plan.
 
     Args:
-        plan: which modalities, reversals and augmentations there are.
+        plan: which modalities, reversals, crops and augmentations there are.
         options: how to augment, and the spectrogram.
         seed: of the run.
-        training: False takes the middle crop and leaves out every random step; reversal and
-            augmentation then have the single code 0.
+        training: False takes the middle crop and leaves out every random step; reversal,
+            crop and augmentation then have the single code 0.
         dtype: of pictures; what an encoder under autocast would round them to first of all.
         channels_last: leave the channels of a pixel side by side in memory, as convolutions on
             tensor cores want them; shapes are the same.
@@ -106,6 +119,8 @@ class DeviceTransform:
         self.plan, self.options, self.seed, self.training = plan, options, seed, training
         self.dtype, self.channels_last = dtype, channels_last
         self.num_reversals = plan.draws("time_reversal") if training else 1
+        has_crops = training and plan.factor("crop") is not None
+        self.crops = range(plan.draws("crop")) if has_crops else (None,)
         self.num_augmentations = plan.draws("augmentation") if training else 1
         self.log_mel = LogMelSpectrogram(options.log_mel)
         self._memory = Recycler(limit=2 * self._groups_of_versions())
@@ -138,10 +153,13 @@ class DeviceTransform:
 
     def _batch(self, raw: RawBatch) -> Batch:
         epoch = np.full(len(raw), raw.epoch) if raw.data_epoch is None else raw.data_epoch.numpy()
+        speed = torch.zeros_like(raw.shift) if raw.speed is None else raw.speed
+        rows = (self.seed, epoch, raw.sample.numpy(), raw.shift.numpy(), speed.numpy())
         versions = [
-            _Version(self.seed, epoch, raw.sample.numpy(), raw.shift.numpy(), reversal, g)
+            _Version(*rows, reversal, crop, augmentation)
             for reversal in range(self.num_reversals)
-            for g in range(self.num_augmentations)
+            for crop in self.crops
+            for augmentation in range(self.num_augmentations)
         ]
         views: list[View] = []
         for code, name in enumerate(self.plan.modalities):
@@ -182,8 +200,10 @@ class DeviceTransform:
         columns = {
             "sample": raw.sample[:, None],
             "time_shift": raw.shift[:, None],
+            "speed": torch.tensor([[0]]) if raw.speed is None else raw.speed[:, None],
             "modality": torch.tensor([modality]),
             "time_reversal": torch.tensor([version.reversal for version in versions]),
+            "crop": torch.tensor([version.crop or 0 for version in versions]),
             "augmentation": torch.tensor([version.augmentation for version in versions]),
         }
         shape = (len(raw), len(versions))

@@ -3,7 +3,7 @@
 Loader (loader.py) decodes sample by sample, DaliLoader (dali_loader.py) whole batches; both put
 their batches together here.
 
-Legend: n samples of a batch, K segments of a sample, R rows.
+Legend: n samples of a batch, K starts in a sample, V speeds, R rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from pipelines.skips import SkipError
 
 __all__ = ["BatchLoader", "Delivery", "Outcome", "Request", "delivery_of"]
 
-#: What became of a sample: its key and the start times [K] of its segments, or why it was skipped.
+#: What became of a sample: its key and the start times [K·V] of its rows, or why it was skipped.
 Outcome = tuple[str, NDArray[np.float64]] | SkipError
 
 
@@ -73,28 +73,30 @@ def delivery_of(
 
     Args:
         reader: of the segments.
-        request: of n samples, K segments each.
+        request: of n samples, K starts each.
         outcomes: [n].
-        frames: [R, …] of the samples that were not skipped, K rows each; None without video.
+        frames: [R, …] of the samples that were not skipped, K·V rows each; None without
+            video.
         audio: float32 [R, S], likewise; None without audio.
         pixels: what frames hold, see color.PIXELS.
     """
-    num_segments = request.places.shape[1]
+    num_starts, num_speeds = request.places.shape[1], len(reader.speeds)
     kept = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, SkipError)]
     delivered = [outcome for outcome in outcomes if not isinstance(outcome, SkipError)]
     starts = np.array([starts_of_sample for _, starts_of_sample in delivered], np.float64)
 
     def rows_of(column: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(column[kept].repeat(num_segments))
+        return torch.from_numpy(column[kept].repeat(num_starts * num_speeds))
 
     epochs = request.data_epochs
     batch = RawBatch(
         frames=frames,
         audio=audio,
         sample=rows_of(request.samples),
-        shift=torch.arange(num_segments).repeat(len(kept)),
+        shift=torch.arange(num_starts).repeat_interleave(num_speeds).repeat(len(kept)),
+        speed=torch.arange(num_speeds).repeat(num_starts * len(kept)),
         start_seconds=torch.from_numpy(starts.reshape(-1)),
-        keys=tuple(key for key, _ in delivered for _ in range(num_segments)),
+        keys=tuple(key for key, _ in delivered for _ in range(num_starts * num_speeds)),
         height=reader.height,
         width=reader.width,
         color_matrix=reader.color_matrix,

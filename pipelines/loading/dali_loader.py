@@ -15,7 +15,7 @@ damaged packets decode to damaged frames without a word.
 
 On a machine without a GPU the same graph runs on the CPU, for VP8, VP9 and MJPEG.
 
-Legend: n samples, K segments of a sample, T frames, R rows, U distinct frames of a sample.
+Legend: n samples, K rows of each (starts × speeds), T frames, R rows, U distinct frames of one.
 """
 
 import re
@@ -103,7 +103,9 @@ class DaliLoader:
                     self._readers.submit(self._feed, index, request.places[i])
                     for i, index in enumerate(request.samples.tolist())
                 ]
-                decoded = self._decoder.submit(self._decode, fed, request.places.shape[1])
+                decoded = self._decoder.submit(
+                    self._decode, fed, request.places.shape[1] * len(self._reader.speeds)
+                )
                 underway.append((request, fed, decoded))
                 if len(underway) > self._ahead:
                     request, _, decoded = underway.popleft()
@@ -133,7 +135,7 @@ class DaliLoader:
                 reader.fill(sample, starts, None, audio)
         return _Fed(sample.shard, sample.key, starts, feed, audio)
 
-    def _decode(self, futures: Sequence["Future[_Fed]"], num_segments: int) -> _Decoded:
+    def _decode(self, futures: Sequence["Future[_Fed]"], num_rows: int) -> _Decoded:
         samples: list[_Fed | SkipError] = []
         for future in futures:
             try:
@@ -142,7 +144,7 @@ class DaliLoader:
                 samples.append(error)
         with torch.cuda.stream(self._stream):
             clips = self._clips(samples, len(futures))
-            frames = self._gather([s for s in samples if isinstance(s, _Fed)], clips, num_segments)
+            frames = self._gather([s for s in samples if isinstance(s, _Fed)], clips, num_rows)
             if self._stream is not None:
                 self._stream.synchronize()  # DALI has its memory back when `clips` is gone
         return _Decoded(tuple(samples), frames)
@@ -187,14 +189,14 @@ class DaliLoader:
                 )
         return tensors
 
-    def _gather(self, fed: list[_Fed], clips: list[Tensor], num_segments: int) -> Tensor:
+    def _gather(self, fed: list[_Fed], clips: list[Tensor], num_rows: int) -> Tensor:
         reader, num_frames = self._reader, self._reader.options.num_frames
-        shape = (len(fed), num_segments * num_frames, reader.height, reader.width, 3)
+        shape = (len(fed), num_rows * num_frames, reader.height, reader.width, 3)
         frames = torch.empty(shape, dtype=torch.uint8, device=self._device)
         for row, sample, clip in zip(frames, fed, clips, strict=True):
             places = torch.from_numpy(sample.feed.places).to(self._device, non_blocking=True)
             torch.index_select(clip, 0, places, out=row)
-        return frames.view(len(fed) * num_segments, num_frames, *shape[2:])
+        return frames.view(len(fed) * num_rows, num_frames, *shape[2:])
 
     def _deliver(self, request: Request, decoded: _Decoded) -> Delivery:
         if decoded.frames.is_cuda:

@@ -5,7 +5,7 @@ one task that writes into its own rows of the batch's arrays, so putting a batch
 nothing. A skipped sample leaves its place empty: the batch is smaller, nothing else moves. Any
 other error stops the consumer, with a note that names the sample.
 
-Legend: n samples of a batch, K segments of a sample, T frames, S audio samples.
+Legend: n samples of a batch, R rows of a sample (starts × speeds), T frames, S audio samples.
 """
 
 from collections import deque
@@ -31,8 +31,8 @@ __all__ = ["Loader", "make_loader"]
 @dataclass(frozen=True, eq=False)
 class _Underway:
     request: Request
-    frames: Any  # uint8 [n, K, T, H·W·3/2], array or tensor on the backend's device; or None
-    audio: NDArray[np.float32] | None  # [n, K, S]
+    frames: Any  # uint8 [n, R, T, H·W·3/2], array or tensor on the backend's device; or None
+    audio: NDArray[np.float32] | None  # [n, R, S]
     tasks: list["Future[tuple[str, NDArray[np.float64]]]"]
 
 
@@ -121,7 +121,8 @@ class Loader:
 
     def _start(self, request: Request) -> _Underway:
         reader, options = self._reader, self._reader.options
-        shape = request.places.shape
+        num_samples, num_starts = request.places.shape
+        shape = (num_samples, num_starts * len(reader.speeds))
         frames = audio = None
         if reader.video:
             frames = self._empty((*shape, options.num_frames, reader.frame_bytes))
@@ -163,7 +164,6 @@ class Loader:
     def _collate(self, underway: _Underway, outcomes: list[Outcome]) -> Delivery:
         request = underway.request
         kept = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, SkipError)]
-        num_rows = len(kept) * request.places.shape[1]
 
         def rows(array: Any) -> torch.Tensor | None:
             if array is None:
@@ -171,7 +171,7 @@ class Loader:
             if isinstance(array, torch.Tensor):
                 array.record_stream(torch.cuda.current_stream())
             whole = array if len(kept) == len(array) else array[kept]
-            return torch.as_tensor(whole.reshape(num_rows, *array.shape[2:]))
+            return torch.as_tensor(whole.reshape(len(kept) * array.shape[1], *array.shape[2:]))
 
         frames, audio = rows(underway.frames), rows(underway.audio)
         return delivery_of(self._reader, request, outcomes, frames, audio)

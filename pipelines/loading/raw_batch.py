@@ -1,6 +1,6 @@
 """Raw batches, as decoders leave them: planar frames and waveforms, not yet augmented.
 
-Legend: R rows (samples × time shifts), T frames, H W luma size, S audio samples.
+Legend: R rows (samples × time shifts × speeds), T frames, H W luma size, S audio samples.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ __all__ = ["RawBatch"]
 
 @dataclass(frozen=True)
 class RawBatch:
-    """The segments of one step, sample by sample and in each sample shift by shift.
+    """The segments of one step, by sample, in each sample by shift, and in each shift by speed.
 
     Attributes:
         frames: uint8 [R, T, H·W·3/2], I420 planes one after another, or [R, T, H, W, 3] where
@@ -28,6 +28,7 @@ class RawBatch:
         color_matrix, color_range: of all rows, see color.py.
         sample_rate_hz: of the audio.
         epoch, step: where in the run the batch stands, zero-based.
+        speed: int64 [R], the speed code; None where all are 0.
         pixels: what frames hold, see color.PIXELS.
         data_epoch: int64 [R], the epoch of each row's own data set, which draws are made from; None
             where that is `epoch`, as it is unless data sets are mixed.
@@ -46,12 +47,13 @@ class RawBatch:
     sample_rate_hz: int
     epoch: int
     step: int
+    speed: Tensor | None = None
     pixels: str = "i420"
     data_epoch: Tensor | None = None
 
     def __post_init__(self) -> None:
         num_rows = len(self.keys)
-        for name in ("frames", "audio", "sample", "shift", "start_seconds", "data_epoch"):
+        for name in ("frames", "audio", "sample", "shift", "start_seconds", "speed", "data_epoch"):
             tensor = getattr(self, name)
             if tensor is not None and len(tensor) != num_rows:
                 raise ValueError(f"raw batch: {name} has {len(tensor)} rows for {num_rows} keys")

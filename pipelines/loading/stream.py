@@ -2,7 +2,7 @@
 
     Order(seed)            (epoch, n) → sample                     int64 [n]
     uniform(…, "time_shift", k)  → place in the clip               float64 [n, K]
-    Loader                 → RawBatch, decoded on threads          R = n · K rows
+    Loader                 → RawBatch, decoded on threads          R = n · K · speeds rows
 
 The position is (epoch, step), and everything else follows from it: the global batch of a step is
 places [step · B, (step + 1) · B) of the epoch's order, and a rank takes its contiguous share. So
@@ -23,6 +23,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from gdt.plan import Plan
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.decoding.speed import NORMAL_SPEED, speeds_of
 from pipelines.loading.batch_loader import BatchLoader, Delivery, Request
 from pipelines.loading.loader import make_loader
 from pipelines.loading.raw_batch import RawBatch
@@ -90,7 +91,8 @@ class Stream(IterableDataset[RawBatch]):
 
     Args:
         dataset: indexed shards, or a mixture of them.
-        plan: its modalities say what is decoded, its `time_shift` how many segments of a clip.
+        plan: its modalities say what is decoded, its `time_shift` how many segments of a clip, its
+            `speed` how fast each of them plays.
         segment_options: what a segment holds.
         stream_options: batch size, threads.
         seed: of the run.
@@ -136,7 +138,11 @@ class Stream(IterableDataset[RawBatch]):
         if isinstance(dataset, Mixture):
             self.order = dataset.order(seed, batch_size)
         self._reader = reader_for(
-            dataset, plan.modalities, segment_options, isolated=stream_options.isolate
+            dataset,
+            plan.modalities,
+            segment_options,
+            speeds=speeds_of(plan),
+            isolated=stream_options.isolate,
         )
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
         self.finished_epoch: SkipCounts | None = None
@@ -317,8 +323,15 @@ class Stream(IterableDataset[RawBatch]):
 
 
 def reader_for(
-    dataset: Samples, modalities: Sequence[str], options: SegmentOptions, *, isolated: bool = False
+    dataset: Samples,
+    modalities: Sequence[str],
+    options: SegmentOptions,
+    *,
+    speeds: tuple[float, ...] = NORMAL_SPEED,
+    isolated: bool = False,
 ) -> SegmentReader:
     """A reader of what modalities are made of: frames for video and image, samples for audio."""
     video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
-    return SegmentReader(dataset, options, video=video, audio=audio, isolated=isolated)
+    return SegmentReader(
+        dataset, options, video=video, audio=audio, speeds=speeds, isolated=isolated
+    )
