@@ -49,7 +49,8 @@ ROOMS = {
         "sample_data": set[str](),
         "evaluation": {"display", "runs"},
         "training": {"runs", "evaluation"},
-        "commands": {"display", "runs", "sample_data", "evaluation", "training"},
+        "search": {"display", "runs", "evaluation"},
+        "commands": {"display", "runs", "sample_data", "evaluation", "search", "training"},
     },
 }
 

@@ -13,7 +13,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from tools.commands import bench, configs, evaluate, plan, pretrain, runs, samples, shards
+from tools.commands import (
+    bench,
+    configs,
+    evaluate,
+    plan,
+    pretrain,
+    runs,
+    samples,
+    search,
+    shards,
+)
 from tools.commands.group import CommandGroup, command
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
@@ -86,6 +96,9 @@ command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
 command(app, "compare", *runs.COMPARE_EXAMPLES)(runs.compare)
+command(app, "embed", *search.EMBED_EXAMPLES)(search.embed)
+command(app, "search", *search.SEARCH_EXAMPLES)(search.search)
+command(app, "serve", *search.SERVE_EXAMPLES)(search.serve)
 app.add_typer(bench.app, name="bench")
 
 

@@ -10,19 +10,16 @@ import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from shards.errors import IndexFormatError, ShardError, SourceError
-from shards.format.index import IndexedSample, Member, Packets, Track
-from shards.format.tracks import TrackTable
+from shards.format.index import IndexedSample, Member
 from shards.media.faults import sources_fault
 from shards.media.still import still_track
 from shards.plural import plural
+from shards.reading.media_file import track_of
 from shards.storage.local_listing import files_below
 
 EXTENSIONS: Final = (".jpeg", ".jpg", ".png", ".webp")
@@ -85,7 +82,7 @@ class ImageFolder:
             if len(data) > MAX_FILE_BYTES:
                 raise SourceError("open", f"a file of more than {MAX_FILE_BYTES} bytes")
             with sources_fault("open"):
-                track = _track(still_track(data, extension))
+                track = track_of(still_track(data, extension), len(data))
         except SourceError as error:
             fault = str(error).removeprefix(f"{error.stage}: ")
         return IndexedSample(key, self.path.name, members, track, None, fault)
@@ -166,24 +163,3 @@ def _size(path: str) -> int | None:
     except OSError:
         return 0  # reading it will say why
     return about.st_size if stat.S_ISREG(about.st_mode) else None
-
-
-def _track(table: TrackTable) -> Track:
-    header = table.header
-    return Track(
-        **{field.name: getattr(header, field.name) for field in fields(header)},
-        member=table.member,
-        member_offset=0,
-        member_size=int(table.size[0]),
-        start_seconds=float(table.start),
-        stop_seconds=float(table.stop),
-        packets=Packets(
-            table.offset,
-            table.size,
-            table.pts,
-            table.duration,
-            np.array([True]),
-            np.array([False]),
-            table.crc32,
-        ),
-    )

@@ -64,6 +64,9 @@ def retrieval(
     out: Out = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries a direction on the page.")] = 12,
     hits: Annotated[int, typer.Option(min=1, help="Top hits of each query on the page.")] = 5,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Run folder whose results the page shows beside.")
+    ] = None,
     untrained: Untrained = True,
     batch_size: BatchSize = 16,
     threads: Threads = 2,
@@ -93,7 +96,8 @@ def retrieval(
     )
     for line in chosen.lines():
         typer.echo(f"{'protocol':<11} {line}")
-    typer.echo(f"{'page':<11} {write_page(task, outcome, num_queries=queries, num_hits=hits)}")
+    page = write_page(task, outcome, num_queries=queries, num_hits=hits, beside=tuple(beside or ()))
+    typer.echo(f"{'page':<11} {page}")
 
 
 @command(

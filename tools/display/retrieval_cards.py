@@ -1,16 +1,74 @@
-"""Small pictures and sounds of a segment, as bytes for the retrieval page.
+"""Small pictures and sounds of a clip, as bytes for the pages of retrieval and search.
 
-Legend: T frames, H height, W width, S audio samples, F mel bins, L log-mel columns.
+Legend: T frames, H height, W width, S audio samples, F mel bins, L log-mel columns, Q queries,
+G gallery items.
 """
 
 import io
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tools.display.segment_views import log_mel, rgb_frames
+
+if TYPE_CHECKING:
+    from pipelines.decoding.segment_reader import SegmentReader
+    from pipelines.device.options import LogMel
+
 _STRIP_FRAMES = 4
 _MEL_PIXELS = 2
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The middle segment of a clip, as far as the clip has it.
+
+    Attributes:
+        frames: JPEG bytes: a frame over a strip of four.
+        spectrogram: PNG bytes.
+        sound: MP3 bytes.
+    """
+
+    frames: bytes | None
+    spectrogram: bytes | None
+    sound: bytes | None
+
+    def picture(self, modality: str) -> bytes | None:
+        """What stands for a modality: the spectrogram for audio, frames for all others."""
+        first, second = self.frames, self.spectrogram
+        return (second or first) if modality == "audio" else (first or second)
+
+
+def preview_of(reader: "SegmentReader", number: int, options: "LogMel") -> Preview:
+    """Decode the middle segment of a sample into a preview.
+
+    Raises:
+        SkipError: it cannot be had.
+    """
+    middle = reader.starts(reader.dataset.sample(number), np.array([0.5]))
+    (segment,) = reader.segments(number, middle.tolist())
+    has_audio = segment.audio is not None
+    return Preview(
+        frames=None if segment.video is None else frames_picture(rgb_frames(segment)),
+        spectrogram=log_mel_picture(log_mel(segment, options)) if has_audio else None,
+        sound=None if segment.audio is None else mp3_audio(segment.audio, segment.sample_rate_hz),
+    )
+
+
+def similarity_picture(scores: npt.NDArray[np.floating[Any]], side_pixels: int = 480) -> bytes:
+    """Scores of queries against items [Q, G] as PNG bytes: a row a query, bright is similar."""
+    import torch
+    from matplotlib import colormaps
+    from torchvision.io import encode_png
+
+    low, high = (float(np.percentile(scores, share)) for share in (1, 99))
+    level = np.clip((scores - low) / max(high - low, 1e-9), 0, 1)
+    scale = max(1, side_pixels // max(scores.shape))
+    level = level.repeat(scale, axis=0).repeat(scale, axis=1)
+    pixels = (np.asarray(colormaps["viridis"](level))[..., :3] * 255).astype(np.uint8)
+    return bytes(encode_png(torch.from_numpy(pixels).permute(2, 0, 1).contiguous()).numpy())
 
 
 def frames_picture(frames: npt.NDArray[np.uint8], quality: int = 78) -> bytes:

@@ -4,6 +4,7 @@ import pickle
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from pipelines.sampling.mixture import Mixture
 from shards import BuildOptions, Dataset, Samples, ShardError
 from shards.building.build import build as build_shards
 from shards.maintenance.index_tars import index_tars
+from tests.tools.browser import CUT, PHONE, SCREEN, chromium, errors, is_dark
 from tests.tools.evaluation.runs import make_run
 from tools.cli import app
 from tools.evaluation.protocol import load_protocol
@@ -102,3 +104,41 @@ def test_missing_run_and_missing_shards(tmp_path: Path, run: Path, corpus: Path)
     with pytest.raises(ShardError):
         find(run, tmp_path / "nothing")
     assert not (run / "evaluation").exists()
+
+
+@pytest.mark.slow(seconds=15)
+def test_the_page_in_a_real_browser(tmp_path: Path, run: Path, corpus: Path) -> None:
+    """On a phone nothing is cut; words and lists choose queries; light and dark; no complaints."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    task, outcome = find(run, corpus / "val", untrained=True)
+    page = write_page(task, outcome, num_queries=6, num_hits=3)
+    for size in (PHONE, SCREEN):
+        with chromium(tmp_path / f"profile-{size[0]}", size) as browser:
+            browser.get(page.as_uri())
+            assert browser.execute_script("return innerWidth") == size[0]
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+            assert browser.execute_script(CUT) == []
+            assert is_dark(browser, "dark")
+            assert not is_dark(browser, "light")
+
+            def shown(browser: Any = browser) -> list[Any]:
+                queries = browser.find_elements(By.TAG_NAME, "article")
+                return [query for query in queries if query.is_displayed()]
+
+            assert len(shown()) == 6 * 6
+            name = shown()[0].find_element(By.TAG_NAME, "figcaption").text.splitlines()[0]
+            assert name.startswith("val_0000")  # source and time
+            assert name.endswith(".mp4 0:00.0")
+            browser.find_element(By.ID, "words").send_keys(name.split()[0])
+            assert len(shown()) == 6
+            Select(browser.find_element(By.ID, "way")).select_by_visible_text("audio → video")
+            assert len(shown()) == 1
+            browser.find_element(By.ID, "words").clear()
+            browser.find_element(By.ID, "words").send_keys("no such clip")
+            assert shown() == []
+            assert browser.find_element(By.ID, "nothing").is_displayed()
+            loaded = "return [...document.images].filter(i => i.complete && !i.naturalWidth).length"
+            assert browser.execute_script(loaded) == 0
+            assert errors(browser) == []

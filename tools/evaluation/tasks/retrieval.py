@@ -94,7 +94,7 @@ class Retrieval:
                 "model; give two clips or more"
             )
         digest = gallery_digest([gallery.keys[row] for row in rows.tolist()])
-        return [f"gallery of {len(rows)} clips ({digest}); protocol {self.protocol.lines()[0]}"]
+        return [f"gallery of {len(rows)} clips ({digest})"]
 
     def gallery_rows(self, gallery: Split) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Rows of the gallery's clips that take part.

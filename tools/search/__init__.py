@@ -1,0 +1,1 @@
+"""Search: an index of embedded clips, and the clips in it that are nearest to a query."""

@@ -1,0 +1,40 @@
+"""An answer for people: a table on the terminal, and a page that needs nothing else."""
+
+from pathlib import Path
+
+from tools.display.page_parts import Card, data_uri
+from tools.display.search_page import answer_page
+from tools.search.previews import Previews
+from tools.search.searcher import Answer, Searcher
+
+
+def print_answer(answer: Answer) -> None:
+    """Print the hits, best first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, title=words_of(answer), title_justify="left")
+    for name in ("", "score", "clip", "label", "key"):
+        table.add_column(name, justify="right" if name in ("", "score") else "left")
+    for hit in answer.hits:
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.name, hit.label, hit.key)
+    Console().print(table, markup=False)
+
+
+def words_of(answer: Answer) -> str:
+    """What was asked and how it was answered, in a line."""
+    return f"{answer.query} as {answer.by}, among {answer.find}; {answer.how}"
+
+
+def write_page(searcher: Searcher, answer: Answer, path: Path) -> None:
+    """Write a page of the hits."""
+    run, _ = searcher.load()
+    previews = Previews(searcher.index, run)
+    hits = []
+    for hit in answer.hits:
+        preview = previews.of(hit.row)
+        picture, sound = data_uri(preview.picture(answer.find)), data_uri(preview.sound)
+        hits.append((Card(hit.name, hit.label, hit.key, picture, sound), hit.rank, hit.score))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(answer_page("Search", words_of(answer), hits), encoding="utf-8")
