@@ -25,7 +25,7 @@ SPLITS = ("time", "source")
 HDR_CHOICES = ("tonemap", "skip")
 REQUIREMENTS = ("audio", "audible", "motion")
 #: Choices that came later, and their defaults: what says nothing of them was made with these.
-_LATER: dict[str, object] = {"hdr": "tonemap"}
+_LATER: dict[str, object] = {"hdr": "tonemap", "video_track": None, "audio_track": None}
 _NTSC = {23.976: Fraction(24000, 1001), 29.97: Fraction(30000, 1001), 59.94: Fraction(60000, 1001)}
 _MPEG4_TICKS = 65_535  # a second, at most, in the times of MPEG-4
 
@@ -33,6 +33,18 @@ _MPEG4_TICKS = 65_535  # a second, at most, in the times of MPEG-4
 def _must(condition: bool, name: str, got: object, allowed: str) -> None:
     if not condition:
         raise BuildError(f"Build option {name} is {got!r}; allowed: {allowed}.")
+
+
+@dataclass(frozen=True)
+class TrackChoice:
+    """Which video and audio track of a source to take: a number from 1, or a language ("deu").
+
+    None: the one that the source marks as its default, and no commentary; of several, the video of
+    the most pixels, the first audio.
+    """
+
+    video: str | None = None
+    audio: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class BuildOptions:
     `short_side` gives: short_side tall, 16:9 wide, both rounded to multiples of 16.
     `codec`: docs/encoding.md says what reads each. `crf` is on x264's scale, and means about the
     same PSNR for all codecs. `hdr`: clips of HDR video are tone-mapped to BT.709
-    ("tonemap"), or left out ("skip").
+    ("tonemap"), or left out ("skip"). `video_track`, `audio_track`: see TrackChoice.
     `require` drops clips without an audio track ("audio"), or with a silent one too ("audible"),
     and clips whose frames hardly change ("motion"): see clip_filters.py.
     `profile` is "fast" (to build and to decode), or "compact": fewer bytes, made and read slower.
@@ -72,6 +84,8 @@ class BuildOptions:
     codec: str = "h264"
     crf: int = 20
     hdr: str = "tonemap"
+    video_track: str | None = None
+    audio_track: str | None = None
     profile: str = "fast"
     audio: str = "flac"
     channels: int = 1
@@ -119,6 +133,10 @@ class BuildOptions:
         rates = AUDIO_RATES[self.audio]
         allowed = f"{' or '.join(map(str, rates))} for {self.audio}"
         _must(self.sample_rate_hz in rates, "sample_rate_hz", self.sample_rate_hz, allowed)
+        for name in ("video_track", "audio_track"):
+            track = getattr(self, name)
+            ok = track is None or bool(track and track.isalnum() and track != "0")
+            _must(ok, name, track, "a number from 1, or a language such as eng")
         _must(self.hdr in HDR_CHOICES, "hdr", self.hdr, " or ".join(HDR_CHOICES))
         unknown = [r for r in self.require if r not in REQUIREMENTS]
         _must(not unknown, "require", self.require, "any of " + ", ".join(REQUIREMENTS))
@@ -151,6 +169,11 @@ class BuildOptions:
     def remainders(self) -> bool:
         """Whether clips may be shorter than clip_seconds."""
         return self.cut != "fixed" or self.copies
+
+    @property
+    def tracks(self) -> TrackChoice:
+        """Which tracks of a source to take."""
+        return TrackChoice(self.video_track, self.audio_track)
 
     @property
     def copies(self) -> bool:

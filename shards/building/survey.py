@@ -40,7 +40,7 @@ def survey(source: Source, options: BuildOptions) -> Survey:
 
 def _survey(source: Source, options: BuildOptions) -> Survey:
     source.check()
-    found = probe(source.location)
+    found = probe(source.location, tracks=options.tracks)
     usable = found.has_audio or not options.requires_audio
     if not usable or not (options.cut == "scenes" or options.copies):
         return Survey(found)
@@ -56,5 +56,7 @@ def _survey(source: Source, options: BuildOptions) -> Survey:
             points = cut_points(opened.file, own)
         if options.cut == "scenes":
             seeks = not found.clock_jumps
-            cuts = scene_cuts(opened.file, found.origin, start, stop, seeks=seeks)
+            cuts = scene_cuts(
+                opened.file, found.origin, start, stop, seeks=seeks, tracks=options.tracks
+            )
     return Survey(found, cuts, points)

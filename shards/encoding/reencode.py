@@ -60,6 +60,7 @@ class ClipEncoder:
         self._spans = spans
         self._clip, self._frame = 0, 0  # the output frame that comes next
         self._fitter: FrameFitter | None = None
+        self._aspect: Fraction | None = None  # of the pixels that it is for
         self._encoder: VideoEncoder | None = None
         self._motion: MotionMeter | None = None
         self._deinterlacer = Deinterlacer()
@@ -79,7 +80,8 @@ class ClipEncoder:
         if self._shown is not None:
             frame, time, _ = self._shown
             duration = (frame.duration or 0) * frame.time_base
-            self._encode_until(time + (duration or self._reader.frame_seconds))
+            stop = time + (duration or self._reader.frame_seconds)
+            self._encode_until(max(stop, self._reader.still_until or stop))
 
     def _show(self, timed: TimedFrame) -> None:
         if self._shown is not None:
@@ -108,12 +110,8 @@ class ClipEncoder:
             self._encoder = VideoEncoder(self._options)
             if "motion" in self._options.require:
                 self._motion = MotionMeter(num_frames, self._rate)
-        if self._fitter is None:
-            aspect = self._reader.sample_aspect_ratio
-            color = coded_color(self._options.codec)
-            self._fitter = FrameFitter(self._options, aspect, color)
         if self._fitted is None:
-            self._fitted = self._fitter.fit(self._shown.frame)
+            self._fitted = self._fitter_at(self._shown.time).fit(self._shown.frame)
         self._was_interlaced |= self._shown.was_interlaced
         self._was_mapped |= needs_mapping(self._shown.frame)
         self._is_hdr |= is_hdr(self._shown.frame)
@@ -121,6 +119,14 @@ class ClipEncoder:
         if self._motion is not None:
             self._motion.see(self._fitted)
         self._frame += 1
+
+    def _fitter_at(self, time: Fraction) -> FrameFitter:
+        """The fitter for frames from `time` on: a new one where the shape of pixels changes."""
+        aspect = self._reader.aspect_ratio(time)
+        if self._fitter is None or aspect != self._aspect:
+            self._fitter = FrameFitter(self._options, aspect, coded_color(self._options.codec))
+            self._aspect = aspect
+        return self._fitter
 
     def _finish_clip(self) -> None:
         assert self._encoder is not None

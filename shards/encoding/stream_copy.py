@@ -53,7 +53,7 @@ def cut_points(file: BinaryIO, options: BuildOptions) -> tuple[Fraction, ...]:
     with open_container(file) as container:
         _check_form(container, options)
     with open_container(file) as container:
-        video = video_stream(container)
+        video = video_stream(container, options.tracks)
         times, stop = _packet_times(container, video)
         tick = Fraction(video.time_base)
     gops = _closed_gops(times)
@@ -73,7 +73,7 @@ def _unfit(cause: str, detail: str) -> SourceError:
 
 def _check_form(container: Any, options: BuildOptions) -> None:
     """What the first frame and the header say of codec, size, pixels and colours."""
-    video = video_stream(container)
+    video = video_stream(container, options.tracks)
     codec = video.codec_context
     frame = first_frame(container, video)
     name, size = codec.codec.canonical_name, (frame.width, frame.height)

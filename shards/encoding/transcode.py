@@ -27,13 +27,14 @@ from shards.media.container import describe
 from shards.media.demux import demux_tracks
 from shards.media.faults import sources_fault
 from shards.media.probe import Probe
-from shards.media.source_reader import SourceReader
+from shards.media.source_reader import INTERLEAVE_SECONDS, SourceReader
 from shards.options import BuildOptions
 from shards.sources.source import Source
 from shards.storage.opening import Identity, Location, OpenSource, open_source
 from shards.storage.transfer import RemoteOptions, is_url
 
 MIN_AUDIO_COVERAGE = 0.5  # a clip whose audio covers less than this has none
+WHOLE_AUDIO_COVERAGE = 0.999  # and one of less than this lacks some, where it is known to be cut
 MADE_BY = "gdt shards build 1"
 
 ENDS_EARLY = "the video ends before the declared length"
@@ -44,6 +45,7 @@ SILENT = "the audio is silent"
 STATIC = "the video hardly changes"
 INTERLACED = "the video is interlaced"
 IN_HDR = "the video is HDR"
+AUDIO_TOO_LATE = f"the audio lies more than {INTERLEAVE_SECONDS} s behind its video in the file"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _transcode(unit: Unit, options: BuildOptions, remote: RemoteOptions | None) 
             with_audio=unit.probe.has_audio,
             coded_pictures=options.copies,
             seeks=not unit.probe.clock_jumps,
+            tracks=options.tracks,
         )
         video: ClipEncoder | ClipCopier
         if options.copies:
@@ -164,6 +167,8 @@ def _collect(
             skipped[ENDS_EARLY] += 1
         elif n in damaged or clips[n].is_damaged:
             skipped[DAMAGED] += 1
+        elif reader.audio_is_too_late and audio.coverage(first, stop) < WHOLE_AUDIO_COVERAGE:
+            skipped[AUDIO_TOO_LATE] += 1
         elif wave is None and options.requires_audio:
             skipped[NO_AUDIO_IN_CLIP if reader.has_audio else NO_AUDIO] += 1
         elif wave is not None and "audible" in options.require and is_silent(wave):

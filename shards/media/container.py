@@ -27,7 +27,24 @@ _MAGIC = (
     (b"FLV\x01", "flv"),
     (b"0&\xb2u\x8ef\xcf\x11", "asf"),
     (b"\x06\x0e+4\x02\x05\x01\x01", "mxf"),
+    (b"nut/multimedia container\0", "nut"),
+    (b"DKIF\0\0", "ivf"),
+    (b"\x1f\x07\x00", "dv"),
 )
+ACCEPTED = "MP4, MOV, Matroska, WebM, MPEG-TS, MPEG-PS, AVI, FLV, Ogg, WMV, MXF, DV, NUT, IVF"
+#: Streams of one codec, without a container: they have no times of their own.
+_RAW = (
+    (b"\x00\x00\x00\x01\x67", "H.264"),
+    (b"\x00\x00\x00\x01\x27", "H.264"),
+    (b"\x00\x00\x00\x01\x09", "H.264"),
+    (b"\x00\x00\x00\x01\x40\x01", "H.265"),
+    (b"\x00\x00\x00\x01\x46\x01", "H.265"),
+    (b"\x00\x00\x01\xb3", "MPEG-2"),
+    (b"\x00\x00\x01\xb0", "MPEG-4"),
+    (b"YUV4MPEG2", "YUV4MPEG2"),
+)
+_TS_PACKETS = (188, 192, 204)  # bytes, without and with a time before, or a check after
+_TS_MARKS = 4  # of packets in a row, where the first is cut
 
 
 def sniff(head: bytes) -> str:
@@ -47,15 +64,28 @@ def sniff(head: bytes) -> str:
         kinds = {b"AVI ": "avi", b"WAVE": "wav"}
         if head[8:12] in kinds:
             return kinds[head[8:12]]
-    for first, step in ((0, 188), (4, 192)):
-        marks = head[first::step]
-        if len(marks) >= 3 and marks[: len(marks)].count(0x47) == len(marks):
-            return "mpegts"
+    if _is_transport_stream(head):
+        return "mpegts"
     raise SourceError("open", *_not_media(head))
 
 
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether there is a mark at the beginning of every packet; the first may be cut in front."""
+    for step in _TS_PACKETS:
+        for first in range(step):
+            marks = head[first::step]
+            whole = first == (4 if step == 192 else 0)
+            if len(marks) >= (3 if whole else _TS_MARKS) and marks.count(0x47) == len(marks):
+                return True
+    return False
+
+
 def _not_media(head: bytes) -> tuple[str, str]:
-    shown = f"begins with {head[:16]!r}"
+    for begin, codec in _RAW:
+        if head.startswith(begin):
+            way_on = "put it into a container: ffmpeg -i IN -c copy OUT.mkv"
+            return "not media: a raw stream, which has no times", f"{codec}; {way_on}"
+    shown = f"begins with {head[:16]!r}; accepted: {ACCEPTED}"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
         return "not media: a web page or XML", shown

@@ -21,7 +21,7 @@ from shards.media.channel_order import settle_order
 from shards.media.color import matrix_name
 from shards.media.container import describe, open_container
 from shards.media.packet_durations import counted_out, is_coarse, samples_of
-from shards.media.streams import demux, is_cover
+from shards.media.streams import demux, is_cover, preferred
 
 _FLAC_STREAMINFO_BYTES = 34
 _BLOCK_BYTES = 1 << 20  # a packet begins within this many bytes of where its block is said to
@@ -38,11 +38,12 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
         known = [s for s in container.streams if s.codec_context is not None]
         videos = [s for s in known if s.type == "video" and not is_cover(s)]
         audios = [s for s in known if s.type == "audio"]
-        streams: list[Any] = videos[:1] + audios[:1]
+        streams = [preferred(of_a_kind) for of_a_kind in (videos, audios) if of_a_kind]
         if not streams:  # PyAV would take none for all
             return []
-        for stream in audios[:1]:
-            settle_order(stream.codec_context)
+        for stream in streams:
+            if stream.type == "audio":
+                settle_order(stream.codec_context)
         packets: dict[int, list[Any]] = {s.index: [] for s in streams}
         try:
             for packet in demux(container, *streams):

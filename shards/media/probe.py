@@ -17,6 +17,7 @@ from shards.errors import SourceError
 from shards.media.container import open_container
 from shards.media.limits import MAX_HOURS, MAX_RATE, MIN_RATE
 from shards.media.streams import (
+    DEFAULT,
     audio_stream,
     clock_of,
     demux,
@@ -25,6 +26,7 @@ from shards.media.streams import (
     times_may_jump,
     video_stream,
 )
+from shards.options import TrackChoice
 from shards.storage.opening import Location, open_source
 from shards.storage.transfer import RemoteOptions
 
@@ -58,7 +60,9 @@ class Probe:
         return self.width, self.height
 
 
-def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
+def probe(
+    location: Location, remote: RemoteOptions | None = None, tracks: TrackChoice = DEFAULT
+) -> Probe:
     """Read a source's header, its first frame, and where its packets end.
 
     Raises:
@@ -67,16 +71,16 @@ def probe(location: Location, remote: RemoteOptions | None = None) -> Probe:
     with open_source(location, remote) as source:
         identity = source.identity()
         with open_container(source.file) as container:
-            video = video_stream(container)
+            video = video_stream(container, tracks)
             first = first_frame(container, video)
             origin = first.pts * first.time_base
             declared = _declared_end(container, video)
             rate = _frame_rate(video)
-            has_audio = audio_stream(container) is not None
+            has_audio = audio_stream(container, tracks) is not None
             listed = has_packet_table(container, video)
         end, jumps = declared, False
         if end is None or not listed:
-            end, jumps = _packets_end(source.file, declared)
+            end, jumps = _packets_end(source.file, declared, tracks)
             if declared is not None and not jumps and end - declared <= 1 / rate:
                 end = declared
         return Probe(
@@ -120,36 +124,37 @@ def _frame_rate(stream: Any) -> Fraction:
     return rate.limit_denominator(1001)
 
 
-def _packets_end(file: BinaryIO, declared: Fraction | None) -> tuple[Fraction, bool]:
+def _packets_end(
+    file: BinaryIO, declared: Fraction | None, tracks: TrackChoice
+) -> tuple[Fraction, bool]:
     """When the last frame ends, and whether the clock jumped; from `declared` on, if it can be.
 
     What is before `declared` may be left unread, unless a jump shows after it.
     """
     if declared is not None:
         with open_container(file) as container:
-            if not times_may_jump(container) and _seek(container, declared):
-                end, jumps = _read_to_end(container)
+            video = video_stream(container, tracks)
+            if not times_may_jump(container) and _seek(container, video, declared):
+                end, jumps = _read_to_end(container, video)
                 if not jumps:
                     return end, False
     with open_container(file) as container:
-        return _read_to_end(container)
+        return _read_to_end(container, video_stream(container, tracks))
 
 
-def _seek(container: Any, time: Fraction) -> bool:
-    video = video_stream(container)
+def _seek(container: Any, video: Any, time: Fraction) -> bool:
     with suppress(av.FFmpegError):
         container.seek(int(time / video.time_base), stream=video)
         return True
     return False
 
 
-def _read_to_end(container: Any) -> tuple[Fraction, bool]:
-    video, clock = video_stream(container), clock_of(container)
-    tick = Fraction(video.time_base)
+def _read_to_end(container: Any, video: Any) -> tuple[Fraction, bool]:
+    clock, tick = clock_of(container), Fraction(video.time_base)
     end: int | None = None
     with suppress(av.FFmpegError):  # a broken file ends where it breaks
         for packet in demux(container, video, clock=clock):
-            if packet.pts is None or not packet.size:
+            if packet.pts is None:  # an empty one that has a time says that nothing changes
                 continue
             stop = packet.pts + (packet.duration or 0)
             if end is None or end < stop <= end + _PAUSE_SECONDS / tick:

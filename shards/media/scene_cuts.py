@@ -19,6 +19,8 @@ from shards.media.container import describe
 from shards.media.frame_fitting import FrameFitter, luma_of
 from shards.media.orientation import UPRIGHT
 from shards.media.source_reader import SourceReader
+from shards.media.streams import DEFAULT
+from shards.options import TrackChoice
 
 PIXELS = 64 * 36
 CUT_SCORE = 10.0  # percent of full scale: the default of `scdet`
@@ -59,7 +61,12 @@ class SceneScore:
 
 
 def scene_cuts(
-    file: BinaryIO, origin: Fraction, start: Fraction, stop: Fraction, seeks: bool = True
+    file: BinaryIO,
+    origin: Fraction,
+    start: Fraction,
+    stop: Fraction,
+    seeks: bool = True,
+    tracks: TrackChoice = DEFAULT,
 ) -> tuple[Fraction, ...]:
     """When, in [start, stop) seconds of the source's clock, a scene begins that is not its first.
 
@@ -74,7 +81,9 @@ def scene_cuts(
     cuts: list[Fraction] = []
     last: Fraction | None = None
     try:
-        reader = SourceReader(file, origin, start, stop, with_audio=False, seeks=seeks)
+        reader = SourceReader(
+            file, origin, start, stop, with_audio=False, seeks=seeks, tracks=tracks
+        )
         for item in reader.frames():
             if item.time >= stop:
                 break

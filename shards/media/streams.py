@@ -10,9 +10,11 @@ from shards.errors import SourceError
 from shards.media.container import describe
 from shards.media.continuous_clock import ContinuousClock
 from shards.media.limits import MAX_PIXELS, MAX_SIDE
+from shards.options import TrackChoice
 
 _TIMES_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT
 _QUICKTIME = "mov"
+DEFAULT = TrackChoice()
 
 
 def demux(container: Any, *streams: Any, clock: ContinuousClock | None = None) -> Iterator[Any]:
@@ -55,17 +57,15 @@ def has_packet_table(container: Any, stream: Any) -> bool:
     return bool(container.format.name == _QUICKTIME and stream.frames)
 
 
-def video_stream(container: Any) -> Any:
-    """The best video stream (no cover images), its limits set; raises `SourceError` if none."""
+def video_stream(container: Any, tracks: TrackChoice = DEFAULT) -> Any:
+    """The video stream to take (no cover images), its limits set; raises `SourceError` if none."""
     streams = [s for s in container.streams.video if not is_cover(s)]
     if not streams:
         raise SourceError("probe", "no video stream")
     streams = [s for s in streams if s.codec_context is not None]
     if not streams:
         raise SourceError("probe", "the video has an unknown codec")
-    stream = max(
-        streams, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0)
-    )
+    stream = asked_for(streams, tracks.video) if tracks.video else preferred(streams)
     codec = stream.codec_context
     width, height = codec.width, codec.height
     if not width or not height:  # FFmpeg forgets a size that it was told to refuse
@@ -83,13 +83,51 @@ def is_cover(stream: Any) -> bool:
     return bool(stream.disposition & stream.disposition.__class__.attached_pic)
 
 
-def audio_stream(container: Any) -> Any | None:
-    """The first audio stream with samples and a known decoder, or None."""
-    for stream in container.streams.audio:
-        if stream.codec_context is not None and stream.codec_context.sample_rate:
-            stream.codec_context.thread_count = 1
-            return stream
-    return None
+def audio_stream(container: Any, tracks: TrackChoice = DEFAULT) -> Any | None:
+    """The audio stream to take, of those with samples and a known decoder; None if there is none.
+
+    Raises:
+        SourceError: there is some, but not the track that was asked for.
+    """
+    codecs = [(s, s.codec_context) for s in container.streams.audio]
+    streams = [s for s, codec in codecs if codec is not None and codec.sample_rate]
+    if not streams:
+        return None
+    stream = asked_for(streams, tracks.audio) if tracks.audio else preferred(streams)
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def preferred(streams: list[Any]) -> Any:
+    """Of several streams of a kind the one that players take; see `TrackChoice`."""
+    marks = streams[0].disposition.__class__
+    aside = marks.comment | marks.visual_impaired | marks.hearing_impaired | marks.clean_effects
+
+    def rank(stream: Any) -> tuple[bool, bool, int]:
+        pixels = 0
+        if stream.type == "video":
+            pixels = (stream.codec_context.width or 0) * (stream.codec_context.height or 0)
+        mark = stream.disposition
+        return not mark & aside, bool(mark & marks.default), pixels
+
+    return max(streams, key=rank)  # the first of equals
+
+
+def asked_for(streams: list[Any], track: str) -> Any:
+    """The stream of a number, counted from 1, or of a language.
+
+    Raises:
+        SourceError: there is none; the detail says what there is.
+    """
+    if track.isdigit():
+        found = streams[int(track) - 1 : int(track)]
+    else:
+        found = [s for s in streams if (s.language or "").lower() == track.lower()]
+    if not found:
+        languages = ", ".join(s.language or "und" for s in streams)
+        cause = f"no {streams[0].type} track that was asked for"
+        raise SourceError("probe", cause, f"{track}; there are {len(streams)}: {languages}")
+    return found[0]
 
 
 def first_frame(container: Any, stream: Any) -> Any:

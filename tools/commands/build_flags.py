@@ -95,6 +95,9 @@ class VideoFlags:
     ] = "fast"
     crf: Annotated[int, typer.Option(help="Quality, 0 to 51: lower is better and larger.")] = 20
     hdr: Annotated[str, typer.Option(help="HDR: tonemap (to BT.709) or skip.")] = "tonemap"
+    video_track: Annotated[
+        str | None, typer.Option(help="Number from 1, or language; else the default track.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,9 @@ class AudioFlags:
     audio: Annotated[str, typer.Option(help="flac or pcm (exact), opus (48 kHz only) or aac.")] = (
         "flac"
     )
+    audio_track: Annotated[
+        str | None, typer.Option(help="Number from 1, or language (eng); else the default track.")
+    ] = None
     channels: Annotated[int, typer.Option(help="1 or 2; of two, the stream reads the mean.")] = 1
     sample_rate: Annotated[
         int, typer.Option(help="Audio samples a second: 16000, 24000, 48000.")

@@ -2,11 +2,13 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from shards import SourceError
@@ -15,6 +17,7 @@ from shards.media.limits import MAX_PIXELS
 from shards.media.probe import probe
 from shards.media.streams import demux
 from shards.storage.opening import Location
+from tests.shards.media.test_source_reader import video_packets
 
 HEADS = {
     b"\x00\x00\x00\x20ftypisom": "mov",
@@ -156,6 +159,7 @@ import pathlib, sys
 from shards import SourceError
 from shards.media.probe import probe
 from shards.storage.opening import Location
+from tests.shards.media.test_source_reader import video_packets
 
 def peak_kib():
     status = pathlib.Path("/proc/self/status").read_text()
@@ -197,4 +201,53 @@ def test_random_bytes_behind_a_good_magic_are_one_clear_error(
     with pytest.raises(
         SourceError, match=r"not media|cannot be read|no video stream|can be decoded|size"
     ):
+        probe(located(path))
+
+
+@pytest.mark.parametrize(("packet", "cut"), [(188, 1), (188, 100), (192, 50), (204, 0), (204, 77)])
+def test_a_transport_stream_may_be_cut_anywhere_and_have_longer_packets(
+    film: Callable[..., Path], packet: int, cut: int
+) -> None:
+    path = film("a.ts", seconds=3, container="mpegts")
+    data = path.read_bytes()
+    whole = probe(located(path)).duration_seconds
+    before, after = (4, 0) if packet == 192 else (0, packet - 188)
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    long = b"".join(bytes(before) + body + bytes(after) for body in packets)
+    path.write_bytes(long[cut:])
+    found = probe(located(path))
+    assert found.has_audio
+    assert found.duration_seconds == pytest.approx(float(whole), abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "size"),
+    [
+        ("a.nut", "mpeg4", (320, 180)),
+        ("a.ivf", "libvpx", (320, 180)),
+        ("a.dv", "dvvideo", (720, 576)),
+    ],
+)
+def test_rarer_containers_are_read(tmp_path: Path, name: str, codec: str, size: Any) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as out:
+        packets = video_packets(out, codec, range(50), size)
+        if name.endswith("dv"):
+            audio: Any = out.add_stream("pcm_s16le", rate=48000, layout="stereo")
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 192000), np.int16), "s16", "stereo")
+            silence.sample_rate, silence.pts, silence.time_base = 48000, 0, Fraction(1, 48000)
+            packets += audio.encode(silence)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            out.mux(packet)
+    assert probe(located(path)).duration_seconds == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["h264", "hevc", "mpeg2video"])
+def test_a_raw_stream_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    codec = {"h264": "libx264", "hevc": "libx265"}.get(name, name)
+    path = tmp_path / "a.raw"
+    with av.open(str(path), "w", format=name) as out:
+        for packet in video_packets(out, codec, range(5), (320, 180)):
+            out.mux(packet)
+    with pytest.raises(SourceError, match=r"a raw stream.*put it into a container: ffmpeg"):
         probe(located(path))
