@@ -29,6 +29,7 @@ from typing import Final
 
 import torch
 
+from benchmarks import loss
 from benchmarks.gpu_decode import (
     DECODERS,
     Rate,
@@ -223,6 +224,13 @@ def _step_lines(options: argparse.Namespace) -> Iterator[str]:
     )
 
 
+def _loss_lines(options: argparse.Namespace) -> Iterator[str]:
+    sizes = "256,512" if options.cpu else "4096,16384,65536,262144,1048576"
+    words = ["--sizes", sizes, "--ways", "dense,tiled,triton,open_clip", "--runs", "2"]
+    device = ["--device", "cpu" if options.cpu else "cuda"]
+    yield from loss.lines(loss.parser().parse_args([*words, *device]))
+
+
 #: Parts whose lines are rows of the table.
 RATES: Final[dict[str, Callable[[argparse.Namespace], Iterator[str]]]] = {
     **{decoder: _decode_part(decoder) for decoder in DECODERS},
@@ -234,6 +242,7 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[str]]]] = {
     **RATES,
     "augment": _augment_lines,
     "step": _step_lines,
+    "loss": _loss_lines,
 }
 
 

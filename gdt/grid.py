@@ -64,6 +64,11 @@ def grid_tables(
     return GridTables(*contrasts, weights[0] * not_itself, weights[1])
 
 
+def look_up(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A [G, G] table's entries [q, k]: small columns first, so that rows are copied as wholes."""
+    return table.index_select(1, columns).index_select(0, rows)
+
+
 def _halves(table: Table) -> tuple[Tensor, Tensor]:
     within, between = torch.tensor(table, dtype=torch.float64).chunk(2)
     return within, between

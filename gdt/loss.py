@@ -27,7 +27,7 @@ from gdt.tiled import tiled_row_losses
 PAPER: Final = LossOptions()
 
 #: Entries of the matrix of pairs from which tiles are the faster way (benchmarks/loss.py).
-TILED_FROM: Final = 2048 * 2048
+TILED_FROM: Final = 1024 * 1024
 
 
 def normalize(embeddings: Tensor, eps: float = 1e-6) -> Tensor:

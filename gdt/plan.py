@@ -26,7 +26,7 @@ from torch import Tensor
 
 from gdt.factor import Factor, Table, check_table
 from gdt.factors import FACTORS
-from gdt.grid import GridTables, grid_codes, grid_tables, row_name
+from gdt.grid import GridTables, grid_codes, grid_tables, look_up, row_name
 from gdt.plan_checks import check_anchors
 from gdt.plan_tables import complete, read_factors, read_whole_table
 
@@ -224,4 +224,6 @@ class Plan:
         key_samples, columns = self.places(key_codes)
         within, between = (table.to(query_codes.device) for table in (within, between))
         same_sample = samples[:, None] == key_samples
-        return torch.where(same_sample, within[rows][:, columns], between[rows][:, columns])
+        return torch.where(
+            same_sample, look_up(within, rows, columns), look_up(between, rows, columns)
+        )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gdt.grid import look_up
 from gdt.plan import Plan
 
 
@@ -101,8 +102,8 @@ class Tiles:
         c_within, c_between, w_within, w_between = self.tables
         i, j = self._rows.places[rows], self._columns.places[columns]
         is_same = self._rows.samples[rows, None] == self._columns.samples[columns]
-        contrast = torch.where(is_same, c_within[i][:, j], c_between[i][:, j])
-        return contrast, torch.where(is_same, w_within[i][:, j], w_between[i][:, j])
+        contrast = torch.where(is_same, look_up(c_within, i, j), look_up(c_between, i, j))
+        return contrast, torch.where(is_same, look_up(w_within, i, j), look_up(w_between, i, j))
 
 
 def _sorted(samples: Tensor, places: Tensor, size: int) -> _Side:
