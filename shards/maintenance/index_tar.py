@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from shards.errors import ShardError, SourceError
+from shards.format.index_file import Check, decode_header, encode_header
 from shards.format.tracks import TrackTable
 from shards.format.webdataset_tar import CUT_SHORT, Entry, tar_samples
 from shards.format.writer import IndexColumns
@@ -159,6 +160,8 @@ def _sample(
         try:
             with sources_fault("index"):
                 found = _tracks(file, entry)
+                for track in found:  # one that cannot be read again would cost the whole tar
+                    decode_header(encode_header(track.header), Check(Path(entry.extension)))
             for track in found:
                 kind, known = track.header.kind, tracks.get(track.header.kind)
                 if kind == "video" and not track.is_still:

@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,23 @@ def test_a_json_that_is_not_quite_one_says_the_same_as_in_a_build(
     plain_tar(tmp_path / "a.tar", {"000.mp4": clip, "000.json": b'{"a": NaN, "label": "dog"}'})
     index_tars([tmp_path])
     assert Dataset.open(tmp_path).metadata(0) == {"a": None, "label": "dog"}
+
+
+def test_a_sample_whose_header_could_not_be_read_again_is_left_out_alone(
+    clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shards.maintenance.index_tar import index_tar
+    from shards.media import demux
+
+    original, calls = demux._header, []
+
+    def endless(*arguments: Any) -> Any:
+        calls.append(arguments)
+        header = original(*arguments)
+        odd = Fraction(1, 10**13)  # more digits than an index may hold
+        return replace(header, time_base=odd) if len(calls) <= 2 else header
+
+    monkeypatch.setattr(demux, "_header", endless)
+    made = index_tar(plain_tar(tmp_path / "a.tar", {"bad.mp4": clip, "good.mp4": clip}))
+    assert made.num_samples == 1
+    assert "a codec header" in made.details[0]
