@@ -151,8 +151,6 @@ def config_of(tables: dict[str, Any], path: Path, overrides: Sequence[str] = ())
         ConfigError: an unknown, missing or ill-typed key, a refused value.
     """
     apply_overrides(tables, overrides)
-    if isinstance(tables.get("plan"), str):  # plan = NAME for plan.name = NAME
-        tables["plan"] = {"name": tables["plan"]}
     _refuse_renamed(tables, path)
     _anchor_table_files(tables, path.parent)
     try:

@@ -69,7 +69,7 @@ def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Set keys of nested tables to the values of "a.b=c", in place.
+    """Set keys of nested tables to the values of "a.b=c", in place; plan=NAME names a plan.
 
     Raises:
         ConfigError: an override that is not KEY=VALUE, or goes through what is not a table.
@@ -94,4 +94,5 @@ def _apply(tables: dict[str, Any], override: str) -> None:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override}: {'.'.join(keys[:depth])} is not a table")
-    table[keys[-1]] = value
+    is_plan_name = keys == ["plan"] and isinstance(value, str)
+    table[keys[-1]] = {"name": value} if is_plan_name else value

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gdt import Plan, named_plan
 from tools.runs.config import Config, ConfigError, differing_keys, load_config
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
@@ -271,3 +272,27 @@ def test_a_key_of_an_earlier_version_names_the_new_one(
     assert "was written for an earlier version: " in text
     assert new in text
     assert len(text.splitlines()) == 1
+
+
+def test_the_plan_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[object] = []
+    parse = Plan.from_tables
+
+    def counted(*arguments: object) -> Plan:
+        parsed.append(arguments)
+        return parse(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Plan, "from_tables", counted)
+    config = load_config(write(tmp_path))
+    assert config.build_plan() is config.build_plan()
+    assert len(parsed) == 1
+
+
+def test_a_plan_may_be_a_name(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path), ["plan=v_shift"])
+    assert config.build_plan() == named_plan("v_shift")
+    written = tmp_path / "config.toml"
+    written.write_text(config.to_toml())
+    assert load_config(written) == config
+    three = load_config(write(tmp_path), ["plan=v_shift", "plan.time_shift.draws=3"])
+    assert three.build_plan().draws("time_shift") == 3
