@@ -1,4 +1,4 @@
-"""`gdt bench stream`: where the time of a batch goes, and how many segments a second there are.
+"""`gdt bench stream`: where the time of a batch goes, and how many segments a second it gives.
 
 The stages are measured on one decoding thread and nothing decoded ahead, so that they follow one
 another and their wall-clock times add up; the rates are those of the stream as it is used.
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 app = group("How fast it is here, and what takes the time.")
 
-WARM_UP_BATCHES: Final = 2  # memory is new, and libraries look around when they are first called
+WARM_UP_BATCHES: Final = 2  # first calls allocate memory and initialise libraries
 
-#: What to do about a stage that takes the most.
+#: What to do about the stage that takes the most time.
 ADVICE: Final = {
     "order and draws": "larger batches spread it over more samples",
-    "index lookup": "many shards are opened for the first time here; a longer run shows less of it",
-    "read and checksum": "the bytes come slowly: a nearer or faster disk, or data.remote's cache",
+    "index lookup": "many shards are opened for the first time; the share falls in a longer run",
+    "read and checksum": "reading is slow: use a faster disk, or data.remote's cache",
     "video decode": "more data.threads while cores are free; else smaller frames, fewer frames "
     "(segment.num_frames) or a GPU's decoder (segment.decoder)",
     "audio decode, resample": "shards whose sample rate is segment.sample_rate_hz need no "
     "resampling (gdt shards build --sample-rate)",
     "collate": "smaller batches stay in the processor's cache",
-    "RGB, crop, augment": "a GPU does this in its stride; on a CPU, a smaller video_augment.size, "
+    "RGB, crop, augment": "fast on a GPU; on a CPU, choose a smaller video_augment.size, "
     "fewer frames or no jitter",
     "log-mel": "fewer log_mel.num_mels, or a longer log_mel.hop_samples",
     "codes": "larger batches spread it over more rows",
-    "the rest": "threads hand over and wait: more samples a batch, or fewer threads",
+    "the rest": "threads wait for each other: more samples a batch, or fewer threads",
 }
 
 

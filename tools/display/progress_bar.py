@@ -1,4 +1,4 @@
-"""A bar on standard error while something long is done; it is gone when that ends."""
+"""A progress bar on standard error, removed when the work is done."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 def progress_bar(
     description: str, *, in_bytes: bool = False
 ) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar; yields what is told how much is done, and of how much (None: not known)."""
+    """Show a bar; yield a function that takes how much is done and the total (None: unknown)."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 

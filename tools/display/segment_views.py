@@ -1,4 +1,4 @@
-"""A decoded segment as arrays to look at: RGB frames and a log-mel spectrogram.
+"""A decoded segment as arrays to display: RGB frames and a log-mel spectrogram.
 
 Legend: T frames, H height, W width, F mel bins, L log-mel columns.
 """

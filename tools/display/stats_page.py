@@ -1,4 +1,4 @@
-"""What a data set holds, for people: a table on the terminal, and a picture."""
+"""What a data set holds, as a table for the terminal and as a picture."""
 
 from collections import Counter
 from pathlib import Path
@@ -82,9 +82,9 @@ def _bytes(size: float) -> str:
 
 
 def draw_stats(found: Stats, out: Path) -> None:
-    """Draw how long clips are and how many bytes a second takes; then labels and what is missing.
+    """Draw durations and bytes per second of clips, labels, and what the build left out.
 
-    A data set without labels, or one that lacks nothing, has a panel less.
+    There is no panel for labels, or for what was left out, where there are none.
     """
     from tools.display.style import HEADLINE_INCHES, PAGE_WIDTH_INCHES, headline, new_figure, save
 
@@ -111,8 +111,8 @@ def draw_stats(found: Stats, out: Path) -> None:
         wspace=0.34 + 0.3 * len(bars),
     )
     lengths, rates, *others = (figure.add_subplot(cell) for cell in grid)
-    _histogram(lengths, found.clip_seconds, "length of a clip, seconds")
-    _histogram(rates, found.bytes_per_second / 1000, "kB for a second of a clip")
+    _histogram(lengths, found.clip_seconds, "clip duration (s)")
+    _histogram(rates, found.bytes_per_second / 1000, "kB per second of a clip")
     for axes, (most, name) in zip(others, bars, strict=True):
         _bars(axes, most, name)
     save(figure, out)
@@ -124,7 +124,7 @@ def _most_of(counts: Counter[str], name: str) -> str:
 
 
 def _histogram(axes: Any, values: Any, name: str) -> None:
-    """Equal values (of a constant bit rate, say) are one bar, named by its value."""
+    """Draw a histogram; values that are all equal make one bar in the middle."""
     from matplotlib.ticker import MaxNLocator
 
     from tools.display.style import ACCENT, LABEL, plain_axes

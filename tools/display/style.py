@@ -1,4 +1,4 @@
-"""One look for all pictures: colours, a headline, plain axes, and how a figure becomes a PNG.
+"""One style for all pictures: colours, a headline, plain axes, and how a figure becomes a PNG.
 
 Figures are matplotlib's, each on its own: no global state, no screen.
 """
@@ -31,7 +31,7 @@ def new_figure(width_inches: float, height_inches: float) -> Any:
 
 
 def headline(figure: Any, text: str, note: str = "") -> None:
-    """Write a line on top of a figure, and a few faint words behind it."""
+    """Write a title at the top of a figure, and a faint note after it."""
     width, height = figure.get_size_inches()
     place = MARGIN_INCHES / width, 1 - 0.32 / height
     title = figure.text(*place, text, va="center", parse_math=False, **HEADLINE)
@@ -43,7 +43,7 @@ def headline(figure: Any, text: str, note: str = "") -> None:
 
 
 def plain_axes(axes: Any, grid: str = "") -> None:
-    """Leave the axes at the bottom and on the left, faint; with grid "x" or "y", lines behind."""
+    """Keep only the bottom and left axes, faint; with grid "x" or "y", draw grid lines."""
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("bottom", "left"))
         spine.set_color("#b9bdc5")

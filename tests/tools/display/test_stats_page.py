@@ -35,8 +35,8 @@ def test_what_is_counted_has_whole_numbers_on_its_axis(monkeypatch: pytest.Monke
 def test_there_is_no_panel_without_anything_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = one_clip()
     assert [axes.get_xlabel() for axes in drawn(found, monkeypatch).axes] == [
-        "length of a clip, seconds",
-        "kB for a second of a clip",
+        "clip duration (s)",
+        "kB per second of a clip",
     ]
     found.skipped_clips = Counter({"silent": 2})
     assert drawn(found, monkeypatch).axes[-1].get_xlabel() == "left out: sources and clips; 1 cause"

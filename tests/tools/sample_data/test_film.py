@@ -1,4 +1,4 @@
-"""The film is read out of a made-up source package: right bytes are kept, all others refused."""
+"""The film is read from a synthetic source package: intact bytes are kept, all others refused."""
 
 import dataclasses
 import hashlib
