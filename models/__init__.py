@@ -1,5 +1,6 @@
 """Encoders, parts that methods share, and one file for each method."""
 
+from models.encoder_file import load_encoder, save_encoder
 from models.encoders import ENCODERS, Encoder, EncoderOptions
 from models.method import Losses, Method, MethodOptions, RunFacts, Setting
 from models.methods import METHODS, build_method
@@ -15,4 +16,6 @@ __all__ = [
     "RunFacts",
     "Setting",
     "build_method",
+    "load_encoder",
+    "save_encoder",
 ]

@@ -17,6 +17,7 @@ from tools.commands import (
     bench,
     configs,
     evaluate,
+    export,
     plan,
     pretrain,
     runs,
@@ -34,6 +35,7 @@ USER_ERRORS: Final[dict[str, int]] = {
     "tools.runs.run_folder.RunError": 1,
     "tools.runs.losses.LossFileError": 1,
     "tools.training.finite.TrainingError": 1,
+    "models.encoder_file.EncoderFileError": 1,
     "shards.errors.ShardError": 1,
     "pipelines.skips.SkipError": 1,
     "pipelines.skips.MismatchError": 2,
@@ -95,6 +97,7 @@ app.add_typer(plan.app, name="plan")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
+command(app, "export", *export.EXAMPLES)(export.export)
 command(app, "compare", *runs.COMPARE_EXAMPLES)(runs.compare)
 command(app, "embed", *search.EMBED_EXAMPLES)(search.embed)
 command(app, "search", *search.SEARCH_EXAMPLES)(search.search)

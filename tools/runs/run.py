@@ -75,12 +75,15 @@ def say_on_stderr(line: str) -> None:
     Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
+def load_run(
+    path: Path, say: Callable[[str], None] = say_on_stderr, *, checkpoint: str = "last"
+) -> Run:
     """Load a run folder. Nothing in it is executed: weights are read as tensors only.
 
     Args:
         path: of the folder.
         say: gets a line where the last checkpoint is damaged and the one before it is taken.
+        checkpoint: "last", or "best": that of the highest validation score.
 
     Raises:
         RunError: no run folder, or one without a checkpoint, or with another run's.
@@ -92,7 +95,16 @@ def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
             f"{path} is no run folder: there is no {folder.config.name} in it. "
             "Give the --out of `gdt pretrain`"
         )
+    if checkpoint not in ("last", "best"):
+        raise RunError(f"checkpoint {checkpoint!r}: there is the last and the best one")
     newest = newest_checkpoint(folder, say)
+    if checkpoint == "best":
+        newest = folder.best_checkpoint
+        if not newest.exists():
+            raise RunError(
+                f"{path} has no best checkpoint: nothing was validated. Name [validation] shards "
+                "in its config, or take the last one"
+            )
     if newest is None:
         raise RunError(
             f"{path} has no checkpoint yet ({folder.checkpoint.relative_to(path)}): "
@@ -100,17 +112,17 @@ def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
             "trainer.checkpoint_every_steps"
         )
     config = load_config(folder.config)
-    checkpoint = load_checkpoint(newest)
+    found = load_checkpoint(newest)
     needed = {"state_dict", "global_step", TRAINED_ON, RUN_FACTS}
-    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
+    if not isinstance(found, dict) or not needed <= found.keys():
         raise RunError(
             f"{newest} is no checkpoint of this `gdt pretrain`: it lacks "
             f"{', '.join(sorted(needed))}"
         )
-    facts = RunFacts(**checkpoint[RUN_FACTS])
+    facts = RunFacts(**found[RUN_FACTS])
     setting = Setting(config.build_plan(), config.encoders, facts)
     method = build_method(config.method, setting)
-    weights = checkpoint["state_dict"]
+    weights = found["state_dict"]
     try:
         method.load_state_dict(
             {k.removeprefix(_METHOD): v for k, v in weights.items() if k.startswith(_METHOD)}
@@ -126,8 +138,8 @@ def load_run(path: Path, say: Callable[[str], None] = say_on_stderr) -> Run:
         setting=setting,
         method=method.eval(),
         device_transform=build_device_transform(config, training=False),
-        step=checkpoint["global_step"],
-        trained_on=checkpoint[TRAINED_ON],
+        step=found["global_step"],
+        trained_on=found[TRAINED_ON],
     )
 
 

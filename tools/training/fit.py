@@ -169,10 +169,6 @@ class Pretraining(LightningModule):
         """Let the method change gradients."""
         self.method.after_backward(self.global_step)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Let the method follow the optimizer's step."""
-        self.method.after_step(self.global_step - 1)
-
     def on_train_start(self) -> None:
         """Begin to let signals wait for a step; take the learning rate that belongs to this one.
 
@@ -229,6 +225,19 @@ class Pretraining(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+class FollowSteps(Callback):
+    """Lets the method follow the optimizer's step, before anything is scored or saved after it.
+
+    Lightning calls the hooks of the module itself after those of all callbacks.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell it which step was taken."""
+        cast(Pretraining, pl_module).method.after_step(trainer.global_step - 1)
 
 
 def _devices(options: TrainerOptions) -> int | str:
@@ -345,6 +354,7 @@ def _callbacks(config: Config, folder: RunFolder, module: Pretraining) -> list[C
     if config.validation.shards is not None:
         validate = Validate(config, folder, module.stop, module.steps_per_epoch, num_steps)
     return [
+        FollowSteps(),
         finite,
         LogMetrics(
             losses,

@@ -301,15 +301,29 @@ def test_a_run_leaves_what_evaluation_needs(tiny_config: Path, tmp_path: Path) -
     )
 
 
-def test_moco_brings_its_queue_and_momentum_encoder_back(
-    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "buffers"),
+    [
+        (
+            ("method.name=moco", "method.queue_size=16"),
+            {"queue.rows", "queue.codes", "queue.pointer"},
+        ),
+        (("method.name=byol", "method.hidden_dim=16", "method.embedding_dim=8"), set[str]()),
+    ],
+)
+def test_a_method_brings_its_queue_and_momentum_encoder_back(
+    tiny_config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: tuple[str, ...],
+    buffers: set[str],
 ) -> None:
     image = (
         'plan={sample={relation="distinctive"}, augmentation={relation="invariant", draws=2},'
         ' modality={relation="invariant", values=["image"]}}',
-        "method.name=moco",
+        "method={}",
+        *method,
         "encoders.image=resnet_small",
-        "method.queue_size=16",
         "segment.num_frames=1",
         "image_augment.size=16",
         "trainer.checkpoint_every_steps=1",
@@ -325,7 +339,7 @@ def test_moco_brings_its_queue_and_momentum_encoder_back(
     assert read_losses(run) == read_losses(tmp_path / "unbroken")
     expected = load_run(tmp_path / "unbroken").method.state_dict()
     resumed = load_run(run).method.state_dict()
-    assert {"queue.rows", "queue.codes", "queue.pointer"} <= set(resumed)
+    assert buffers <= set(resumed)
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 

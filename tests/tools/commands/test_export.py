@@ -1,0 +1,99 @@
+"""`gdt export` in its three forms, each compared with the run's own encoder."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models import load_encoder
+from models.encoder_file import describe_encoder
+from tools.cli import app
+from tools.runs.run import load_run
+from tools.runs.weights import initialize, read_weights
+
+ROWS = {"video": (3, 3, 4, 32, 32), "audio": (3, 1, 40, 99)}
+
+
+def gdt(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def features(run: Path, modality: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows, another number than the graph was traced with, and what the run makes of them."""
+    values = torch.randn(ROWS[modality])
+    with torch.inference_mode():
+        return values, load_run(run).method.features(modality, values)
+
+
+@pytest.mark.parametrize("modality", ["video", "audio"])
+def test_weights_are_loaded_without_the_run(run: Path, tmp_path: Path, modality: str) -> None:
+    out = tmp_path / "taken home" / "encoder.safetensors"
+    code, text = gdt("export", run, "--modality", modality, "--out", out)
+    assert code == 0, text
+    values, wanted = features(run, modality)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_encoder(out)(values), wanted)
+    about = describe_encoder(out)
+    assert about.facts["step"] == 7
+    assert about.facts["trained_on"] == "others"
+    card = out.with_name("encoder.safetensors.md").read_text()
+    assert f"# {modality} encoder {about.name}, 7 steps" in card
+    assert "| data set (fingerprint) | others |" in card
+    assert "| modality | relation = invariant" in card
+    assert 'encoder = load_encoder("encoder.safetensors")' in card
+
+    other = load_run(run).method
+    for weights in other.parameters():
+        weights.data.zero_()
+    line = initialize(other, read_weights(str(out)))
+    assert f"{modality} encoder; as drawn" in line
+    with torch.inference_mode():
+        torch.testing.assert_close(other.features(modality, values), wanted)
+
+
+@pytest.mark.slow(seconds=10)
+def test_torch_export_runs_with_any_number_of_rows(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "encoder.pt2"
+    code, text = gdt("export", run, "--modality", "video", "--out", out)
+    assert code == 0, text
+    values, wanted = features(run, "video")
+    with torch.inference_mode():
+        found = torch.export.load(out).module()(values)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow(seconds=20)
+def test_onnx_runs_with_any_number_of_rows(run: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    out = tmp_path / "encoder.onnx"
+    code, text = gdt("export", run, "--modality", "audio", "--out", out)
+    assert code == 0, text
+    values, wanted = features(run, "audio")
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"values": values.numpy()})
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-3, atol=1e-4)
+    assert sorted(path.name for path in tmp_path.glob("*onnx*")) == [
+        "encoder.onnx",
+        "encoder.onnx.md",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--modality", "image", "--out", "a.safetensors"), "has no encoder for 'image': its plan"),
+        (("--modality", "video", "--out", "a.pth"), "one of .safetensors, .pt2, .onnx"),
+        (
+            ("--modality", "video", "--out", "a.pt2", "--checkpoint", "best"),
+            "has no best checkpoint: nothing was validated",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_said(run: Path, arguments: tuple[str, ...], message: str) -> None:
+    code, text = gdt("export", run, *arguments)
+    assert code == 1
+    assert message in text

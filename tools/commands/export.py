@@ -1,0 +1,27 @@
+"""`gdt export`: one encoder of a run, to use elsewhere."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+EXAMPLES: Final = (
+    "gdt export runs/first --modality video --out encoder.safetensors",
+    "gdt export runs/first --modality audio --out audio.onnx --checkpoint best",
+)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of `gdt pretrain`.")],
+    modality: Annotated[str, typer.Option(help="Whose encoder: video, audio or image.")],
+    out: Annotated[
+        Path, typer.Option(help=".safetensors for weights, .pt2 for torch.export, .onnx for ONNX.")
+    ],
+    checkpoint: Annotated[str, typer.Option(help="last, or best by validation.")] = "last",
+) -> None:
+    """Write an encoder's weights under torchvision's names, or its graph, and a card."""
+    from tools.runs.export import export_encoder
+    from tools.runs.run import load_run
+
+    for path in export_encoder(load_run(run, checkpoint=checkpoint), modality, out):
+        typer.echo(path)
