@@ -14,6 +14,7 @@ the one before it, and says so.
 
 import os
 import pickle
+import re
 import struct
 import zipfile
 import zlib
@@ -31,6 +32,9 @@ from tools.runs.run_folder import RunError, RunFolder
 TRAINED_ON = "trained_on"  # the data set's fingerprint
 RUN_FACTS = "run_facts"  # of models.RunFacts, as plain numbers
 EPOCH_BEGUN = "epoch_begun"  # the last epoch whose beginning the method has done its part in
+
+#: Where encoders had their weights before: …encoders.video.network.stem.0.weight
+_EARLIER = re.compile(r"(\bencoders\.\w+\.)network\.")
 
 #: What reading a file of anyone's may raise, besides what is meant to be a bug of ours.
 UNREADABLE = (
@@ -131,12 +135,20 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         _check(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return _with_todays_names(checkpoint)
     except UNREADABLE as error:
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
             f"{path} cannot be read as a checkpoint ({cause}). Is it cut short, or another "
             "program's? Bring it back from a copy, or train again in another folder"
         ) from error
+
+
+def _with_todays_names(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Rename weights that earlier versions kept elsewhere; what they are is the same."""
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
+        weights = checkpoint["state_dict"].items()
+        checkpoint["state_dict"] = {_EARLIER.sub(r"\1trunk.", name): w for name, w in weights}
     return checkpoint
 
 

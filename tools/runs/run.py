@@ -113,13 +113,16 @@ def load_run(
         )
     config = load_config(folder.config)
     found = load_checkpoint(newest)
-    needed = {"state_dict", "global_step", TRAINED_ON, RUN_FACTS}
+    needed = {"state_dict", "global_step", TRAINED_ON}
     if not isinstance(found, dict) or not needed <= found.keys():
+        missing = needed - found.keys() if isinstance(found, dict) else needed
         raise RunError(
-            f"{newest} is no checkpoint of this `gdt pretrain`: it lacks "
-            f"{', '.join(sorted(needed))}"
+            f"{newest} is not a checkpoint of this `gdt pretrain`: it lacks "
+            f"{', '.join(sorted(missing))}"
         )
-    facts = RunFacts(**found[RUN_FACTS])
+    # earlier versions saved no facts: their methods, which evaluation knows too, asked for none
+    earlier = {"num_samples": 1, "batch_size": config.data.batch_size, "steps_per_epoch": 1}
+    facts = RunFacts(**found.get(RUN_FACTS, {**earlier, "num_steps": found["global_step"]}))
     setting = Setting(config.build_plan(), config.encoders, facts)
     method = build_method(config.method, setting)
     weights = found["state_dict"]
@@ -129,7 +132,7 @@ def load_run(
         )
     except RuntimeError as error:
         raise RunError(
-            f"{newest} does not belong to {folder.config}: {error}. "
+            f"{newest} does not belong to {folder.config}: {_first_lines(error)}. "
             "Both must be of one run, and of this version"
         ) from error
     return Run(
@@ -141,6 +144,12 @@ def load_run(
         step=found["global_step"],
         trained_on=found[TRAINED_ON],
     )
+
+
+def _first_lines(error: Exception) -> str:
+    """What torch says of weights that do not fit, without all their names."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def choose_device(name: str) -> torch.device:

@@ -196,6 +196,14 @@ class Pretraining(LightningModule):
 
         Also that of a run that had ended.
         """
+        method = {name for name in checkpoint["state_dict"] if name.startswith("method.")}
+        odd = sorted(method ^ {f"method.{name}" for name in self.method.state_dict()})
+        if odd:
+            raise RunError(
+                f"the checkpoint in {self.folder.checkpoint.parent} does not belong to "
+                f"{self.folder.config}, or is of another version: {odd[0]} and {len(odd) - 1} more "
+                "weights are in one of the two only. Start a new run; --init-from takes what fits"
+            )
         self._epoch_begun = checkpoint.get(EPOCH_BEGUN, -1)
         loops = checkpoint["loops"]["fit_loop"]
         for name, counts in (

@@ -363,3 +363,32 @@ def test_a_run_begins_with_the_weights_of_another(
     empty.mkdir()
     with pytest.raises(RunError, match="empty has no checkpoint to take weights from"):
         train(tiny_config, tmp_path / "third", f"trainer.init_from={empty}")
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_one_of_another_method_does_not(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    """Encoders had their weights under another name, and checkpoints no facts."""
+    still = "trainer.max_steps=4"
+    train(tiny_config, tmp_path / "unbroken", still)
+    train(tiny_config, tmp_path / "run", still)
+    folder = RunFolder(tmp_path / "run")
+    earlier = load_checkpoint(folder.previous_checkpoint)  # of step 2
+    for key in ("run_facts", "epoch_begun"):
+        del earlier[key]
+    weights = earlier["state_dict"]
+    earlier["state_dict"] = {
+        name.replace(".trunk.", ".network."): weight for name, weight in weights.items()
+    }
+    assert earlier["state_dict"].keys() != weights.keys()
+    torch.save(earlier, folder.checkpoint)
+    assert load_run(folder.path).step == 2
+    train(tiny_config, folder.path, still, resume=True)
+    assert read_losses(folder.path) == read_losses(tmp_path / "unbroken")
+
+    earlier["state_dict"] = {f"{name}.b": weight for name, weight in weights.items()}
+    torch.save(earlier, folder.checkpoint)
+    with pytest.raises(RunError, match=r"does not belong to .*config\.toml, or is of another"):
+        train(tiny_config, folder.path, still, resume=True)
+    with pytest.raises(RunError, match=r"does not belong to .*Missing key"):
+        load_run(folder.path)
