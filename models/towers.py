@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gdt import Batch, Plan, View
+from gdt import Batch, Plan, View, normalize
 from models.encoders import Encoder, EncoderOptions
 
 #: features_dim → head; see models.parts.heads.
@@ -108,12 +107,12 @@ class Towers(nn.Module):
         """Embed rows of one modality: what the loss and retrieval compare.
 
         Returns:
-            float32 [B, D], each row of length 1.
+            float32 [B, D], each row of length 1; a row of zeros stays one, without a gradient.
 
         Raises:
             ValueError: the plan has no such modality.
         """
-        return F.normalize(self.projection(modality, values), dim=1)  # in float32 at any precision
+        return normalize(self.projection(modality, values))  # in float32 at any precision
 
     def encoder(self, modality: str) -> Encoder:
         """Return the encoder of one modality.

@@ -88,6 +88,20 @@ def test_embeddings_have_length_one_and_features_leave_the_head_out(
         assert method.features(name, values).shape == (2, 256)
 
 
+def test_an_embedding_of_zero_gives_no_gradient(build_small: Callable[..., Any]) -> None:
+    """A dead head's output has no direction: dividing by its length would give 1e12 for one."""
+    method = build_small("gdt", named_plan("cross_modal_baseline"))
+    projected = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    method.towers.projection = lambda modality, values: projected
+    embedding = method.embed("video", torch.zeros(2))
+    torch.testing.assert_close(embedding[0], torch.tensor([1.0, 2.0, 2.0]) / 3)
+    assert torch.equal(embedding[1], torch.zeros(3))
+    (embedding * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert projected.grad is not None
+    assert float(projected.grad[0].abs().max()) > 0
+    assert torch.equal(projected.grad[1], torch.zeros(3))
+
+
 @pytest.mark.parametrize("name", ["gdt", "simclr", "moco", "swav"])
 def test_the_loss_is_float32_whatever_the_precision(
     name: str,
