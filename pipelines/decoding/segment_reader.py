@@ -35,6 +35,7 @@ from pipelines.decoding.speed import (
     source_rate_hz,
 )
 from pipelines.sampling.mixture import Mixture
+from pipelines.sampling.time_shifts import room_needed, spread
 from pipelines.skips import MismatchError, SkipError
 from shards import IndexedSample, Samples, Track
 
@@ -51,6 +52,7 @@ class SegmentReader:
         audio: whether audio is wanted.
         speeds: [V], at each of which every segment is played; see speed.py.
         isolated: processes of their own will decode; "auto" is then a decoder for that.
+        seconds_apart: least distance between the starts of a clip's segments that are drawn.
 
     Attributes:
         decoder: name of the backend that is used.
@@ -70,9 +72,11 @@ class SegmentReader:
         audio: bool = True,
         speeds: tuple[float, ...] = NORMAL_SPEED,
         isolated: bool = False,
+        seconds_apart: float = 0.0,
     ) -> None:
         if not (video or audio):
             raise ValueError("a segment without video and without audio holds nothing")
+        self.seconds_apart = seconds_apart
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
         self.speeds = speeds
         if isolated and options.decoder == AUTO:
@@ -151,11 +155,36 @@ class SegmentReader:
             )
         return start, stop
 
-    def starts(self, sample: IndexedSample, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Start times [R] for `places` [K] in [0, 1] of all the starts that the sample allows."""
+    def room(self, sample: IndexedSample) -> float:
+        """Seconds from the first to the last start that the sample allows.
+
+        Raises:
+            SkipError: as `span`.
+        """
         start, stop = self.span(sample)
-        starts = np.asarray(start + places * max(0.0, stop - start - self.longest_seconds))
-        return repeat_starts(starts, self.speeds)
+        return max(0.0, stop - start - self.longest_seconds)
+
+    def fits(self, room: float, needed: float) -> bool:
+        """Whether starts that span `needed` seconds fit; half an audio sample is not missed."""
+        return room >= needed - 0.5 / self.options.sample_rate_hz
+
+    def starts(self, sample: IndexedSample, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Start times [R] for `places` [K] in [0, 1] of all the starts that the sample allows.
+
+        Raises:
+            SkipError: as `span`, or there is no room for starts `seconds_apart` from each other.
+        """
+        (start, stop), room = self.span(sample), self.room(sample)
+        needed = room_needed(len(places), self.seconds_apart)
+        if not self.fits(room, needed):
+            raise skip_of(
+                sample,
+                "cover",
+                f"its tracks have {stop - start:.3f} s in common, and {len(places)} segments of "
+                f"{self.longest_seconds:.3f} s whose starts are {self.seconds_apart:g} s apart "
+                f"need {needed + self.longest_seconds:.3f} s",
+            )
+        return repeat_starts(start + spread(places, room, self.seconds_apart), self.speeds)
 
     def fill(
         self,

@@ -10,7 +10,7 @@ state is two numbers and what must not have changed; a resumed run is bit for bi
 and the same global batches come out for any number of ranks and threads.
 
 Time shifts are drawn independently and uniformly over what the clip allows: two shifts of one clip
-may overlap, as they may in the paper (section 4).
+may overlap, as they may in the paper (section 4), unless the plan says how far apart they start.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ from pipelines.decoding.speed import NORMAL_SPEED, speeds_of
 from pipelines.loading.batch_loader import BatchLoader, Delivery, Request
 from pipelines.loading.loader import make_loader
 from pipelines.loading.raw_batch import RawBatch
+from pipelines.loading.shift_room import mean_overlapping_share, refuse_too_short
 from pipelines.sampling.draws import uniform
 from pipelines.sampling.mixture import MixedOrder, Mixture
 from pipelines.sampling.order import Order
@@ -101,8 +102,9 @@ class Stream(IterableDataset[RawBatch]):
         skip_log: where skips go; by default they are counted only.
 
     Raises:
-        ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, or
-            options that the decoder or the frames do not go with.
+        ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, clips
+            that are all too short for the plan's time shifts, or options that the decoder or the
+            frames do not go with.
         ImportError: the decoder's library is missing.
     """
 
@@ -143,7 +145,9 @@ class Stream(IterableDataset[RawBatch]):
             segment_options,
             speeds=speeds_of(plan),
             isolated=stream_options.isolate,
+            seconds_apart=plan.min_seconds_apart,
         )
+        refuse_too_short(self._reader, plan)
         self._share = (rank * batch_size // num_ranks, (rank + 1) * batch_size // num_ranks)
         self.finished_epoch: SkipCounts | None = None
         self._loader: BatchLoader | None = None
@@ -183,6 +187,11 @@ class Stream(IterableDataset[RawBatch]):
         if isinstance(self.dataset, Mixture):
             return 0  # whose epochs are whole batches
         return len(self.dataset) - len(self) * self.options.batch_size
+
+    @property
+    def overlapping_share(self) -> float:
+        """How many of all pairs of a clip's segments overlap, as a fraction."""
+        return mean_overlapping_share(self._reader, self.plan)
 
     def __iter__(self) -> Iterator[RawBatch]:
         """The batches from the current position to the end of its epoch.
@@ -329,9 +338,16 @@ def reader_for(
     *,
     speeds: tuple[float, ...] = NORMAL_SPEED,
     isolated: bool = False,
+    seconds_apart: float = 0.0,
 ) -> SegmentReader:
     """A reader of what modalities are made of: frames for video and image, samples for audio."""
     video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
     return SegmentReader(
-        dataset, options, video=video, audio=audio, speeds=speeds, isolated=isolated
+        dataset,
+        options,
+        video=video,
+        audio=audio,
+        speeds=speeds,
+        isolated=isolated,
+        seconds_apart=seconds_apart,
     )

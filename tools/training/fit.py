@@ -57,6 +57,7 @@ from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
 from tools.training.log_metrics import LogMetrics, build_loggers
 from tools.training.optimizer import build_optimizer
+from tools.training.overlap_warning import overlap_warning
 from tools.training.progress import TrainingProgress
 from tools.training.rank_errors import rank_errors_explained
 from tools.training.save_checkpoints import SaveCheckpoints
@@ -134,6 +135,8 @@ class Pretraining(LightningModule):
             )
         device = self.trainer.strategy.root_device
         say = say_on_stderr if self.trainer.is_global_zero else lambda line: None
+        if warning := overlap_warning(stream):
+            say(warning)
         agree = partial(self.stop.agreed, device=device)
         return WholeRun(stream, Overlap(self.device_transform, device), self.num_steps, agree, say)
 

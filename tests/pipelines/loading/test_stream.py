@@ -83,6 +83,59 @@ def test_rows_are_the_segments_that_the_draws_say(small_dataset: Dataset) -> Non
         assert np.array_equal(batch.audio[row].numpy(), segment.audio)
 
 
+def apart(seconds: float, draws: int = 2) -> Plan:
+    shifts = SHIFTS | {"draws": draws, "min_seconds_apart": seconds}
+    return Plan.from_tables({"sample": SAMPLE, "time_shift": shifts, "modality": MODALITY})
+
+
+def test_time_shifts_start_as_far_apart_as_the_plan_says(small_dataset: Dataset) -> None:
+    stream = stream_of(small_dataset, plan=apart(0.3, 3))
+    starts = torch.cat([batch.start_seconds for batch in stream]).reshape(-1, 3).numpy()
+    assert np.diff(np.sort(starts), axis=1).min() >= 0.3 - 1e-12
+    assert (starts.min() >= 0, starts.max() <= 0.7 + 1e-12) == (True, True)
+    again = stream_of(small_dataset, plan=apart(0.3, 3), threads=1)
+    again.seek(0, 2)
+    assert next(iter(again)).start_seconds.numpy().tolist() == starts[12:18].ravel().tolist()
+    again.close()
+
+
+def test_a_plan_without_a_distance_draws_what_it_always_drew(small_dataset: Dataset) -> None:
+    got = [b.start_seconds.numpy() for b in stream_of(small_dataset)]
+    order = Order(3, 26).samples(0, np.arange(24))
+    reader = SegmentReader(small_dataset, SEGMENT)
+    for number, starts in zip(order, np.concatenate(got).reshape(-1, 2), strict=True):
+        start, stop = reader.span(small_dataset.sample(int(number)))
+        places = uniform(3, 0, int(number), "time_shift", np.arange(2))
+        assert starts.tolist() == (start + places * (stop - start - 0.5)).tolist()
+
+
+def test_a_clip_too_short_for_the_distance_is_skipped_with_numbers(
+    corpus: Any, small_members: list[dict[str, bytes]], tmp_path: Path
+) -> None:
+    short = corpus.members(corpus.clip(corpus.constant_rate(10, 0.9), corpus.noise(0.9)))
+    dataset = corpus.write(tmp_path, [*small_members[:5], short])
+    log = SkipLog(tmp_path / "skips.jsonl")
+    sizes = [len(batch) for batch in stream_of(dataset, plan=apart(0.6), skip_log=log)]
+    assert sizes == [10]
+    text = (tmp_path / "skips.jsonl").read_text()
+    assert "its tracks have 0.900 s in common, and 2 segments of 0.500 s" in text
+    assert "0.6 s apart need 1.100 s" in text
+
+
+@pytest.mark.parametrize(("plan", "needed"), [(apart(0.8), "1.3"), (apart(0.4, 3), "1.3")])
+def test_a_data_set_too_short_for_the_distance_is_refused_with_numbers(
+    small_dataset: Dataset, plan: Plan, needed: str
+) -> None:
+    text = f"need clips of {needed} s, and the longest of .* has 1.200 s: lower it or the draws"
+    with pytest.raises(ValueError, match=text):
+        stream_of(small_dataset, plan=plan)
+
+
+def test_the_share_that_overlaps_is_that_of_the_clips(small_dataset: Dataset) -> None:
+    assert stream_of(small_dataset).overlapping_share == pytest.approx(1 - (1 - 0.5 / 0.7) ** 2)
+    assert stream_of(small_dataset, plan=apart(0.5)).overlapping_share == 0
+
+
 def test_threads_and_prefetch_change_nothing(small_dataset: Dataset) -> None:
     expected = list(stream_of(small_dataset, threads=1, prefetch=0))
     for threads, prefetch in ((1, 3), (3, 0), (4, 9)):
