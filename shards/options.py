@@ -25,7 +25,12 @@ SPLITS = ("time", "source")
 HDR_CHOICES = ("tonemap", "skip")
 REQUIREMENTS = ("audio", "audible", "motion")
 #: Choices that came later, and their defaults: what says nothing of them was made with these.
-_LATER: dict[str, object] = {"hdr": "tonemap", "video_track": None, "audio_track": None}
+_LATER: dict[str, object] = {
+    "hdr": "tonemap",
+    "holdout_every": None,
+    "video_track": None,
+    "audio_track": None,
+}
 _NTSC = {23.976: Fraction(24000, 1001), 29.97: Fraction(30000, 1001), 59.94: Fraction(60000, 1001)}
 _MPEG4_TICKS = 65_535  # a second, at most, in the times of MPEG-4
 
@@ -70,7 +75,9 @@ class BuildOptions:
     `audio` is "flac" or "pcm", which lose nothing, "aac", or "opus", which is at 48 kHz only. The
     stream is mono: of two `channels` it reads the mean.
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
-    between the parts) or holds out whole sources (`split_by="source"`).
+    between the parts) or holds out whole sources (`split_by="source"`). With `holdout_every` it is
+    in seconds, and each stretch of a source that is so long is cut into a training part, a gap,
+    `holdout` seconds held out, and another gap.
     """
 
     cut: str = "fixed"
@@ -92,6 +99,7 @@ class BuildOptions:
     sample_rate_hz: int = 24000
     require: tuple[str, ...] = ("audio",)
     holdout: float = 0.0
+    holdout_every: float | None = None
     gap_seconds: float = 10.0
     split_by: str = "time"
     clips_per_shard: int = 256
@@ -140,9 +148,35 @@ class BuildOptions:
         _must(self.hdr in HDR_CHOICES, "hdr", self.hdr, " or ".join(HDR_CHOICES))
         unknown = [r for r in self.require if r not in REQUIREMENTS]
         _must(not unknown, "require", self.require, "any of " + ", ".join(REQUIREMENTS))
-        _must(0 <= self.holdout < 1, "holdout", self.holdout, "a fraction, 0 up to 1 (excluded)")
         _must(self.gap_seconds >= 0, "gap_seconds", self.gap_seconds, "0 or more")
+        if self.holdout_every is None:
+            _must(
+                0 <= self.holdout < 1, "holdout", self.holdout, "a fraction, 0 up to 1 (excluded)"
+            )
+        else:
+            self._check_stretches(self.holdout_every)
         _must(self.clips_per_shard >= 1, "clips_per_shard", self.clips_per_shard, "1 or more")
+
+    def _check_stretches(self, every: float) -> None:
+        _must(self.split_by == "time", "split_by", self.split_by, "time, with holdout_every")
+        shortest = self._shortest_seconds
+        allowed = f"seconds, with holdout_every: at least the {shortest:g} of a clip"
+        _must(self.holdout >= shortest, "holdout", self.holdout, allowed)
+        _must(
+            every < math.inf and every >= self.holdout + 2 * self.gap_seconds + shortest,
+            "holdout_every",
+            every,
+            f"at least {self.holdout + 2 * self.gap_seconds + shortest:g} s: holdout "
+            f"({self.holdout:g}), two gap_seconds ({self.gap_seconds:g}), and a clip to train on",
+        )
+
+    @property
+    def _shortest_seconds(self) -> float:
+        if not self.remainders:
+            return self.clip_seconds
+        # whole GOPs that fill a clip as far as they can fill more than half of it
+        usual = self.clip_seconds / 2 if self.copies else self.clip_seconds
+        return self.min_clip_seconds or min(2.0, usual)
 
     @cached_property
     def width(self) -> int:
@@ -216,10 +250,7 @@ class BuildOptions:
         """Whole frames in the shortest clip."""
         if not self.remainders:
             return self.frames_per_clip
-        # whole GOPs that fill a clip as far as they can fill more than half of it
-        usual = self.clip_seconds / 2 if self.copies else self.clip_seconds
-        shortest = self.min_clip_seconds or min(2.0, usual)
-        return max(1, round(exact_seconds(shortest) * self.frame_rate))
+        return max(1, round(exact_seconds(self._shortest_seconds) * self.frame_rate))
 
     @cached_property
     def clip_length(self) -> Fraction:

@@ -35,22 +35,51 @@ def parts(options: BuildOptions) -> tuple[str, ...]:
     return (TRAIN, HELD_OUT) if options.holdout else (WHOLE,)
 
 
-def ranges(planned: PlannedSource, options: BuildOptions) -> dict[str, tuple[Fraction, Fraction]]:
-    """The time range of a source that each part gets; parts that get nothing are left out."""
+def ranges(
+    planned: PlannedSource, options: BuildOptions
+) -> dict[str, list[tuple[Fraction, Fraction]]]:
+    """The time ranges of a source that each part gets; parts that get nothing are left out."""
     start, end = planned.span
     if not options.holdout:
-        return {WHOLE: (start, end)}
+        return {WHOLE: [(start, end)]}
     if options.split_by == "source":
         digest = hashlib.sha256(
             b"holdout\0" + planned.source.name.encode("utf-8", "surrogateescape")
         )
         held_out = int.from_bytes(digest.digest()[:8], "big") < options.holdout * 2**64
-        return {HELD_OUT if held_out else TRAIN: (start, end)}
-    rate = options.frame_rate
+        return {HELD_OUT if held_out else TRAIN: [(start, end)]}
+    if options.holdout_every is not None:
+        return _stretches(start, end, options)
     trained = (end - start) * (1 - exact_seconds(options.holdout))
-    split = start + Fraction(math.ceil(trained * rate)) / rate
+    split = _next_frame(start, trained, options)
     stop = max(start, split - exact_seconds(options.gap_seconds))
-    return {TRAIN: (start, stop), HELD_OUT: (split, end)}
+    return {TRAIN: [(start, stop)], HELD_OUT: [(split, end)]}
+
+
+def _stretches(
+    start: Fraction, end: Fraction, options: BuildOptions
+) -> dict[str, list[tuple[Fraction, Fraction]]]:
+    """Stretch after stretch: to train on, a gap, held out, a gap. The last one may be cut short."""
+    every, held_out, gap = (
+        exact_seconds(seconds or 0)
+        for seconds in (options.holdout_every, options.holdout, options.gap_seconds)
+    )
+    found: dict[str, list[tuple[Fraction, Fraction]]] = {TRAIN: [], HELD_OUT: []}
+    for number in range(math.ceil((end - start) / every)):
+        begin = number * every
+        for part, first, seconds in (
+            (TRAIN, begin, every - held_out - 2 * gap),
+            (HELD_OUT, begin + every - held_out - gap, held_out),
+        ):
+            here, there = _next_frame(start, first, options), min(end, start + first + seconds)
+            if here < there:
+                found[part].append((here, there))
+    return {part: pieces for part, pieces in found.items() if pieces}
+
+
+def _next_frame(start: Fraction, seconds: Fraction, options: BuildOptions) -> Fraction:
+    """The time of the first frame `seconds` after `start` or later."""
+    return start + Fraction(math.ceil(seconds * options.frame_rate)) / options.frame_rate
 
 
 def cut_source(planned: PlannedSource, options: BuildOptions) -> dict[str, PartCut]:
@@ -58,13 +87,15 @@ def cut_source(planned: PlannedSource, options: BuildOptions) -> dict[str, PartC
     survey = planned.found
     options = options.for_source(survey.probe.frame_rate, survey.probe.frame_size)
     found = {}
-    for part, (start, stop) in ranges(planned, options).items():
-        scenes = [start, *(c for c in survey.scene_cuts if start < c < stop), stop]
+    for part, stretches in ranges(planned, options).items():
         pieces = [
             _cut_at_points(a, b, survey.cut_points, options)
             if options.copies
             else _cut_stretch(a, b, options)
-            for a, b in itertools.pairwise(scenes)
+            for start, stop in stretches
+            for a, b in itertools.pairwise(
+                [start, *(c for c in survey.scene_cuts if start < c < stop), stop]
+            )
         ]
         clips = [clip for piece in pieces for clip in piece.clips]
         found[part] = PartCut(clips, sum(piece.remainders for piece in pieces))
@@ -85,7 +116,7 @@ def clips_after_end(planned: PlannedSource, options: BuildOptions) -> int:
     if stop is None or stop <= survey.probe.duration_seconds:
         return 0
     longer = replace(survey, probe=replace(survey.probe, duration_seconds=stop))
-    alone = replace(options, holdout=0.0)
+    alone = replace(options, holdout=0.0, holdout_every=None)
     asked, got = (cut_source(s, alone)[WHOLE] for s in (replace(planned, survey=longer), planned))
     return len(asked.clips) - len(got.clips)
 

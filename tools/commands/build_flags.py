@@ -70,6 +70,13 @@ class ClipFlags:
         ),
     ] = "audio"
     holdout: Annotated[float, typer.Option(help="Fraction held out: makes train and val.")] = 0.0
+    holdout_every: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds: of each such stretch of a source, --holdout seconds are held out, with "
+            "a gap on both sides."
+        ),
+    ] = None
     gap_seconds: Annotated[float, typer.Option(help="Left out between train and val.")] = 10.0
     split_by: Annotated[
         str, typer.Option(help="What is held out: time (the end of each source) or source.")

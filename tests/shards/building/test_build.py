@@ -233,6 +233,25 @@ def test_train_and_held_out_parts(videos: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "out").shards == 2
 
 
+def test_held_out_stretches_are_built_and_continued(videos: Path, tmp_path: Path) -> None:
+    every = {"clip_seconds": 0.5, "holdout_every": 2.5, "holdout": 0.5, "gap_seconds": 0.5}
+    options = BuildOptions(**{**_options(), **every})
+    film, out = videos / "a/film.mp4", tmp_path / "out"
+    summary = build([film], out, options)
+    starts = {
+        part: [data.metadata(i)["start_seconds"] for i in range(len(data))]
+        for part in ("train", "val")
+        for data in [Dataset.open(out / part)]
+    }
+    assert starts == {"train": [0, 0.5, 2.5, 3.0], "val": [1.5, 4.0]}
+    assert summary.clips_by_part == {"train": 4, "val": 2}
+    assert build([film], out, options).already_built
+    other = BuildOptions(**{**_options(), **every, "holdout_every": 3.0})
+    with pytest.raises(BuildError, match=r"holdout_every.* 2\.5.* 3\.0"):
+        build([film], out, other)
+    assert verify(out).problems == []
+
+
 def test_labels_reach_the_samples(videos: Path, tmp_path: Path) -> None:
     table = videos / "labels.csv"
     table.write_text(

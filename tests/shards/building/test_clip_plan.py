@@ -84,15 +84,74 @@ def test_the_held_out_part_comes_last_after_a_gap() -> None:
     options = BuildOptions(clip_seconds=4, holdout=0.2, gap_seconds=10)
     film = source(1, Fraction(14315, 24))  # Big Buck Bunny's pictures
     found = ranges(film, options)
-    split = found["val"][0]
+    split = found["val"][0][0]
     assert float(split) == pytest.approx(596.458 * 0.8, abs=1 / 30)
-    assert found == {"train": (0, split - 10), "val": (split, film.found.probe.duration_seconds)}
+    duration = film.found.probe.duration_seconds
+    assert found == {"train": [(0, split - 10)], "val": [(split, duration)]}
     assert clip_counts(film, options) == {"train": 116, "val": 29}
     held_out = [u for shard in cut_shards([film], "val", options) for u in shard]
     assert held_out[0].first_clip == 116  # numbered on, so that no key is used twice
     assert held_out[0].clips[0].start == split
     trained = [u for shard in cut_shards([film], "train", options) for u in shard]
     assert trained[-1].clips[-1].stop <= split - 10
+
+
+EVERY: dict[str, Any] = {"holdout_every": 40, "holdout": 6, "gap_seconds": 3}
+
+
+def spans(planned: PlannedSource, part: str, options: BuildOptions) -> list[tuple[float, float]]:
+    return [(float(a), float(b)) for a, b in cut_source(planned, options)[part].clips]
+
+
+def test_of_every_stretch_a_part_is_held_out_between_two_gaps() -> None:
+    options = BuildOptions(clip_seconds=2, **EVERY)
+    film = source(1, 500, start_seconds=Fraction(10), stop_seconds=Fraction(490))
+    assert clip_counts(film, options) == {"train": 12 * 14, "val": 12 * 3}
+    train, val = spans(film, "train", options), spans(film, "val", options)
+    expected = [10 + 40 * n + offset for n in range(12) for offset in range(0, 28, 2)]
+    assert [start for start, _ in train] == expected
+    assert [start for start, _ in val] == [41 + 40 * n + k for n in range(12) for k in (0, 2, 4)]
+    assert min(max(a - d, c - b) for a, b in val for c, d in train) == 3
+    assert tails(film, options) == 0
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(24000, 1001), Fraction(7, 3)])
+@pytest.mark.parametrize("length", [31, 39.5, 83, 127.3])
+def test_held_out_clips_are_a_gap_away_at_any_rate_and_length(
+    rate: Fraction, length: float
+) -> None:
+    options = BuildOptions(clip_seconds=2, fps=rate, **EVERY)
+    film = source(1, Fraction(length), frame_rate=rate)
+    train, val = spans(film, "train", options), spans(film, "val", options)
+    frame = 1 / float(rate)
+    for part, first, room in (("train", 0, 28), ("val", 31, 6)):
+        for start, stop in spans(film, part, options):
+            place = start % 40
+            assert first - 1e-9 <= place
+            assert place + (stop - start) <= first + room + frame
+            assert stop <= length + frame
+    assert all(max(a - d, c - b) >= 3 - frame for a, b in val for c, d in train)
+    keys = [u for part in ("train", "val") for s in cut_shards([film], part, options) for u in s]
+    numbers = [u.first_clip + i for u in keys for i in range(u.num_clips)]
+    assert sorted(numbers) == list(range(len(train) + len(val))), "each key is used once"
+
+
+def test_a_source_that_ends_before_the_held_out_seconds_is_all_for_training() -> None:
+    options = BuildOptions(clip_seconds=2, **EVERY)
+    assert clip_counts(source(1, 31), options) == {"train": 14}
+
+
+def test_scenes_are_held_out_in_stretches_too() -> None:
+    options = BuildOptions(cut="scenes", clip_seconds=10, min_clip_seconds=1, **EVERY)
+    film = source(1, 40, scene_cuts=(Fraction(20), Fraction(33)))
+    assert spans(film, "train", options) == [(0, 10), (10, 20), (20, 28)]
+    assert spans(film, "val", options) == [(31, 33), (33, 37)]
+
+
+def test_options_that_say_nothing_of_stretches_are_recorded_as_they_were() -> None:
+    assert "holdout_every" not in BuildOptions(holdout=0.2).as_dict()
+    options = BuildOptions(clip_seconds=2, **EVERY)
+    assert BuildOptions.from_dict(options.as_dict()) == options
 
 
 def seconds(
@@ -187,6 +246,10 @@ def test_options_check_themselves() -> None:
         ({"size": (100, 64)}, "multiples of 16"),
         ({"fit": "squash"}, "fit is 'squash'; allowed: crop or pad"),
         ({"holdout": 1.0}, "holdout is 1.0"),
+        ({"holdout": 0.2, "holdout_every": 40}, "holdout is 0.2; allowed: seconds, with"),
+        ({"holdout": 11, "holdout_every": 40}, "holdout_every is 40; allowed: at least 41 s: hold"),
+        ({"holdout": 11, "holdout_every": float("nan")}, "holdout_every is nan"),
+        ({"holdout": 11, "holdout_every": 90, "split_by": "source"}, "split_by is 'source'"),
         ({"require": ("audio", "motoin")}, "require is"),
         ({"sample_rate_hz": 44100}, "16000 or 24000 or 48000 for flac"),
     ):
