@@ -31,8 +31,9 @@ from shards.format.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from shards.options import BuildOptions
 from shards.plural import plural
 from shards.sources.discover import sources_of
-from shards.sources.labels import Labels, with_labels
+from shards.sources.labels import FOLDERS, FolderLabels, Labels, with_labels
 from shards.sources.source import Source
+from shards.sources.split_files import SplitFiles
 from shards.storage.transfer import RemoteOptions
 
 Progress = Callable[[str, int, int | None], None]
@@ -45,7 +46,8 @@ def build(
     options: BuildOptions,
     *,
     num_workers: int = 1,
-    labels: Path | None = None,
+    labels: Path | str | None = None,
+    split: SplitFiles | None = None,
     time_limit_seconds: float = 600.0,
     portion: Portion | None = None,
     engine: Engine | None = None,
@@ -61,7 +63,8 @@ def build(
         out: a new or empty folder, or one where this very build was interrupted; or its URL.
         options: what decides the bytes.
         num_workers: worker processes; decides nothing but the time.
-        labels: a CSV with the columns file and label; see `shards.sources.labels.Labels`.
+        labels: a CSV with the columns file and label, or "folders"; see `shards.sources.labels`.
+        split: takes only the videos that it names; see `shards.sources.split_files`.
         time_limit_seconds: a minute of a source may take this long before it is given up. What was
             given up as it was encoded is tried again where an interrupted build goes on with a
             longer limit.
@@ -74,19 +77,25 @@ def build(
     Raises:
         BuildError: nothing can be built, and why; one source's fault is only counted.
     """
-    table = Labels(labels) if labels is not None else None
+    table: Labels | FolderLabels | None = None
+    if labels is not None:
+        table = FolderLabels() if str(labels) == FOLDERS else Labels(Path(labels))
     repeated: Counter[tuple[str, str]] = Counter()
     notes: list[str] = []
-    listed = sources_of(sources, out, labels, repeated, notes)
+    apart = Path(labels) if isinstance(table, Labels) and labels is not None else None
+    listed = sources_of(sources, out, apart, repeated, notes)
+    labelled = with_labels(split.take(listed) if split is not None else listed, table)
     workers = engine or LocalEngine(num_workers, time_limit_seconds)
     with Target(out, portion, staging, remote) as target, workers:
         try:
-            summary = _Build(target, options, workers, progress).run(with_labels(listed, table))
+            summary = _Build(target, options, workers, progress).run(labelled)
         except OSError as error:
             raise BuildError(
                 f"Building in {out} stopped: {error.strerror} ({error.filename or 'writing'}). "
                 "Finished shards are kept: put that right, then run the same command again."
             ) from error
+    if split is not None and (said := split.note()):
+        notes.append(said)
     summary.repeated, summary.notes = repeated, notes
     if table is not None:
         summary.labels_without_source, summary.first_labels = table.without_source()

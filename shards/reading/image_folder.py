@@ -17,12 +17,14 @@ from typing import Any, Final
 from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.format.index import IndexedSample, Member
 from shards.media.faults import sources_fault
-from shards.media.still import still_track
+from shards.media.still import sniff_still, still_track
 from shards.plural import plural
 from shards.reading.media_file import track_of
 from shards.storage.local_listing import files_below
 
-EXTENSIONS: Final = (".jpeg", ".jpg", ".png", ".webp")
+EXTENSIONS: Final = (".jpeg", ".jpg", ".jfif", ".jpe", ".png", ".webp")
+#: Named like images that are not read: each is a sample that is skipped, and so counted.
+NOT_READ: Final = (".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".jxl")
 MAX_FILE_BYTES: Final = 1 << 28
 
 
@@ -69,7 +71,7 @@ class ImageFolder:
         """Image i, 0 ≤ i < len, under its name in the folder; its file is read."""
         name = self._name(i)
         key = _key(name)
-        extension = name.rpartition(".")[2].lower()
+        extension = name.rpartition("/")[2].partition(".")[2].rpartition(".")[2].lower() or "image"
         try:
             data = self._content(name)
         except OSError as error:
@@ -146,7 +148,7 @@ def _listed(folder: Path) -> Iterator[tuple[str, int]]:
     """Name below the folder, and bytes, of each file that is named like an image."""
     try:
         for path in files_below(str(folder)):
-            if path.lower().endswith(EXTENSIONS):
+            if path.lower().endswith(EXTENSIONS + NOT_READ) or _is_nameless_image(path):
                 size = _size(path)
                 if size is not None:
                     yield path.removeprefix(str(folder)).lstrip("/"), size
@@ -154,6 +156,14 @@ def _listed(folder: Path) -> Iterator[tuple[str, int]]:
         raise IndexFormatError(
             f"{error.filename} cannot be listed as a folder of images: {error.strerror}."
         ) from error
+
+
+def _is_nameless_image(path: str) -> bool:
+    """Whether a file without an extension begins as an image does."""
+    if "." in path.rpartition("/")[2] or not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return sniff_still(file.read(16)) is not None
 
 
 def _size(path: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Labels for the files of a folder: a CSV with the columns file and label.
+"""Labels for the files of a folder: a CSV with the columns file and label, or the folder's own.
 
 The table is put into a database in a temporary file, so that memory does not grow with it.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,16 @@ from shards.sources.source import Source, row_of, split_labels
 from shards.storage.transfer import is_url
 
 MAX_NAMED = 5
+FOLDERS = "folders"  # in the place of a labels file
 
 
 class Labels:
     """What a labels file says of sources.
 
     A row's file is a source's name (path within the source folder) or, where no row has that, its
-    path from the labels file's own folder, or its file name alone. Other columns go into the
-    sample's metadata; caption is kept as such, and `labels` may name several, apart by `;`.
+    path from the labels file's own folder, or its file name alone; letters with marks may be one
+    character or two (Unicode NFC or NFD). Other columns go into the sample's metadata; caption is
+    kept as such, and `labels` may name several, apart by `;`.
 
     Raises:
         BuildError: the file cannot be read, lacks a column, or names a file twice.
@@ -97,10 +100,27 @@ class Labels:
 
 
 def _blob(name: str) -> bytes:
+    name = unicodedata.normalize("NFC", name)  # macOS writes names apart, and most others together
     return name.encode(errors="surrogateescape")  # names on a disk need not be text
 
 
-def with_labels(sources: Iterable[Source], labels: Labels | None) -> Iterator[Source]:
+class FolderLabels:
+    """Labels by folder: that in which a source lies, the first below what was given."""
+
+    def of(self, source: Source) -> dict[str, Any]:
+        """The row of a source; empty where it lies in no folder, or in a tar."""
+        folder, slash, _ = source.name.partition("/")
+        in_folder = slash and source.location.size is None and not is_url(source.name)
+        return {"label": folder} if in_folder else {}
+
+    def without_source(self) -> tuple[int, list[str]]:
+        """None: folders name nothing that is not there."""
+        return 0, []
+
+
+def with_labels(
+    sources: Iterable[Source], labels: Labels | FolderLabels | None
+) -> Iterator[Source]:
     """The same sources, each with its row; what the table says goes before what a tar says."""
     for source in sources:
         row = labels.of(source) if labels is not None else {}

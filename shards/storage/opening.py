@@ -9,6 +9,7 @@ noted when a build is planned, and compared when the source is read.
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def open_source(location: Location, remote: RemoteOptions | None = None) -> Iter
         yield OpenSource(cast(BinaryIO, remote_file), lambda: _of(whole, size))
         return
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below
+        file = _as_written(Path(path)).open("rb")
     except FileNotFoundError as error:
         raise SourceError("open", "no such file", path) from error
     except (OSError, ValueError) as error:
@@ -111,6 +112,12 @@ def open_source(location: Location, remote: RemoteOptions | None = None) -> Iter
         _check_member(location, _on_disk(file).size)
         window = cast(BinaryIO, _Window(file, offset, size)) if size is not None else file
         yield OpenSource(window, lambda: _of(_on_disk(file), size))
+
+
+def _as_written(path: Path) -> Path:
+    """The path in the Unicode form that is on the disk: lists and disks may differ in it."""
+    forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return path if path.exists() else next((form for form in forms if form.exists()), path)
 
 
 def _check_member(location: Location, total: int) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from shards import BuildOptions
     from shards.building.array_part import Portion
     from shards.building.engines import Engine
+    from shards.sources.split_files import SplitFiles
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,16 @@ class TargetFlags:
     out: Annotated[
         str, typer.Option(help="Folder or URL (s3://…) to build in: new, empty, or to continue.")
     ]
-    labels: Annotated[Path | None, typer.Option(help="CSV with columns file, label.")] = None
+    labels: Annotated[
+        str | None, typer.Option(help="CSV with columns file, label; or folders: their names.")
+    ] = None
+    split: Annotated[
+        list[Path] | None,
+        typer.Option(help="Take what this names: of UCF-101, HMDB-51, Kinetics; may be repeated."),
+    ] = None
+    split_part: Annotated[
+        str | None, typer.Option(help="Of --split: train, test, … where one file has several.")
+    ] = None
     part: Annotated[
         str | None, typer.Option(help="Of an array job, as in 2/8; `gdt shards merge` joins them.")
     ] = None
@@ -29,6 +39,14 @@ class TargetFlags:
     dali_index: Annotated[
         bool, typer.Option("--dali-index", help="Write index files for DALI beside the tars too.")
     ] = False
+
+    def split_files(self) -> "SplitFiles | None":
+        """What is to be taken of the sources; None: all."""
+        from shards.sources.split_files import SplitFiles
+
+        if self.split_part is not None and not self.split:
+            raise typer.BadParameter("--split-part is a part of --split; give the file too.")
+        return SplitFiles(self.split, self.split_part) if self.split else None
 
     def portion(self) -> "Portion | None":
         """The part of an array job; flags that do not go together are refused."""

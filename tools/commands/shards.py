@@ -64,6 +64,7 @@ def build(
             options,
             engine=engine,
             labels=target.labels,
+            split=target.split_files(),
             portion=portion,
             staging=target.staging,
             progress=progress,

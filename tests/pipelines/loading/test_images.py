@@ -330,7 +330,9 @@ def test_damaged_images_are_skipped_with_their_cause(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_none(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"no file in it ends in \.jpeg, \.jpg, \.png, \.webp"):
+    with pytest.raises(
+        Exception, match=r"no file in it ends in \.jpeg, \.jpg, \.jfif, \.jpe, \.png"
+    ):
         ImageFolder(tmp_path)
     with pytest.raises(Exception, match=r"has no manifest\.json"):
         open_samples(tmp_path)

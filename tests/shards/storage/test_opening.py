@@ -310,3 +310,12 @@ def _failing(after: int) -> Any:
             yield source
 
     return opened
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_in_either_form_of_unicode(tmp_path: Path, forms: tuple[str, str]) -> None:
+    composed, apart = "\u00dcbung-\u00e9.mp4", "U\u0308bung-e\u0301.mp4"
+    on_disk, asked = (composed, apart) if forms[0] == "NFC" else (apart, composed)
+    (tmp_path / on_disk).write_bytes(b"here")
+    with open_source(Location(str(tmp_path / asked))) as source:
+        assert source.file.read() == b"here"
