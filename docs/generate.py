@@ -1,13 +1,14 @@
 """Write the parts of the documentation that follow from the code: `python docs/generate.py`.
 
 Between the lines `<!-- begin NAME -->` and `<!-- end NAME -->` of a page stands what a function of
-`PARTS` makes of the code; a test keeps each of them current.
+`PARTS` makes of the code, and `pictures` are drawn; a test keeps each of them current.
 """
 
 import ast
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -87,10 +88,87 @@ def _key_table(keys: "list[Key]", prefix: str) -> list[str]:
     return lines
 
 
+def factor_table() -> str:
+    """Every factor with where its draws are made and the keys of its own, as a Markdown table."""
+    from gdt.factor import Factor
+    from gdt.factors import FACTORS
+
+    shared = {field.name for field in fields(Factor)}
+    lines = ["| factor | drawn at | what is drawn | its own keys |", "| --- | --- | --- | --- |"]
+    for name, factor in FACTORS.items():
+        own = ", ".join(f"`{f.name}`" for f in fields(factor) if f.name not in shared)
+        about = (factor.__doc__ or "").partition("\n")[0]
+        lines.append(f"| `{name}` | {factor.stage} | {about} | {own} |")
+    return "\n".join(lines)
+
+
+def modality_table() -> str:
+    """Every modality with what a value of it is, as a Markdown table."""
+    from gdt.modalities import MODALITIES
+
+    lines = ["| modality | a batch of values |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| `{name}` | {kind} |" for name, kind in MODALITIES.items())])
+
+
+def plan_table() -> str:
+    """Every published plan as (T, c, w), with the picture of its matrices."""
+    from gdt.named_plans import NAMED_PLANS, named_plan
+
+    lines = [
+        "| plan | T: factor × draws | c: distinctive to | w: pairs | c and w of two samples |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in NAMED_PLANS:
+        factors = named_plan(name).factors
+        drawn = [f for f in factors if f.name != "sample"]
+        cells = (
+            " · ".join(f"{f.name} × {f.draws}" for f in drawn),
+            ", ".join(f.name for f in factors if f.relation == "distinctive"),
+            ", ".join(f"{f.pairs} {f.name}" for f in drawn if f.pairs != "all") or "all",
+            f"![c and w](images/plans/{name}.svg)",
+        )
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plan_picture(name: str) -> str:
+    """The c and w of a plan's batch of two samples side by side, as SVG: dark where above 0."""
+    import torch
+
+    from gdt.named_plans import named_plan
+
+    plan, cell = named_plan(name), 6
+    codes = plan.codes(torch.arange(2))
+    side = len(codes) * cell
+    shapes = []
+    for matrix, start, ink in (
+        (plan.contrast(codes, codes), 0, "#2a6fb0"),
+        (plan.weight(codes, codes), side + 10, "#c8553d"),
+    ):
+        dark = "".join(
+            f"M{start + column * cell} {row * cell}h{cell}v{cell}h-{cell}z"
+            for row, column in matrix.nonzero().tolist()
+        )
+        shapes.append(f'<path fill="#e8eaee" d="M{start} 0h{side}v{side}h-{side}z"/>')
+        shapes.append(f'<path fill="{ink}" d="{dark}"/>')
+    size = f'width="{2 * side + 10}" height="{side}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(shapes)}</svg>\n'
+
+
+def pictures() -> dict[str, str]:
+    """Every picture that follows from the code: file → SVG."""
+    from gdt.named_plans import NAMED_PLANS
+
+    return {f"docs/images/plans/{name}.svg": plan_picture(name) for name in NAMED_PLANS}
+
+
 #: (page, name of the part) → its text
 PARTS: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("docs/architecture.md", "file tree"): file_tree,
     ("docs/config.md", "keys"): config_tables,
+    ("docs/gdt.md", "factors"): factor_table,
+    ("docs/gdt.md", "modalities"): modality_table,
+    ("docs/gdt.md", "plans"): plan_table,
 }
 
 
@@ -109,10 +187,13 @@ def renewed(page: str, name: str, text: str) -> str:
 
 
 def main() -> None:
-    """Renew every part."""
+    """Renew every part and picture."""
     for (page, name), make in PARTS.items():
         path = ROOT / page
         path.write_text(renewed(path.read_text(), name, make()))
+    for name, picture in pictures().items():
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_text(picture)
 
 
 if __name__ == "__main__":

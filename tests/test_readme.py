@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import PARTS, ROOT, first_line, renewed
+from docs.generate import PARTS, ROOT, first_line, pictures, renewed
 
 README = (ROOT / "README.md").read_text()
 
@@ -16,6 +16,11 @@ README = (ROOT / "README.md").read_text()
 def test_generated_parts_are_current(page: str, name: str) -> None:
     text = (ROOT / page).read_text()
     assert renewed(text, name, PARTS[page, name]()) == text, "run `python docs/generate.py`"
+
+
+def test_pictures_are_current() -> None:
+    for name, picture in pictures().items():
+        assert (ROOT / name).read_text() == picture, f"{name}: run `python docs/generate.py`"
 
 
 def test_every_module_says_what_it_is() -> None:
