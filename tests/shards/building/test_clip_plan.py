@@ -100,7 +100,8 @@ EVERY: dict[str, Any] = {"holdout_every": 40, "holdout": 6, "gap_seconds": 3}
 
 
 def spans(planned: PlannedSource, part: str, options: BuildOptions) -> list[tuple[float, float]]:
-    return [(float(a), float(b)) for a, b in cut_source(planned, options)[part].clips]
+    cuts = cut_source(planned, options)
+    return [(float(a), float(b)) for a, b in cuts[part].clips] if part in cuts else []
 
 
 def test_of_every_stretch_a_part_is_held_out_between_two_gaps() -> None:
