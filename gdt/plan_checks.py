@@ -3,6 +3,9 @@
 A transformation all of whose pairs weigh 0 is no anchor but may still be a key of others (one-way
 losses); one that is neither is refused, and so is an anchor without a positive or a negative. The
 message names the factor that is to blame: without it, the row would have had what it lacks.
+
+A plan of one transformation of each sample is for methods that compare it with something else than
+the batch: a memory bank, clusters, the input itself. Methods say whether they do.
 """
 
 from collections.abc import Sequence
@@ -25,6 +28,8 @@ def check_anchors(factors: Sequence[Factor], tables: GridTables, *, is_product: 
     Raises:
         ValueError: names the transformation, the factor to blame and what to set.
     """
+    if is_product and all(factor.draws == 1 for factor in factors):
+        return
     c_within, c_between, w_within, w_between = tables
     weighed = (w_within > 0) | (w_between > 0)  # G x G
     positive = ((c_within * w_within > 0) | (c_between * w_between > 0)).any(1)  # G
@@ -56,12 +61,6 @@ def _blame(factors: Sequence[Factor], row: int) -> str:
             return (
                 f"factor {factor.name!r} is to blame: [plan.{factor.name}] {_advice(factor, draw)}"
             )
-    if all(factor.draws == 1 for factor in factors):
-        return (
-            "a sample needs two transformations that may count as the same: set "
-            '[plan.augmentation] relation = "invariant" and draws = 2, or give [plan.modality] '
-            "a second value"
-        )
     return 'several factors are to blame: set relation = "invariant" or pairs = "all" for one'
 
 

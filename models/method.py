@@ -98,20 +98,36 @@ class Needs:
         least_views: least draws of the factor `augmentation`.
         most_views: most draws of it; None for any number.
         maps: it compares places of feature maps, not one vector a row.
+        positives: it compares transformations of a batch with one another, so that each sample
+            needs two.
+        one_modality: its bank or clusters are of one kind of rows.
         why: half a sentence for messages: "MoCo compares a query view with a key view".
     """
 
     least_views: int = 1
     most_views: int | None = None
     maps: bool = False
+    positives: bool = True
+    one_modality: bool = False
     why: str = ""
 
     def check(self, plan: Plan) -> None:
         """Raise ValueError, saying what the plan must have, when it does not.
 
         Raises:
-            ValueError: fewer or more augmentation draws than the method takes.
+            ValueError: fewer or more augmentation draws, or more modalities, than it takes.
         """
+        if self.one_modality and len(plan.modalities) > 1:
+            raise ValueError(
+                f"{self.why}: plan.modality.values must name one modality; "
+                f"got {', '.join(plan.modalities)}"
+            )
+        if self.positives and self.least_views == 1 and plan.num_transformations == 1:
+            raise ValueError(
+                f"{self.why or 'the method compares transformations of a sample'}: a sample needs "
+                'two that may count as the same: set [plan.augmentation] relation = "invariant" '
+                "and draws = 2, or give [plan.modality] a second value"
+            )
         draws = plan.draws("augmentation")
         too_many = self.most_views is not None and draws > self.most_views
         if draws < self.least_views or too_many:

@@ -5,11 +5,12 @@ from typing import Final
 from models.method import Method, MethodOptions, Setting
 from models.methods.byol import BYOL
 from models.methods.gdt import GDT
+from models.methods.instdisc import InstDisc
 from models.methods.moco import MoCo
 from models.methods.simclr import SimCLR
 from models.methods.swav import SwAV
 
-__all__ = ["BYOL", "GDT", "METHODS", "MoCo", "SimCLR", "SwAV", "build_method"]
+__all__ = ["BYOL", "GDT", "METHODS", "InstDisc", "MoCo", "SimCLR", "SwAV", "build_method"]
 
 #: name → method; its options' `name` is the same
 METHODS: Final[dict[str, type[Method]]] = {
@@ -18,6 +19,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "moco": MoCo,
     "byol": BYOL,
     "swav": SwAV,
+    "instdisc": InstDisc,
 }
 
 

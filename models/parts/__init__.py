@@ -3,6 +3,7 @@
 from models.parts.key_queue import KeyQueue
 from models.parts.memory_bank import MemoryBank
 from models.parts.momentum_copy import MomentumCopy, MomentumSchedule
+from models.parts.noise_contrast import NoiseContrast
 from models.parts.prototypes import Prototypes, sinkhorn
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MemoryBank",
     "MomentumCopy",
     "MomentumSchedule",
+    "NoiseContrast",
     "Prototypes",
     "sinkhorn",
 ]

@@ -40,6 +40,17 @@ class MemoryBank(nn.Module):
         drawn = torch.randint(len(self), (num_rows, count))  # on the CPU: the same on any device
         return drawn.to(self.rows.device)
 
+    def candidates(self, samples: Tensor, count: int) -> Tensor:
+        """Return each sample's own entry, then `count` drawn ones: int64 [B, 1 + K].
+
+        As in the authors' code its own entry may be among the drawn.
+        """
+        return torch.cat([samples[:, None], self.draw(len(samples), count)], dim=1)
+
+    def scores(self, embeddings: Tensor, entries: Tensor) -> Tensor:
+        """Return the products of embeddings [B, D] with each one's entries [B, K]: [B, K]."""
+        return torch.einsum("bd,bkd->bk", embeddings, self.rows[entries].to(embeddings))
+
     @torch.no_grad()
     def update(self, samples: Tensor, embeddings: Tensor) -> None:
         """Move rows towards embeddings, and to length 1.

@@ -198,10 +198,6 @@ def test_fingerprint_changes_with_the_plan_only() -> None:
             "finite and not negative",
         ),
         (
-            {"sample": SAMPLE, "modality": {"relation": "invariant", "values": ["image"]}},
-            "'sample 0 · image' has no positive",
-        ),
-        (
             {"sample": SAMPLE, "modality": CROSS, "tables": {"contrast_file": "absent.csv"}},
             "cannot read .*absent.csv: No such file",
         ),

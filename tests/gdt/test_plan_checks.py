@@ -17,10 +17,6 @@ IMAGE = {"relation": "invariant", "values": ["image"]}
     ("tables", "message"),
     [
         (
-            {"modality": IMAGE},
-            r"'sample 0 · image' has no positive .*set \[plan.augmentation\] relation = ",
-        ),
-        (
             {"modality": IMAGE, "augmentation": {"relation": "distinctive", "draws": 2}},
             r"factor 'augmentation' is to blame: \[plan.augmentation\] relation = ",
         ),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from gdt import Batch, Plan, View
+from gdt import Batch, Plan, View, named_plan
 from models import METHODS, EncoderOptions, Method, RunFacts, Setting, build_method
 
 ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32)}
@@ -37,7 +37,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "moco": {"hidden_dim": 32, "embedding_dim": 16, "queue_size": 12, "momentum": 0.9},
     "byol": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
+    "instdisc": {"embedding_dim": 16, "num_negatives": 8},
 }
+#: Plans of methods that do not take two views, by the method's name.
+ONE_VIEW = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["image"]},
+    }
+)
+PLANS: dict[str, Plan] = {
+    "instdisc": ONE_VIEW,
+}
+
+
+def plan_for(name: str) -> Plan:
+    """A plan over images that a method takes: two views unless it wants otherwise."""
+    return PLANS.get(name) or named_plan("simclr")
+
+
 SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
 
 BuildSmall = Callable[..., Any]

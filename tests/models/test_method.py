@@ -14,6 +14,7 @@ from models import METHODS, EncoderOptions
 from models.method import Needs
 from models.methods.gdt import GDTOptions
 from models.methods.moco import MoCoOptions
+from tests.models.conftest import ONE_VIEW, plan_for
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_resumed_method_goes_on_bit_for_bit(
     name: str, make_batch: Callable[..., Batch], build_small: Callable[..., Any]
 ) -> None:
     torch.manual_seed(0)
-    plan = named_plan("simclr")
+    plan = plan_for(name)
     method = build_small(name, plan)
     batches = [make_batch(plan, range(4 * step, 4 * step + 4)) for step in range(4)]
 
@@ -126,3 +127,16 @@ def test_needs_say_what_the_plan_must_have(needs: Needs, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         needs.check(named_plan("cross_modal_baseline"))
     needs.check(named_plan("simclr"))
+
+
+def test_one_transformation_of_a_sample_is_for_methods_that_need_no_positive() -> None:
+    with pytest.raises(
+        ValueError, match=r"a sample needs two .* set \[plan.augmentation\] relation"
+    ):
+        Needs().check(ONE_VIEW)
+    Needs(positives=False).check(ONE_VIEW)
+
+
+def test_one_modality_is_asked_for_by_name() -> None:
+    with pytest.raises(ValueError, match=r"W: .*must name one modality; got video, audio"):
+        Needs(one_modality=True, why="W").check(named_plan("cross_modal_baseline"))
