@@ -49,7 +49,7 @@ class Side:
 
     def block(self, at: slice, device: torch.device | str) -> Tensor:
         """Some rows on a device: [n, S, D]."""
-        return torch.from_numpy(np.ascontiguousarray(self.rows[at])).to(device)
+        return torch.from_numpy(np.array(self.rows[at])).to(device)
 
 
 def prepared(segments: Vectors, protocol: Protocol, *, is_query: bool) -> Side:
@@ -129,6 +129,8 @@ class Scorer:
             check_finite(name, side.rows)
         self.queries, self.gallery, self.device = queries, gallery, device
         self._temperature = dual_softmax
+        self._held: tuple[slice, Tensor] | None = None  # the items of the last block
+        self._memory: Tensor | None = None  # of a block's scores, written over by the next one's
         self._log_sums: Tensor | None = None
         segments = queries.rows.shape[1]
         self.query_blocks = list(blocks(len(queries), max(1, _QUERIES_AT_ONCE // segments)))
@@ -139,7 +141,7 @@ class Scorer:
             self.tolerance /= len(queries)
 
     def block(self, queries: slice, items: slice) -> Tensor:
-        """Scores of some queries against some items: [q, g]."""
+        """Scores of some queries against some items: [q, g], until the next block is asked for."""
         scores = self._plain(queries, items)
         if self._log_sums is None:
             return scores
@@ -148,7 +150,7 @@ class Scorer:
     def pairs(self, queries: slice, items: Integers) -> Tensor:
         """Scores of some queries against one item each: [q]."""
         ours = self.queries.block(queries, self.device)
-        theirs = torch.from_numpy(self.gallery.rows[items]).to(self.device)
+        theirs = torch.from_numpy(np.array(self.gallery.rows[items])).to(self.device)
         scores = torch.einsum("nsd,ntd->nst", ours, theirs).amax(dim=(1, 2))
         if self._log_sums is None:
             return scores
@@ -156,12 +158,15 @@ class Scorer:
         return scores * (self._temperature * scores - log_sums).exp()
 
     def _plain(self, queries: slice, items: slice) -> Tensor:
-        ours, theirs = (
-            side.block(at, self.device)
-            for side, at in ((self.queries, queries), (self.gallery, items))
-        )
+        if self._held is None or self._held[0] != items:
+            self._held = items, self.gallery.block(items, self.device)
+        ours, theirs = self.queries.block(queries, self.device), self._held[1]
         if ours.shape[1] == 1:
-            return ours[:, 0] @ theirs[:, 0].T
+            size = len(ours) * len(theirs)
+            if self._memory is None or len(self._memory) < size:
+                self._memory = ours.new_empty(size)
+            scores = self._memory[:size].view(len(ours), len(theirs))
+            return torch.mm(ours[:, 0], theirs[:, 0].T, out=scores)
         pairs = ours.flatten(0, 1) @ theirs.flatten(0, 1).T  # q·S × g·S
         shape = (len(ours), ours.shape[1], len(theirs), theirs.shape[1])
         return pairs.view(shape).amax(dim=(1, 3))

@@ -188,7 +188,7 @@ def rank_labels(
     found: dict[str, list[Floats]] = {metric: [] for metric in graded}
     columns: list[tuple[Integers, ...]] = []
     for at in blocks(num_queries, max(1, _SCORES_AT_ONCE // num_items)):
-        scores = scorer.block(at, slice(0, num_items)).cpu().numpy()
+        scores = scorer.block(at, slice(0, num_items)).cpu().numpy()  # changed before the next
         is_right = ours[at, None] == theirs[None]
         if left_out is not None:
             selves = np.arange(len(scores)), left_out[at]

@@ -75,7 +75,7 @@ class AudioSvm:
                 train = splits["train"]
                 known, names = unit_rows(train.segments(modality)), np.array(train.labels)
                 held = held_out_third(train.labels)
-                answers = _learn_and_answer(known, names, held, rows)
+                answers = learn_and_answer(known, names, held, rows)
                 scores.append(accuracy(modality, encoder, _METRIC, answers, test.labels))
                 continue
             folds, found = np.array(test.folds), []
@@ -83,7 +83,7 @@ class AudioSvm:
             for place, fold in enumerate(names_of_folds):
                 asked = folds == fold
                 choice = names_of_folds[(place + 1) % len(names_of_folds)]
-                answers = _learn_and_answer(
+                answers = learn_and_answer(
                     rows[~asked], labels[~asked], folds[~asked] == choice, rows[asked]
                 )
                 found.append(float((np.array(answers) == labels[asked]).mean()))
@@ -136,7 +136,7 @@ def answers_of(machine: Any, segments: Segments) -> list[str]:
     return [str(label) for label in machine.classes_[winners]]
 
 
-def _learn_and_answer(
+def learn_and_answer(
     rows: Segments,
     labels: npt.NDArray[Any],
     held: npt.NDArray[np.bool_],

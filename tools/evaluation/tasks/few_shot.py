@@ -94,7 +94,7 @@ class FewShot:
 
 def drawn_rows(labels: Sequence[str], shots: int, seed: int) -> npt.NDArray[np.int64]:
     """Rows of `shots` clips of every label, without replacement."""
-    rng, names = np.random.default_rng(seed), np.array(labels)
+    rng, names = np.random.default_rng(seed), np.array(list(labels))
     drawn = [
         rng.choice(np.flatnonzero(names == label), shots, replace=False)
         for label in sorted(set(labels))
