@@ -158,6 +158,9 @@ def open_container(file: BinaryIO) -> Iterator[Any]:
 
 def _open(file: _Nameless, demuxer: str) -> Any:
     # a header is read by decoding a little: no frame over the limit may be decoded even there
+    options = {"protocol_whitelist": "file", "format_whitelist": demuxer}
+    if demuxer == "mpegts":  # recordings that are joined may number their streams otherwise
+        options["merge_pmt_versions"] = "1"
     limits: list[Any] = []
     if demuxer not in _STREAMS_AFTER_HEADER:
         limits = [{"max_pixels": str(MAX_PIXELS), "threads": "1"}] * MAX_STREAMS
@@ -165,7 +168,7 @@ def _open(file: _Nameless, demuxer: str) -> Any:
         file,
         mode="r",
         format=demuxer,
-        container_options={"protocol_whitelist": "file", "format_whitelist": demuxer},
+        container_options=options,
         stream_options=limits,
         buffer_size=1 << 16,
         io_open=_refuse,

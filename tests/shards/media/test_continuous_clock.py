@@ -125,3 +125,18 @@ def test_a_joined_recording_in_many_units_is_the_one_in_one(
     many = [sample for unit in units(joined, short) for sample in transcode(unit, short).samples]
     assert len(units(joined, short)) == planned(joined).found.probe.duration_seconds // 1
     assert [s.members["mp4"] for s in many] == [s.members["mp4"] for s in whole]
+
+
+def test_a_joined_recording_may_number_its_streams_otherwise(
+    film: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = film("a.ts", seconds=3, container="mpegts")
+    other = {"mpegts_start_pid": "0x200"}
+    second = film("b.ts", seconds=3, container="mpegts", container_options=other)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    found = probe(Location(str(joined)))
+    assert found.duration_seconds == pytest.approx(6, abs=0.1)
+    shown = [n for clip in clips(joined, OPTIONS).samples for n in numbers(clip.members)]
+    assert shown[:72] == [*range(72)]
+    assert shown[-40:] == [*range(shown[-40], shown[-40] + 40)]
