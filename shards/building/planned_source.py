@@ -67,8 +67,9 @@ class PlannedSource:
         if survey is not None:
             probe = {name: getattr(survey.probe, name) for name in _PROBE}
             line |= probe | {name: str(probe[name]) for name in _EXACT}
-            if not survey.probe.clock_jumps:
-                del line["clock_jumps"]  # as it was before it was known
+            for name in ("clock_jumps", "has_unread_rest"):
+                if not line[name]:
+                    del line[name]  # as it was before it was known
             line["row"] = dict(source.row)
             if survey.scene_cuts:
                 line["scene_cuts"] = [str(time) for time in survey.scene_cuts]

@@ -19,6 +19,7 @@ from shards.sources.source import Source
 TAIL = "a tail shorter than a clip"
 TOO_SHORT = "a scene or remainder shorter than the shortest clip"
 AFTER_END = "the range goes on after the source's end"
+REST = "what comes after the video's end is not read (are several recordings joined?)"
 
 
 def plan_source(
@@ -46,6 +47,7 @@ def plan_source(
         TOO_SHORT if options.remainders else TAIL: too_short_remainders(cuts, options),
         AFTER_END: clips_after_end(planned, options),
         ENDS_EARLY: clips_cut_off(planned, options),
+        REST: int(planned.found.probe.has_unread_rest),
     }
     return replace(planned, clips=clips, skipped_clips={c: n for c, n in left_out.items() if n})
 

@@ -23,6 +23,7 @@ from shards.media.streams import (
     demux,
     first_frame,
     has_packet_table,
+    is_quicktime,
     times_may_jump,
     video_stream,
 )
@@ -30,6 +31,7 @@ from shards.options import TrackChoice
 from shards.storage.opening import Location, open_source
 from shards.storage.transfer import RemoteOptions
 
+_REST_BYTES, _REST_SHARE = 1 << 16, 0.1  # after the last video packet: indexes take less
 _PAUSE_SECONDS = 60  # a packet this long after all before it says nothing of the end
 
 
@@ -41,7 +43,8 @@ class Probe:
     times of the source count from it. duration_seconds: from the first frame on, as declared, or
     to the last packet where that ends later. frame_rate: declared, or on average; from 1 to 240.
     size, version: the source's identity. clock_jumps: whether the container's clock starts anew
-    (see continuous_clock.py), so that no seek finds a time.
+    (see continuous_clock.py), so that no seek finds a time. has_unread_rest: whether much of the
+    file lies after the last video packet, as where files are joined that a demuxer ends between.
     """
 
     width: int
@@ -53,6 +56,7 @@ class Probe:
     size: int
     version: str
     clock_jumps: bool = False
+    has_unread_rest: bool = False
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -78,11 +82,12 @@ def probe(
             rate = _frame_rate(video)
             has_audio = audio_stream(container, tracks) is not None
             listed = has_packet_table(container, video)
-        end, jumps = declared, False
+        end, jumps, last = declared, False, identity.size
         if end is None or not listed:
-            end, jumps = _packets_end(source.file, declared, tracks)
+            end, jumps, last = _packets_end(source.file, declared, tracks)
             if declared is not None and not jumps and end - declared <= 1 / rate:
                 end = declared
+        rest = identity.size - last
         return Probe(
             width=first.width,
             height=first.height,
@@ -93,6 +98,7 @@ def probe(
             size=identity.size,
             version=identity.version,
             clock_jumps=jumps,
+            has_unread_rest=not jumps and rest > max(_REST_BYTES, _REST_SHARE * identity.size),
         )
 
 
@@ -126,18 +132,19 @@ def _frame_rate(stream: Any) -> Fraction:
 
 def _packets_end(
     file: BinaryIO, declared: Fraction | None, tracks: TrackChoice
-) -> tuple[Fraction, bool]:
-    """When the last frame ends, and whether the clock jumped; from `declared` on, if it can be.
+) -> tuple[Fraction, bool, int]:
+    """When the last frame ends, whether the clock jumped, and the last video packet's last byte.
 
     What is before `declared` may be left unread, unless a jump shows after it.
     """
     if declared is not None:
         with open_container(file) as container:
             video = video_stream(container, tracks)
-            if not times_may_jump(container) and _seek(container, video, declared):
-                end, jumps = _read_to_end(container, video)
+            whole = times_may_jump(container) or is_quicktime(container)  # one in fragments
+            if not whole and _seek(container, video, declared):
+                end, jumps, last = _read_to_end(container, video)
                 if not jumps:
-                    return end, False
+                    return end, False, last
     with open_container(file) as container:
         return _read_to_end(container, video_stream(container, tracks))
 
@@ -149,14 +156,16 @@ def _seek(container: Any, video: Any, time: Fraction) -> bool:
     return False
 
 
-def _read_to_end(container: Any, video: Any) -> tuple[Fraction, bool]:
+def _read_to_end(container: Any, video: Any) -> tuple[Fraction, bool, int]:
     clock, tick = clock_of(container), Fraction(video.time_base)
     end: int | None = None
+    last = 0
     with suppress(av.FFmpegError):  # a broken file ends where it breaks
         for packet in demux(container, video, clock=clock):
             if packet.pts is None:  # an empty one that has a time says that nothing changes
                 continue
+            last = max(last, packet.pos + packet.size) if packet.pos is not None else 1 << 62
             stop = packet.pts + (packet.duration or 0)
             if end is None or end < stop <= end + _PAUSE_SECONDS / tick:
                 end = stop
-    return (end or 0) * tick, clock.jumped
+    return (end or 0) * tick, clock.jumped, last

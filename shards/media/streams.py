@@ -54,7 +54,12 @@ def times_may_jump(container: Any) -> bool:
 
 def has_packet_table(container: Any, stream: Any) -> bool:
     """Whether the header lists all packets of a stream, so that there are no others."""
-    return bool(container.format.name == _QUICKTIME and stream.frames)
+    return bool(is_quicktime(container) and stream.frames)
+
+
+def is_quicktime(container: Any) -> bool:
+    """Whether a container is MOV or MP4."""
+    return bool(container.format.name == _QUICKTIME)
 
 
 def video_stream(container: Any, tracks: TrackChoice = DEFAULT) -> Any:

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
+from shards import BuildOptions
+from shards.building.planned_source import PlannedSource
+from shards.building.planning import REST, plan_source
+from shards.building.survey import survey
 from shards.media.probe import probe
+from shards.sources.source import Source
 from shards.storage.opening import Location
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -63,3 +68,24 @@ def test_a_length_that_is_declared_too_long_is_believed(film: Callable[..., Path
     path = film("a.mkv", seconds=4, **FORMS["mkv"])
     path.write_bytes(declaring(path.read_bytes(), "mkv", 9))
     assert probe(Location(str(path))).duration_seconds == pytest.approx(9, abs=0.05)
+
+
+@pytest.mark.parametrize("form", ["flv", "wmv"])
+def test_what_a_demuxer_does_not_read_after_the_end_is_counted(
+    film: Callable[..., Path], form: str
+) -> None:
+    """Some formats end for FFmpeg where the header of a second, joined recording comes."""
+    path = film(f"a.{form}", seconds=4, **FORMS[form])
+    assert not probe(Location(str(path))).has_unread_rest
+    path.write_bytes(path.read_bytes() * 5)
+    assert probe(Location(str(path))).has_unread_rest
+    planned = planned_whole(path)
+    assert planned.skipped_clips[REST] == 1
+
+
+def planned_whole(path: Path) -> PlannedSource:
+    source = Source(path.name, Location(str(path)))
+    options = BuildOptions(clip_seconds=1.0)
+    planned = plan_source(1, source, survey(source, options), options)
+    assert PlannedSource.from_json(planned.to_json()) == planned
+    return planned
