@@ -88,6 +88,14 @@ def _key_table(keys: "list[Key]", prefix: str) -> list[str]:
     return lines
 
 
+def config_keys_list() -> str:
+    """Every key of a config, one a line: what a typo is compared with before torch is imported."""
+    from tools.runs.config import Config
+    from tools.runs.config_keys import config_keys
+
+    return "\n".join(dict.fromkeys(k.dotted for k in config_keys(Config) if k.kind != "table"))
+
+
 def factor_table() -> str:
     """Every factor with where its draws are made and the keys of its own, as a Markdown table."""
     from gdt.factor import Factor
@@ -169,6 +177,7 @@ PARTS: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("docs/gdt.md", "factors"): factor_table,
     ("docs/gdt.md", "modalities"): modality_table,
     ("docs/gdt.md", "plans"): plan_table,
+    ("tools/runs/config_keys.txt", "config keys"): config_keys_list,
 }
 
 

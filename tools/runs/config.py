@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -24,7 +24,7 @@ from gdt.plan import Plan
 from models import METHODS, EncoderOptions, MethodOptions
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.options import AudioAugment, ImageAugment, LogMel, VideoAugment
-from tools.runs.config_files import ConfigError, apply_overrides, read_tables
+from tools.runs.config_files import RENAMED, ConfigError, apply_overrides, read_tables
 from tools.runs.options import (
     DataOptions,
     OptimizerOptions,
@@ -34,7 +34,6 @@ from tools.runs.options import (
 from tools.runs.toml_text import toml_text
 
 __all__ = [
-    "RENAMED",
     "Config",
     "ConfigError",
     "as_config_errors",
@@ -49,17 +48,6 @@ if typing.TYPE_CHECKING:
 else:  # `name` says which method's options the table holds, and so which keys it takes
     _EITHER = reduce(or_, [method.options_type for method in METHODS.values()])
     MethodTable = Annotated[_EITHER, Field(discriminator="name")]
-
-#: Keys of earlier versions, and what stands in their place.
-RENAMED: Final = {
-    "model": "[method] (name = …, temperature, hidden_dim and what else that method has) and "
-    "[encoders] (video, audio, image)",
-    **{
-        f"{table}.{key}": f"{table}.{key}_probability"
-        for table in ("video_augment", "image_augment")
-        for key in ("flip", "jitter", "gray", "blur")
-    },
-}
 
 
 @contextmanager

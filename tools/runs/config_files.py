@@ -3,6 +3,7 @@
 Needs the standard library alone: a missing file or a malformed --set is refused at once.
 """
 
+import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,21 @@ from typing import Any, Final
 
 #: The configs that come along: beside the package, in a checkout as in an installed wheel.
 CONFIGS: Final = Path(__file__).parents[2] / "configs"
+
+
+#: Every key of a config, one a line; NAME and FACTOR stand for names of one's own.
+KEYS: Final = Path(__file__).with_name("config_keys.txt")
+
+#: Keys of earlier versions, and what stands in their place.
+RENAMED: Final = {
+    "model": "[method] (name = …, temperature, hidden_dim and what else that method has) and "
+    "[encoders] (video, audio, image)",
+    **{
+        f"{table}.{key}": f"{table}.{key}_probability"
+        for table in ("video_augment", "image_augment")
+        for key in ("flip", "jitter", "gray", "blur")
+    },
+}
 
 
 class ConfigError(Exception):
@@ -76,6 +92,41 @@ def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         _apply(tables, override)
+        refuse_unknown_key(override)
+
+
+def refuse_unknown_key(override: str) -> None:
+    """Refuse "a.b=c" where no config has a key a.b; without the option classes, which need torch.
+
+    Raises:
+        ConfigError: there is no such key.
+    """
+    asked = [key.strip() for key in override.partition("=")[0].split(".")]
+    if asked[0] in RENAMED or ".".join(asked) in RENAMED:
+        return  # the whole config says what took its place
+    known = [line.split(".") for line in KEYS.read_text().splitlines() if line[:1].isalpha()]
+    for depth, key in enumerate(asked):
+        allowed = list(dict.fromkeys(line[depth] for line in known if len(line) > depth))
+        if not allowed:
+            return  # within a value that is a table of its own
+        known = [
+            line
+            for line in known
+            if len(line) > depth and (line[depth] == key or _is_open(line[depth]))
+        ]
+        if not known:
+            close = difflib.get_close_matches(key, allowed, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            table = f"[{'.'.join(asked[:depth])}]" if depth else "the top level"
+            raise ConfigError(
+                f"--set {override}: unknown key {'.'.join(asked[: depth + 1])}{hint}; {table} "
+                f"takes {', '.join(allowed)}"
+            )
+
+
+def _is_open(name: str) -> bool:
+    """Whether a name stands for names of one's own."""
+    return name.isupper()
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:

@@ -113,7 +113,10 @@ def test_the_command_prints_stages_rates_and_the_bottleneck(tiny_shards: Path) -
 def test_a_config_is_read_and_overridden() -> None:
     config = bench_config("somewhere", "gdt", ["data.batch_size=3"])
     assert (config.data.shards, config.data.batch_size) == ("somewhere", 3)
-    with pytest.raises(ConfigError, match=r"defaults: --set data.batch=3: unknown key data.batch"):
+    with pytest.raises(
+        ConfigError,
+        match=r"--set data.batch=3: unknown key data.batch \(did you mean batch_size\?\)",
+    ):
         bench_config("somewhere", None, ["data.batch=3"])
 
 

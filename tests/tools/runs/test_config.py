@@ -159,7 +159,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 def test_several_problems_come_at_once(tmp_path: Path) -> None:
-    text = refusal(write(tmp_path), "trainer.epochs=ten", "method.nme=x")
+    text = refusal(write(tmp_path), "trainer.epochs=ten", "seed=-1")
     assert len(text.splitlines()) == 2
 
 
