@@ -4,13 +4,24 @@ from typing import Final
 
 from models.method import Method, MethodOptions, Setting
 from models.methods.byol import BYOL
+from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.gdt import GDT
 from models.methods.instdisc import InstDisc
 from models.methods.moco import MoCo
 from models.methods.simclr import SimCLR
 from models.methods.swav import SwAV
 
-__all__ = ["BYOL", "GDT", "METHODS", "InstDisc", "MoCo", "SimCLR", "SwAV", "build_method"]
+__all__ = [
+    "BYOL",
+    "GDT",
+    "METHODS",
+    "DeepClusterV2",
+    "InstDisc",
+    "MoCo",
+    "SimCLR",
+    "SwAV",
+    "build_method",
+]
 
 #: name → method; its options' `name` is the same
 METHODS: Final[dict[str, type[Method]]] = {
@@ -20,6 +31,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "byol": BYOL,
     "swav": SwAV,
     "instdisc": InstDisc,
+    "deepcluster_v2": DeepClusterV2,
 }
 
 

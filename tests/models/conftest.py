@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gdt import Batch, Plan, View, named_plan
 from models import METHODS, EncoderOptions, Method, RunFacts, Setting, build_method
+from models.method import EmbedDataset
 
 ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32)}
 
@@ -38,6 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
     "instdisc": {"embedding_dim": 16, "num_negatives": 8},
+    "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
 }
 #: Plans of methods that do not take two views, by the method's name.
 ONE_VIEW = Plan.from_tables(
@@ -71,3 +74,15 @@ def build_small() -> BuildSmall:
         return build_method(options, Setting(plan, SMALL_ENCODERS, facts))
 
     return build
+
+
+def dataset_of(images: Tensor, skipped: Sequence[int] = ()) -> EmbedDataset:
+    """What an epoch begins with, over a data set of these images [N, 3, H, W]."""
+
+    @torch.no_grad()
+    def embed_all(embed: Any, *, training: bool = False) -> dict[str, Tensor]:
+        rows = embed("image", images)
+        rows[list(skipped)] = 0
+        return {"image": rows}
+
+    return embed_all

@@ -14,7 +14,7 @@ from models import METHODS, EncoderOptions
 from models.method import Needs
 from models.methods.gdt import GDTOptions
 from models.methods.moco import MoCoOptions
-from tests.models.conftest import ONE_VIEW, plan_for
+from tests.models.conftest import ONE_VIEW, dataset_of, plan_for
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,15 @@ def test_a_resumed_method_goes_on_bit_for_bit(
     method = build_small(name, plan)
     batches = [make_batch(plan, range(4 * step, 4 * step + 4)) for step in range(4)]
 
+    images = torch.randn(64, 3, 16, 16)
+
     def train(trained: Any, first: int, stop: int) -> list[torch.Tensor]:
         optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
         totals = []
         for step in range(first, stop):
             torch.manual_seed(step)
+            if step % 3 == 0:  # an epoch of three steps
+                trained.before_epoch(step // 3, dataset_of(images))
             optimizer.zero_grad()
             losses = trained(batches[step])
             losses.total.backward()
