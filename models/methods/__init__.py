@@ -8,6 +8,7 @@ from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.gdt import GDT
 from models.methods.instdisc import InstDisc
 from models.methods.moco import MoCo
+from models.methods.pcl import PCL
 from models.methods.simclr import SimCLR
 from models.methods.swav import SwAV
 
@@ -32,6 +33,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "swav": SwAV,
     "instdisc": InstDisc,
     "deepcluster_v2": DeepClusterV2,
+    "pcl": PCL,
 }
 
 

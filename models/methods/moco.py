@@ -18,14 +18,14 @@ Legend: N queries of this rank, P keys of all ranks, K queue entries, D embeddin
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from gdt import Batch, contrastive_loss, gather_with_gradients, num_ranks
-from models.method import Losses, Method, Needs, Setting
+from models.method import Losses, Method, MethodOptions, Needs, Setting
 from models.methods.gdt import ContrastiveOptions
 from models.parts import KeyQueue, MomentumCopy, MomentumSchedule
 from models.parts.heads import moco_head
@@ -65,7 +65,7 @@ class MoCo(Method):
         setting: its plan has the factor `augmentation`, invariant, of two draws: query and key.
     """
 
-    options_type = MoCoOptions
+    options_type: ClassVar[type[MethodOptions]] = MoCoOptions
     needs = Needs(2, 2, why="MoCo compares a query view with a key view")
 
     def __init__(self, options: MoCoOptions, setting: Setting) -> None:
@@ -85,6 +85,10 @@ class MoCo(Method):
 
     def forward(self, batch: Batch) -> Losses:
         """Return the loss of a batch, a float32 scalar; in training also move encoder and queue."""
+        return Losses(self.compare(batch)[0])
+
+    def compare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, and this rank's queries N × D with their codes N × M."""
         query_rows = batch.where(self.view_column, QUERY_VIEW)
         key_rows = batch.where(self.view_column, KEY_VIEW)
         queries, query_codes = self._embed_groups(self.towers, query_rows)  # N × D, N × M
@@ -112,7 +116,7 @@ class MoCo(Method):
 
         if self.training:
             self.queue.put(keys, key_codes)
-        return Losses(loss)
+        return loss, queries, query_codes
 
     def _shuffle(self, batch: Batch) -> Batch:
         """Return the rows in an order drawn from torch's generator; one group needs none."""

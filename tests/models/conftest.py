@@ -40,6 +40,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
     "instdisc": {"embedding_dim": 16, "num_negatives": 8},
+    "pcl": {
+        "hidden_dim": 32,
+        "embedding_dim": 16,
+        "queue_size": 12,
+        "num_prototypes": (8, 6),
+        "from_epoch": 0,
+    },
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
 }
 #: Plans of methods that do not take two views, by the method's name.
