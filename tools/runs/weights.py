@@ -35,6 +35,8 @@ _WRAPPER: Final = re.compile(r"^(?:network|trunk)\.")
 _AUTHORS: Final = {"video_network.base": "video", "audio_network.base": "audio"}
 _AUTHORS_HEADS: Final = {"mlp_v.block_forward": "video", "mlp_a.block_forward": "audio"}
 _AUTHORS_LAYERS: Final = {"2": "1", "4": "2", "8": "5"}
+#: What torchvision's S3D puts before the names of all layers but its classifier.
+_S3D: Final = "features."
 #: Classifiers of torchvision's networks, which an encoder is without.
 _CLASSIFIERS: Final = ("fc.", "classifier.", "heads.", "head.")
 
@@ -111,6 +113,7 @@ def initialize(method: nn.Module, weights: Weights) -> str:
             faults.append(f"its {part} is another one: {fault}")
         else:
             left.append(part)
+    left += dict.fromkeys(name.partition(".")[0] for name in state if not _PART.search(name))
     if faults or not any(part.endswith("encoder") for part in taken):
         reason = "; ".join(faults) or "it has weights of no encoder that this config builds"
         raise RunError(
@@ -169,6 +172,8 @@ def _authors(tensors: Tensors) -> dict[tuple[str, str], dict[str, Tensor]]:
 
 def _bare(tensors: Tensors) -> dict[tuple[str, str], dict[str, Tensor]]:
     kept = {name: t for name, t in tensors.items() if not name.startswith(_CLASSIFIERS)}
+    if kept and all(name.startswith(_S3D) for name in kept):
+        kept = {name.removeprefix(_S3D): tensor for name, tensor in kept.items()}
     return {("encoders", ""): kept} if kept else {}
 
 

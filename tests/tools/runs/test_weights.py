@@ -10,6 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.tools.evaluation.runs import image_config
 from tests.tools.runs.methods import method_of
 from tools.runs.config import load_config
 from tools.runs.run_folder import RunError
@@ -45,6 +46,37 @@ def test_torchvisions_weights_fit_its_network(tiny_config: Path, tmp_path: Path)
     taken = encoder_of(method, "video")
     assert same(taken, {n: t for n, t in weights.items() if not n.startswith("fc.")})
     assert same(encoder_of(method, "audio"), audio)
+
+
+def test_torchvisions_s3d_fits_too(tiny_config: Path, tmp_path: Path) -> None:
+    method = method_of(load_config(tiny_config, ["encoders.video=s3d"]))
+    weights = drawn_again(torchvision.models.video.s3d(weights=None).state_dict())
+    path = tmp_path / "s3d.safetensors"
+    save_file(weights, path)
+    assert "video encoder; as drawn: audio encoder" in initialize(method, read_weights(str(path)))
+    taken = encoder_of(method, "video")
+    assert same(
+        {f"features.{name}": tensor for name, tensor in taken.items()},
+        {name: t for name, t in weights.items() if not name.startswith("classifier.")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("moco", "queue"), ("byol", "predictors"), ("swav", "prototypes")]
+)
+def test_momentum_encoders_begin_as_copies_and_the_rest_as_drawn(
+    tmp_path: Path, name: str, drawn: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(image_config())
+    config = load_config(path, ["method={}", f"method.name={name}", "encoders.image=resnet_small"])
+    theirs, ours = method_of(config), method_of(config)
+    torch.save({f"method.{n}": t for n, t in theirs.state_dict().items()}, tmp_path / "a.ckpt")
+    line = initialize(ours, read_weights(str(tmp_path / "a.ckpt")))
+    assert line.endswith(f"a.ckpt: image encoder, image head; as drawn: {drawn}")
+    found, given = ours.state_dict(), theirs.state_dict()
+    differing = {n.partition(".")[0] for n in found if not torch.equal(found[n], given[n])}
+    assert differing == {drawn}
 
 
 def test_the_authors_checkpoint_gives_both_encoders_and_heads(
