@@ -1,4 +1,4 @@
-"""`gdt samples`: videos to try everything on, a real film and a synthetic corpus."""
+"""`gdt samples`: videos to try everything on: a film, a synthetic corpus, spoken digits."""
 
 from pathlib import Path
 from typing import Annotated
@@ -96,4 +96,42 @@ def synthetic(
     typer.echo(
         f"{out}: train/ {videos} and val/ {val_videos} videos of {seconds:g} s, "
         f"{len(KINDS)} kinds of shape; labels in {out / 'labels.csv'}"
+    )
+
+
+@command(app, "digits", "gdt samples digits --out data/digits")
+def digits(
+    out: Annotated[
+        Path, typer.Option(help="Folder for train/, val/, labels.csv and ATTRIBUTION.txt.")
+    ],
+    videos: Annotated[int, typer.Option(min=0, help="How many training videos.")] = 1500,
+    val_videos: Annotated[int, typer.Option(min=0, help="How many held-out videos.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other videos.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; one for each core if absent.")
+    ] = None,
+) -> None:
+    """Make videos of real handwritten digits, each spoken by a real voice; 1 s each.
+
+    Speakers, recordings and pictures of val/ are not in train/.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tools.sample_data.digits import build_digits
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("digits", total=videos + val_videos)
+        build_digits(
+            out,
+            videos,
+            val_videos,
+            seed,
+            workers=workers,
+            report=lambda done, _: bar.update(task, completed=done),
+        )
+    typer.echo(
+        f"{out}: train/ {videos} and val/ {val_videos} videos of 1 s, labels in "
+        f"{out / 'labels.csv'}  (voices CC BY-SA 4.0; see {out / 'ATTRIBUTION.txt'})"
     )
