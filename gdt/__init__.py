@@ -2,7 +2,7 @@
 
 from gdt.batch import Batch, View
 from gdt.factor import Factor
-from gdt.gather import gather_with_gradients, global_mean, num_ranks
+from gdt.gather import gather_with_gradients, global_mean, num_ranks, sum_over_ranks
 from gdt.in_chunks import embed_in_chunks
 from gdt.loss import contrastive_loss, normalize, plan_loss
 from gdt.loss_options import LossOptions
@@ -28,4 +28,5 @@ __all__ = [
     "normalize",
     "num_ranks",
     "plan_loss",
+    "sum_over_ranks",
 ]

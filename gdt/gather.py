@@ -44,6 +44,22 @@ def gather_with_gradients(embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Te
     )
 
 
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum a tensor over all ranks, on every rank, with a gradient through each rank's part.
+
+    A loss that every rank computes from such sums is the loss of the whole batch, and the mean over
+    ranks of its gradients is its gradient. (A plain all_reduce loses the other ranks' part: then it
+    is 1/W of that.)
+
+    Args:
+        values: float, of one shape on all ranks.
+    """
+    if num_ranks() == 1:
+        return values
+    summed: Tensor = dist_nn.all_reduce(values)
+    return summed
+
+
 def global_mean(values: Tensor) -> Tensor:
     """Average over the rows of all ranks, as a share of it: its mean over ranks is the whole mean.
 

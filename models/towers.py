@@ -18,6 +18,11 @@ from models.encoders import Encoder, EncoderOptions
 HeadConstructor = Callable[[int], nn.Module]
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return what a network gave under autocast in float32; float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class Towers(nn.Module):
     """The encoders and heads of a plan's modalities, with random weights from torch's generator.
 
@@ -84,7 +89,7 @@ class Towers(nn.Module):
         Raises:
             ValueError: the plan has no such modality.
         """
-        return cast(Tensor, self.encoder(modality)(values)).float()
+        return at_least_float32(self.encoder(modality)(values))
 
     def maps(self, modality: str, values: Tensor) -> Tensor:
         """Encode rows of one modality, place by place: float32 [B, C, (T,) H, W].
@@ -92,7 +97,7 @@ class Towers(nn.Module):
         Raises:
             ValueError: the plan has no such modality.
         """
-        return self.encoder(modality).maps(values).float()
+        return at_least_float32(self.encoder(modality).maps(values))
 
     def projection(self, modality: str, values: Tensor) -> Tensor:
         """Project rows of one modality: the head's output, float32 [B, D].
@@ -101,7 +106,7 @@ class Towers(nn.Module):
             ValueError: the plan has no such modality.
         """
         features = self.encoder(modality)(values)  # B × E
-        return cast(Tensor, self.heads[modality](features)).float()
+        return at_least_float32(self.heads[modality](features))
 
     def embed(self, modality: str, values: Tensor) -> Tensor:
         """Embed rows of one modality: what the loss and retrieval compare.

@@ -3,6 +3,7 @@
 from typing import Final
 
 from models.method import Method, MethodOptions, Setting
+from models.methods.barlow_twins import BarlowTwins
 from models.methods.byol import BYOL
 from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.gdt import GDT
@@ -10,16 +11,20 @@ from models.methods.instdisc import InstDisc
 from models.methods.moco import MoCo
 from models.methods.pcl import PCL
 from models.methods.simclr import SimCLR
+from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 
 __all__ = [
     "BYOL",
     "GDT",
     "METHODS",
+    "PCL",
+    "BarlowTwins",
     "DeepClusterV2",
     "InstDisc",
     "MoCo",
     "SimCLR",
+    "SimSiam",
     "SwAV",
     "build_method",
 ]
@@ -34,6 +39,8 @@ METHODS: Final[dict[str, type[Method]]] = {
     "instdisc": InstDisc,
     "deepcluster_v2": DeepClusterV2,
     "pcl": PCL,
+    "simsiam": SimSiam,
+    "barlow_twins": BarlowTwins,
 }
 
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gdt import Batch, global_mean
 from models.method import Losses, Method, MethodOptions, Needs, Setting
-from models.parts import MomentumCopy, MomentumSchedule
+from models.parts import MomentumCopy, MomentumSchedule, Predictors
 from models.parts.heads import byol_head
 from models.towers import Towers
 
@@ -55,12 +55,7 @@ class BYOL(Method):
         self.towers = Towers(
             setting.encoders, self.plan, lambda features_dim: byol_head(features_dim, *sizes)
         )
-        self.predictors = nn.ModuleDict(
-            {
-                modality: byol_head(options.embedding_dim, *sizes)
-                for modality in self.plan.modalities
-            }
-        )
+        self.predictors = Predictors(self.plan, lambda: byol_head(dim, *sizes))
         schedule = MomentumSchedule(options.momentum, rises=True, num_steps=self.facts.num_steps)
         self.target = MomentumCopy(self.towers, schedule)
 
@@ -72,7 +67,9 @@ class BYOL(Method):
             targets = [
                 self.target.network.project(view)[0] for view in (first, second)
             ]  # B × D each
-        predictions = [self._predict(view) for view in (first, second)]  # B × D each
+        predictions = [
+            self.predictors.predict(self.towers, view)[1] for view in (first, second)
+        ]  # B × D each
         with torch.autocast(predictions[0].device.type, enabled=False):
             one = global_mean(regression_loss(predictions[0], targets[1]))
             two = global_mean(regression_loss(predictions[1], targets[0]))
@@ -81,15 +78,6 @@ class BYOL(Method):
     def after_step(self, step: int) -> None:
         """Move the target network towards the online one."""
         self.target.follow(self.towers, step)
-
-    def _predict(self, batch: Batch) -> Tensor:
-        """Return the online network's predictions of one view's rows, [B, D]."""
-        views = self.towers.views(batch)
-        rows = [
-            self.predictors[view.modality](self.towers.projection(view.modality, view.values))
-            for view in views
-        ]
-        return torch.cat(rows).float()
 
 
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:

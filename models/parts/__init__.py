@@ -4,6 +4,7 @@ from models.parts.key_queue import KeyQueue
 from models.parts.memory_bank import MemoryBank
 from models.parts.momentum_copy import MomentumCopy, MomentumSchedule
 from models.parts.noise_contrast import NoiseContrast
+from models.parts.predictors import Predictors
 from models.parts.prototypes import Prototypes, sinkhorn
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MomentumCopy",
     "MomentumSchedule",
     "NoiseContrast",
+    "Predictors",
     "Prototypes",
     "sinkhorn",
 ]

@@ -38,6 +38,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "simclr": {"hidden_dim": 32, "embedding_dim": 16},
     "moco": {"hidden_dim": 32, "embedding_dim": 16, "queue_size": 12, "momentum": 0.9},
     "byol": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
+    "simsiam": {"hidden_dim": 32, "embedding_dim": 16, "predictor_dim": 8},
+    "barlow_twins": {"hidden_dim": 32, "embedding_dim": 16},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
     "instdisc": {"embedding_dim": 16, "num_negatives": 8},
     "pcl": {
