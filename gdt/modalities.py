@@ -33,5 +33,5 @@ MODALITIES: Final[dict[str, ModalityKind]] = {
     "video": ModalityKind(("B", "3", "T", "H", "W"), torch.float32, "normalised RGB frames"),
     "audio": ModalityKind(("B", "1", "F", "L"), torch.float32, "log-mel spectrogram"),
     "image": ModalityKind(("B", "3", "H", "W"), torch.float32, "normalised RGB, one frame"),
-    "text": ModalityKind(("B", "S"), torch.int64, "tokens, padded to S"),
+    "text": ModalityKind(("B", "S"), torch.int64, "token numbers, padded to S with 0"),
 }

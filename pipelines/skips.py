@@ -25,7 +25,8 @@ class SkipError(Exception):
 
     Attributes:
         shard, key: which sample.
-        stage: where it failed: "open", "read", "checksum", "decode", "cover", "index".
+        stage: where it failed: "open", "read", "checksum", "decode", "cover", "index",
+            "caption".
         cause: what was wrong, with the numbers.
     """
 

@@ -24,6 +24,7 @@ from tools.commands import (
     samples,
     search,
     shards,
+    tokenizer,
 )
 from tools.commands.group import CommandGroup, command
 
@@ -94,6 +95,7 @@ app.add_typer(samples.app, name="samples")
 app.add_typer(shards.app, name="shards")
 app.add_typer(configs.app, name="configs")
 app.add_typer(plan.app, name="plan")
+app.add_typer(tokenizer.app, name="tokenizer")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)

@@ -6,13 +6,15 @@ from typing import Any, ClassVar, Final
 from models.encoders.audio import AUDIO_ENCODERS
 from models.encoders.encoder import Encoder, EncoderTable
 from models.encoders.image import IMAGE_ENCODERS
+from models.encoders.text import TEXT_ENCODERS, VOCAB_SIZE
 from models.encoders.video import VIDEO_ENCODERS
 
 __all__ = ["ENCODERS", "Encoder", "EncoderOptions", "EncoderTable"]
 
 #: modality → its encoders by name
 ENCODERS: Final[dict[str, EncoderTable]] = {
-    table.modality: table for table in (VIDEO_ENCODERS, AUDIO_ENCODERS, IMAGE_ENCODERS)
+    table.modality: table
+    for table in (VIDEO_ENCODERS, AUDIO_ENCODERS, IMAGE_ENCODERS, TEXT_ENCODERS)
 }
 
 
@@ -25,6 +27,8 @@ class EncoderOptions:
         audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs.
         image: "resnet18", "resnet50", "vit_small", "vit_base", or "resnet_small" and "vit_mini" for
             CPUs.
+        text: "text_small", or "text_mini" for CPUs.
+        vocab_size: tokens that the text encoder knows, at least as many as the tokenizer's.
         zero_init_residual: start every residual block of a torchvision ResNet as the identity: its
             last batch norm's scale is 0 (Goyal et al. 2017, §5.1).
         patch_size: of a ViT, in pixels; 16 (8 of vit_mini) by default.
@@ -39,6 +43,8 @@ class EncoderOptions:
     video: str = "r2plus1d_18"
     audio: str = "resnet9"
     image: str = "resnet18"
+    text: str = "text_small"
+    vocab_size: int = VOCAB_SIZE
     zero_init_residual: bool = False
     patch_size: int | None = None
     freeze_patch_projection: bool = False
@@ -48,6 +54,8 @@ class EncoderOptions:
             table.check(getattr(self, modality))
         if self.patch_size is not None and self.patch_size < 1:
             raise ValueError(f"patch_size = {self.patch_size}, must be at least 1 pixel")
+        if self.vocab_size < 2:
+            raise ValueError(f"vocab_size = {self.vocab_size}, must be at least 2 tokens")
 
     def build(self, modality: str) -> Encoder:
         """Return a new encoder of a modality, with random weights from torch's generator.
@@ -59,6 +67,7 @@ class EncoderOptions:
             "zero_init_residual": self.zero_init_residual or None,
             "patch_size": self.patch_size,
             "freeze_patch_projection": self.freeze_patch_projection or None,
+            "vocab_size": self.vocab_size if modality == "text" else None,
         }
         options = {key: value for key, value in asked.items() if value is not None}
         return ENCODERS[modality].build(getattr(self, modality), **options)

@@ -134,8 +134,11 @@ class VisionTransformer(nn.Module):
         nn.init.normal_(self.class_token, std=1e-6)
 
 
-class _ClassToken(nn.Module):
+class FirstToken(nn.Module):
+    """The pool of a transformer: what became of its first token."""
+
     def forward(self, tokens: Tensor) -> Tensor:
+        """Pool tokens [B, L, D] → [B, D]."""
         return tokens[:, 0]
 
 
@@ -145,7 +148,7 @@ class VitEncoder(Encoder):
     trunk: VisionTransformer
 
     def __init__(self, transformer: VisionTransformer) -> None:
-        super().__init__(transformer, _ClassToken(), transformer.width, ("B", 3, "H", "W"))
+        super().__init__(transformer, FirstToken(), transformer.width, ("B", 3, "H", "W"))
 
     def forward(self, values: Tensor) -> Tensor:
         """Encode images [B, 3, H, W] → class tokens [B, D]."""

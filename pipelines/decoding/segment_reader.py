@@ -38,6 +38,7 @@ from pipelines.sampling.mixture import Mixture
 from pipelines.sampling.time_shifts import room_needed, spread
 from pipelines.skips import MismatchError, SkipError
 from shards import IndexedSample, Samples, Track
+from shards.reading.captions import captions_of
 
 __all__ = ["SegmentReader"]
 
@@ -50,6 +51,7 @@ class SegmentReader:
         options: length, frames, rate.
         video: whether video (or images) is wanted.
         audio: whether audio is wanted.
+        text: whether captions are wanted.
         speeds: [V], at each of which every segment is played; see speed.py.
         isolated: processes of their own will decode; "auto" is then a decoder for that.
         seconds_apart: least distance between the starts of a clip's segments that are drawn.
@@ -70,6 +72,7 @@ class SegmentReader:
         *,
         video: bool = True,
         audio: bool = True,
+        text: bool = False,
         speeds: tuple[float, ...] = NORMAL_SPEED,
         isolated: bool = False,
         seconds_apart: float = 0.0,
@@ -78,7 +81,7 @@ class SegmentReader:
             raise ValueError("a segment without video and without audio holds nothing")
         self.seconds_apart = seconds_apart
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
-        self.speeds = speeds
+        self.text, self.speeds = text, speeds
         if isolated and options.decoder == AUTO:
             self.decoder, self.decoder_reason = "av", "data.isolate needs frames on the CPU"
         else:
@@ -257,6 +260,23 @@ class SegmentReader:
         except Exception as error:
             error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
             raise
+
+    def caption(self, index: int, place: float) -> str:
+        """The caption of sample `index` at `place` in [0, 1) of all that it has.
+
+        Raises:
+            SkipError: it has none, or its metadata cannot be read.
+        """
+        sample = self.dataset.sample(index)
+        with sample_faults(sample):
+            captions = captions_of(self.dataset.metadata(index))
+        if not captions:
+            raise skip_of(
+                sample,
+                "caption",
+                "it has no caption: neither `caption` nor `captions` in its json, nor a .txt",
+            )
+        return captions[int(place * len(captions))]
 
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
         """The video of the rows at `starts` [R], still coded, for a decoder of batches.

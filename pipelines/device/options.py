@@ -1,7 +1,7 @@
 """How segments are augmented, and what a spectrogram is: tables of a config.
 
-[video_augment], [image_augment], [audio_augment] and [log_mel]: frozen, and checking themselves. No
-torch, so that a config is read in a moment.
+[video_augment], [image_augment], [audio_augment], [log_mel] and [text]: frozen, and checking
+themselves. No torch, so that a config is read in a moment.
 
 Source of the defaults: the reference GDT code (github.com/facebookresearch/GDT) for video and
 audio, SimCLR (Chen et al. 2020, appendix A) and MoCo v2 for images.
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from pipelines.device.crop import CROPS
 
-__all__ = ["CHANNELS", "AudioAugment", "ImageAugment", "LogMel", "VideoAugment"]
+__all__ = ["CHANNELS", "AudioAugment", "ImageAugment", "LogMel", "Text", "VideoAugment"]
 
 #: What the three channels of a picture may be.
 CHANNELS: Final = ("rgb", "lab")
@@ -233,3 +233,23 @@ class LogMel:
     def num_frames(self, num_samples: int) -> int:
         """L of a waveform of S samples; less than 1 where it is shorter than a window."""
         return 1 + (num_samples - self.window_samples) // self.hop_samples
+
+
+@dataclass(frozen=True)
+class Text:
+    """How captions become tokens.
+
+    Attributes:
+        tokenizer: file of `gdt tokenizer train`, or another of the library `tokenizers` whose token
+            0 is the padding. It is relative to the folder the command runs in.
+        max_tokens: of a caption, its first and last ones included; the rest is cut off.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    tokenizer: str | None = None
+    max_tokens: int = 32
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 3:
+            raise ValueError(f"Text: max_tokens = {self.max_tokens}, must be at least 3")

@@ -36,7 +36,8 @@ from pipelines.color import rgb_from_pixels
 from pipelines.device.augment import augment_frames, gain_of, mask_spectrogram
 from pipelines.device.crop import Floats, Uniform
 from pipelines.device.log_mel import LogMelSpectrogram
-from pipelines.device.options import AudioAugment, ImageAugment, LogMel, VideoAugment
+from pipelines.device.options import AudioAugment, ImageAugment, LogMel, Text, VideoAugment
+from pipelines.device.tokens import Tokens
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.recycle import Recycler
 from pipelines.sampling.draws import uniform
@@ -44,18 +45,20 @@ from pipelines.sampling.draws import uniform
 __all__ = ["DeviceOptions", "DeviceTransform"]
 
 _KEYS_NAMED = 64  # in a message
+_VISUAL = ("video", "image")
 _CROP = "crop_"  # how the names of a box's draws begin, in crop.py
 _UPPER = 2**32  # of a word: codes there leave the draws of plans without them as they ever were
 
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """The tables [video_augment], [audio_augment], [image_augment] and [log_mel] of a config."""
+    """Tables of a config: [video_augment], [audio_augment], [image_augment], [log_mel], [text]."""
 
     video_augment: VideoAugment = field(default_factory=VideoAugment)
     audio_augment: AudioAugment = field(default_factory=AudioAugment)
     image_augment: ImageAugment = field(default_factory=ImageAugment)
     log_mel: LogMel = field(default_factory=LogMel)
+    text: Text = field(default_factory=Text)
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,12 @@ class DeviceTransform:
         self.crops = range(plan.draws("crop")) if has_crops else (None,)
         self.num_augmentations = plan.draws("augmentation") if training else 1
         self.log_mel = LogMelSpectrogram(options.log_mel)
+        self.tokens = Tokens(options.text) if "text" in plan.modalities else None
         self._memory = Recycler(limit=2 * self._groups_of_versions())
 
     def _groups_of_versions(self) -> int:
         """Tensors of a batch: one for each modality and size. What views refuse is refused here."""
-        visual = [name for name in self.plan.modalities if name != "audio"]
+        visual = [name for name in self.plan.modalities if name in _VISUAL]
         sizes = [len({recipe.size for recipe in self._recipes(name)}) for name in visual]
         return len(self.plan.modalities) - len(visual) + sum(sizes)
 
@@ -163,8 +167,9 @@ class DeviceTransform:
         ]
         views: list[View] = []
         for code, name in enumerate(self.plan.modalities):
-            if name == "audio":
-                views.append(self._view(raw, versions, code, name, self._audio(raw, versions)))
+            if name not in _VISUAL:
+                make = self._audio if name == "audio" else self._text
+                views.append(self._view(raw, versions, code, name, make(raw, versions)))
                 continue
             for group in self._groups(name, versions):
                 values, boxes = self._frames(raw, group, name)
@@ -256,6 +261,13 @@ class DeviceTransform:
         else:
             out = torch.empty(shape, dtype=self.dtype, device=frames.device)
         return out.movedim(-1, 2) if self.channels_last else out
+
+    def _text(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
+        """Token numbers int64 [N, S], the same for all versions of a row."""
+        if raw.captions is None or self.tokens is None:
+            raise ValueError("the plan has the modality 'text', but the batch has no captions")
+        tokens = self.tokens(raw.captions).repeat_interleave(len(versions), dim=0)
+        return tokens.to(raw.device, non_blocking=True)
 
     def _audio(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
         """Log-mel float32 [N, 1, F, L]; mel power is taken once for all versions of a row."""

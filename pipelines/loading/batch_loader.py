@@ -8,7 +8,7 @@ Legend: n samples of a batch, K starts in a sample, V speeds, R rows.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,25 @@ from pipelines.decoding.segment_reader import SegmentReader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.skips import SkipError
 
-__all__ = ["BatchLoader", "Delivery", "Outcome", "Request", "delivery_of"]
+__all__ = ["BatchLoader", "Delivery", "Filled", "Outcome", "Request", "delivery_of"]
 
-#: What became of a sample: its key and the start times [K·V] of its rows, or why it was skipped.
-Outcome = tuple[str, NDArray[np.float64]] | SkipError
+
+class Filled(NamedTuple):
+    """What became of a sample whose rows were filled.
+
+    Attributes:
+        key: its own.
+        starts: float64 [K·V], of its rows.
+        caption: where text is wanted.
+    """
+
+    key: str
+    starts: NDArray[np.float64]
+    caption: str | None = None
+
+
+#: What became of a sample, or why it was skipped.
+Outcome = Filled | SkipError
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +48,7 @@ class Request:
         epoch, step: where it stands in the run.
         samples: int64 [n], indices in the data set.
         places: float64 [n, K] in [0, 1]: where in what the clip allows each segment starts.
+        captions: float64 [n] in [0, 1): which of a sample's captions; None for the first.
         data_epochs: int64 [n], see `Visits`; None where all are in the run's epoch.
     """
 
@@ -41,6 +57,11 @@ class Request:
     samples: NDArray[np.int64]
     places: NDArray[np.float64]
     data_epochs: NDArray[np.int64] | None = None
+    captions: NDArray[np.float64] | None = None
+
+    def caption_place(self, i: int) -> float:
+        """Which of its captions the i-th sample gets, see `SegmentReader.caption`."""
+        return 0.0 if self.captions is None else float(self.captions[i])
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +104,13 @@ def delivery_of(
     num_starts, num_speeds = request.places.shape[1], len(reader.speeds)
     kept = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, SkipError)]
     delivered = [outcome for outcome in outcomes if not isinstance(outcome, SkipError)]
-    starts = np.array([starts_of_sample for _, starts_of_sample in delivered], np.float64)
+    starts = np.array([outcome.starts for outcome in delivered], np.float64)
 
     def rows_of(column: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(column[kept].repeat(num_starts * num_speeds))
 
     epochs = request.data_epochs
+    captions = [outcome.caption for outcome in delivered if outcome.caption is not None]
     batch = RawBatch(
         frames=frames,
         audio=audio,
@@ -96,7 +118,7 @@ def delivery_of(
         shift=torch.arange(num_starts).repeat_interleave(num_speeds).repeat(len(kept)),
         speed=torch.arange(num_speeds).repeat(num_starts * len(kept)),
         start_seconds=torch.from_numpy(starts.reshape(-1)),
-        keys=tuple(key for key, _ in delivered for _ in range(num_starts * num_speeds)),
+        keys=tuple(outcome.key for outcome in delivered for _ in range(num_starts * num_speeds)),
         height=reader.height,
         width=reader.width,
         color_matrix=reader.color_matrix,
@@ -105,6 +127,9 @@ def delivery_of(
         epoch=request.epoch,
         step=request.step,
         data_epoch=None if epochs is None else rows_of(epochs),
+        captions=tuple(text for text in captions for _ in range(num_starts * num_speeds))
+        if reader.text
+        else None,
         pixels=pixels,
     )
     skips = tuple(outcome if isinstance(outcome, SkipError) else None for outcome in outcomes)

@@ -34,7 +34,7 @@ from torch import Tensor
 from pipelines.decoding.backends.feed import Feed
 from pipelines.decoding.backends.gpu import current_gpu, require_nvcuvid, use_device
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.batch_loader import Delivery, Outcome, Request, delivery_of
+from pipelines.loading.batch_loader import Delivery, Filled, Outcome, Request, delivery_of
 from pipelines.skips import SkipError
 
 __all__ = ["DaliLoader"]
@@ -52,6 +52,7 @@ class _Fed:
     starts: NDArray[np.float64]  # [K]
     feed: Feed
     audio: NDArray[np.float32] | None  # [K, S]
+    caption: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,9 @@ class DaliLoader:
         try:
             for request in requests:
                 fed = [
-                    self._readers.submit(self._feed, index, request.places[i])
+                    self._readers.submit(
+                        self._feed, index, request.places[i], request.caption_place(i)
+                    )
                     for i, index in enumerate(request.samples.tolist())
                 ]
                 decoded = self._decoder.submit(
@@ -125,15 +128,16 @@ class DaliLoader:
         self._decoder.shutdown(wait=True, cancel_futures=True)
         self._graph = None
 
-    def _feed(self, index: int, places: NDArray[np.float64]) -> _Fed:
+    def _feed(self, index: int, places: NDArray[np.float64], caption_place: float) -> _Fed:
         reader = self._reader
+        caption = reader.caption(index, caption_place) if reader.text else None
         with reader.visit(index, places) as (sample, starts):
             feed = reader.feed(sample, starts)
             audio = None
             if reader.audio:
                 audio = np.empty((len(starts), reader.options.num_samples), np.float32)
                 reader.fill(sample, starts, None, audio)
-        return _Fed(sample.shard, sample.key, starts, feed, audio)
+        return _Fed(sample.shard, sample.key, starts, feed, audio, caption)
 
     def _decode(self, futures: Sequence["Future[_Fed]"], num_rows: int) -> _Decoded:
         samples: list[_Fed | SkipError] = []
@@ -202,7 +206,8 @@ class DaliLoader:
         if decoded.frames.is_cuda:
             decoded.frames.record_stream(torch.cuda.current_stream())
         outcomes: list[Outcome] = [
-            s if isinstance(s, SkipError) else (s.key, s.starts) for s in decoded.samples
+            s if isinstance(s, SkipError) else Filled(s.key, s.starts, s.caption)
+            for s in decoded.samples
         ]
         audio = None
         if self._reader.audio:

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from pipelines.decoding.backends.gpu import use_device
 from pipelines.decoding.isolation import Workers
 from pipelines.decoding.segment_reader import SegmentReader
-from pipelines.loading.batch_loader import BatchLoader, Delivery, Outcome, Request, delivery_of
+from pipelines.loading.batch_loader import (
+    BatchLoader,
+    Delivery,
+    Filled,
+    Outcome,
+    Request,
+    delivery_of,
+)
 from pipelines.loading.recycle import Recycler, allocate_pages
 from pipelines.skips import SkipError
 
@@ -33,7 +40,7 @@ class _Underway:
     request: Request
     frames: Any  # uint8 [n, R, T, H·W·3/2], array or tensor on the backend's device; or None
     audio: NDArray[np.float32] | None  # [n, R, S]
-    tasks: list["Future[tuple[str, NDArray[np.float64]]]"]
+    tasks: list["Future[Filled]"]
 
 
 def make_loader(
@@ -131,6 +138,7 @@ class Loader:
         tasks = [
             self._pool.submit(
                 self._decode_unless_closed,
+                request.caption_place(i),
                 index,
                 request.places[i],
                 None if frames is None else frames[i],
@@ -140,10 +148,12 @@ class Loader:
         ]
         return _Underway(request, frames, audio, tasks)
 
-    def _decode_unless_closed(self, *task: Any) -> tuple[str, NDArray[np.float64]]:
+    def _decode_unless_closed(self, caption_place: float, index: int, *task: Any) -> Filled:
         if self._closed:
             raise CancelledError("the loader was closed")
-        return self._decode(*task)
+        caption = self._reader.caption(index, caption_place) if self._reader.text else None
+        key, starts = self._decode(index, *task)
+        return Filled(key, starts, caption)
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         if self._stream is None:

@@ -29,6 +29,7 @@ class RawBatch:
         sample_rate_hz: of the audio.
         epoch, step: where in the run the batch stands, zero-based.
         speed: int64 [R], the speed code; None where all are 0.
+        captions: [R], text of each row; None without text.
         pixels: what frames hold, see color.PIXELS.
         data_epoch: int64 [R], the epoch of each row's own data set, which draws are made from; None
             where that is `epoch`, as it is unless data sets are mixed.
@@ -48,15 +49,17 @@ class RawBatch:
     epoch: int
     step: int
     speed: Tensor | None = None
+    captions: tuple[str, ...] | None = None
     pixels: str = "i420"
     data_epoch: Tensor | None = None
 
     def __post_init__(self) -> None:
         num_rows = len(self.keys)
-        for name in ("frames", "audio", "sample", "shift", "start_seconds", "speed", "data_epoch"):
-            tensor = getattr(self, name)
-            if tensor is not None and len(tensor) != num_rows:
-                raise ValueError(f"raw batch: {name} has {len(tensor)} rows for {num_rows} keys")
+        columns = ("sample", "shift", "start_seconds", "speed", "data_epoch")
+        for name in ("frames", "audio", "captions", *columns):
+            rows = getattr(self, name)
+            if rows is not None and len(rows) != num_rows:
+                raise ValueError(f"raw batch: {name} has {len(rows)} rows for {num_rows} keys")
 
     def __len__(self) -> int:
         """R."""
@@ -69,6 +72,12 @@ class RawBatch:
             if (tensor := getattr(self, name)) is not None
         )
         return f"RawBatch(epoch={self.epoch}, step={self.step}, rows={len(self)}, {shapes})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where frames, or else audio, are."""
+        held = next((x for x in (self.frames, self.audio) if x is not None), self.sample)
+        return held.device
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "RawBatch":
         """The same with frames and audio on `device`; the rows' names stay where draws are made."""

@@ -285,7 +285,8 @@ class Stream(IterableDataset[RawBatch]):
             visits = self.order.visits(epoch, places)
             rows = visits.epochs[:, None], visits.samples[:, None]
             shifts = uniform(self.seed, *rows, "time_shift", draws)
-            yield Request(epoch, step, visits.samples, shifts, visits.epochs)
+            captions = uniform(self.seed, visits.epochs, visits.samples, "caption")
+            yield Request(epoch, step, visits.samples, shifts, visits.epochs, captions)
             step += 1
             if step == len(self):
                 epoch, step = epoch + 1, 0
@@ -340,13 +341,17 @@ def reader_for(
     isolated: bool = False,
     seconds_apart: float = 0.0,
 ) -> SegmentReader:
-    """A reader of what modalities are made of: frames for video and image, samples for audio."""
+    """A reader of what modalities are made of: frames for video and image, samples for audio.
+
+    Captions for text.
+    """
     video, audio = "video" in modalities or "image" in modalities, "audio" in modalities
     return SegmentReader(
         dataset,
         options,
         video=video,
         audio=audio,
+        text="text" in modalities,
         speeds=speeds,
         isolated=isolated,
         seconds_apart=seconds_apart,

@@ -125,7 +125,10 @@ def write_shards(
         with ShardWriter(folder / f"shard-{number:06d}.tar") as writer:
             for i, members in enumerate(samples[first : first + samples_per_shard], start=first):
                 tracks = [
-                    track for name, data in members.items() for track in demux_tracks(data, name)
+                    track
+                    for name, data in members.items()
+                    if name not in ("json", "txt")
+                    for track in demux_tracks(data, name)
                 ]
                 writer.add(f"clip-{i:04d}", members, tracks)
             entries.append(writer.finish())

@@ -251,18 +251,22 @@ class _Cards:
             run.config.segment,
             video="video" in names or "image" in names,
             audio="audio" in names,
+            text="text" in names,
         )
         self._previews: dict[int, Preview] = {}
 
     def card(self, row: int, modality: str) -> Card:
         """A clip as seen through a modality, with its sound."""
         number = int(self._split.numbers[row])
+        metadata = self._split.dataset.metadata(number)
+        key, name = self._split.keys[row], clip_name(self._split.keys[row], metadata)
+        if modality == "text":
+            return Card(name, f"“{self._reader.caption(number, 0.0)}”", key)
         if row not in self._previews:
             self._previews[row] = preview_of(self._reader, number, self._log_mel)
-        preview, key = self._previews[row], self._split.keys[row]
-        metadata = self._split.dataset.metadata(number)
+        preview = self._previews[row]
         return Card(
-            clip_name(key, metadata),
+            name,
             str(metadata.get("label") or ""),
             key,
             data_uri(preview.picture(modality)),

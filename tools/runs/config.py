@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 from gdt.plan import Plan
 from models import METHODS, EncoderOptions, MethodOptions
 from pipelines.decoding.segment import SegmentOptions
-from pipelines.device.options import AudioAugment, ImageAugment, LogMel, VideoAugment
+from pipelines.device.options import AudioAugment, ImageAugment, LogMel, Text, VideoAugment
 from tools.runs.config_files import RENAMED, ConfigError, apply_overrides, read_tables
 from tools.runs.options import (
     DataOptions,
@@ -82,6 +82,7 @@ class Config(BaseModel):
     audio_augment: AudioAugment = AudioAugment()
     image_augment: ImageAugment = ImageAugment()
     log_mel: LogMel = LogMel()
+    text: Text = Text()
     method: MethodTable
     encoders: EncoderOptions = EncoderOptions()
     optimizer: OptimizerOptions

@@ -1,7 +1,7 @@
 """A finished (or unfinished) run as something to evaluate: its config and its trained method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from gdt import Plan
 from models import Method, RunFacts, Setting, build_method
 from pipelines.device.transform import DeviceOptions, DeviceTransform
 from tools.runs.checkpoints import RUN_FACTS, TRAINED_ON, load_checkpoint, newest_checkpoint
-from tools.runs.config import Config, load_config
+from tools.runs.config import Config, ConfigError, as_config_errors, load_config
 from tools.runs.run_folder import RunError, RunFolder
 
 _METHOD = "method."  # where the training module keeps it
@@ -54,20 +54,33 @@ class Run:
 
 
 def build_device_transform(config: Config, *, training: bool) -> DeviceTransform:
-    """The transform that a config describes; in training, of its precision and layout."""
+    """The transform that a config describes; in training, of its precision and layout.
+
+    Raises:
+        ConfigError: its views or its tokenizer do not go with its plan and encoders.
+    """
     options = DeviceOptions(
-        config.video_augment, config.audio_augment, config.image_augment, config.log_mel
+        config.video_augment,
+        config.audio_augment,
+        config.image_augment,
+        config.log_mel,
+        config.text,
     )
     plan, seed, trainer = config.build_plan(), config.seed, config.trainer
-    if not training:
-        return DeviceTransform(plan, options, seed, training=False)
-    return DeviceTransform(
-        plan,
-        options,
-        seed,
-        dtype=PICTURE_DTYPES[trainer.precision],
-        channels_last=trainer.channels_last,
-    )
+    dtype, channels_last = torch.float32, False
+    if training:
+        dtype, channels_last = PICTURE_DTYPES[trainer.precision], trainer.channels_last
+    with as_config_errors():
+        transform = DeviceTransform(
+            plan, options, seed, training=training, dtype=dtype, channels_last=channels_last
+        )
+    num_tokens = 0 if transform.tokens is None else transform.tokens.vocab_size
+    if num_tokens > config.encoders.vocab_size:
+        raise ConfigError(
+            f"encoders.vocab_size = {config.encoders.vocab_size}, and {config.text.tokenizer} has "
+            f"{num_tokens} tokens: set encoders.vocab_size to as many, or more"
+        )
+    return transform
 
 
 def say_on_stderr(line: str) -> None:
@@ -112,6 +125,9 @@ def load_run(
             "trainer.checkpoint_every_steps"
         )
     config = load_config(folder.config)
+    if folder.tokenizer.exists():  # the one that it was trained with
+        text = replace(config.text, tokenizer=str(folder.tokenizer))
+        config = config.model_copy(update={"text": text})
     found = load_checkpoint(newest)
     needed = {"state_dict", "global_step", TRAINED_ON}
     if not isinstance(found, dict) or not needed <= found.keys():

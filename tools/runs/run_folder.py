@@ -8,6 +8,7 @@
     RUN/skips.jsonl            every skipped sample, and why
     RUN/pictures/              what the command drew
     RUN/status.json            see tools/runs/status.py
+    RUN/tokenizer.json         a copy of text.tokenizer, where the plan has the modality text
     RUN/lock                   held by the process that trains here; holds its name
 
 A folder is a run's because of its config.toml, and keeps to the config it began with.
@@ -57,6 +58,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved config; a folder without it holds no run."""
         return self.path / "config.toml"
+
+    @property
+    def tokenizer(self) -> Path:
+        """What its captions are made into tokens with."""
+        return self.path / "tokenizer.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -194,13 +200,26 @@ class RunFolder:
                 "Start one without --resume"
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        self._keep_tokenizer(config)
         partial = self.config.with_name(self.config.name + ".partial")
         partial.write_text(config.to_toml(), encoding="utf-8")
         partial.replace(self.config)
+
+    def _keep_tokenizer(self, config: Config) -> None:
+        given = config.text.tokenizer
+        if given is None or not Path(given).is_file():  # who needs it will say so
+            return
+        tokenizer = Path(given).read_bytes()
+        if self.tokenizer.exists() and self.tokenizer.read_bytes() != tokenizer:
+            raise RunError(
+                f"{given} is not the tokenizer that the run in {self.path} began with, which is "
+                f"{self.tokenizer}: put that one back, or choose another folder with --out"
+            )
+        self.tokenizer.write_bytes(tokenizer)
 
     def release(self) -> None:
         """Give the folder up where nothing was trained in it: the mistake can be mended."""
         kept = self.checkpoint.exists() or self.previous_checkpoint.exists()
         if not (kept or read_loss_file(self.losses)):
-            for file in (self.config, self.status):
+            for file in (self.config, self.status, self.tokenizer):
                 file.unlink(missing_ok=True)

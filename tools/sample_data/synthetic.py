@@ -129,6 +129,14 @@ def draw_scene(seed: int, folder: str, number: int, seconds: float) -> Scene:
     )
 
 
+def caption_of(scene: Scene) -> str:
+    """What a scene shows in words: "a small ring rises slowly"."""
+    size = "small" if scene.radius < np.mean(RADII) else "large"
+    pace = "slowly" if scene.speed < np.sqrt(np.prod(SPEEDS)) else "fast"
+    kind = "group of bars" if scene.kind == "bars" else scene.kind
+    return f"a {size} {kind} {'rises' if scene.goes_up else 'sinks'} {pace}"
+
+
 def render_video(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.uint8]:
     """Draw the frames of a scene: uint8 [T, H, W, 3] RGB; frame i shows the moment i / fps."""
     rng = np.random.default_rng(scene.look_seed)
@@ -227,7 +235,7 @@ def build_corpus(
     workers: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write out/train/*.mp4, out/val/*.mp4 and out/labels.csv (file, label and what was drawn).
+    """Write out/train/*.mp4, out/val/*.mp4 and out/labels.csv: file, label, caption, the draws.
 
     Args:
         out: The folder; it is made. Videos of the same names are written again.
@@ -251,6 +259,7 @@ def build_corpus(
         return {
             "file": name,
             "label": scene.kind,
+            "caption": caption_of(scene),
             "radius": f"{scene.radius:.3f}",
             "speed": f"{scene.speed:.3f}",
             "hits": " ".join(f"{t:.2f}" for t in scene.hits(options.seconds)),
@@ -262,7 +271,7 @@ def build_corpus(
             rows.append(row)
             report(len(rows), len(jobs))
     with (out / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["file", "label", "radius", "speed", "hits"])
+        writer = csv.DictWriter(stream, ["file", "label", "caption", "radius", "speed", "hits"])
         writer.writeheader()
         writer.writerows(rows)
 

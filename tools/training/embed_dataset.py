@@ -85,7 +85,7 @@ class WholeDataset:
         """One row a sample of each modality: its sample, its values."""
         plan = self.method.plan
         batch: Batch = self.transforms[training](raw.to(self.device))
-        for name in ("augmentation", "time_reversal"):
+        for name in ("augmentation", "crop", "time_reversal"):
             column = plan.column(name)
             if column is not None:
                 batch = batch.where(column, 0)
