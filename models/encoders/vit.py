@@ -16,7 +16,7 @@ from torchvision.models.vision_transformer import EncoderBlock
 
 from models.encoders.encoder import Encoder
 
-_LayerNorm: Callable[..., nn.Module] = partial(nn.LayerNorm, eps=1e-6)
+layer_norm: Callable[..., nn.Module] = partial(nn.LayerNorm, eps=1e-6)
 
 
 def sine_cosine_positions(height: int, width: int, dim: int, temperature: float = 1e4) -> Tensor:
@@ -39,6 +39,25 @@ def sine_cosine_positions(height: int, width: int, dim: int, temperature: float 
     waves = [places.reshape(-1, 1) * frequencies for places in (columns, rows)]
     parts = [wave(angles) for angles in waves for wave in (torch.sin, torch.cos)]
     return torch.cat(parts, dim=1).float()
+
+
+def draw_weights(network: nn.Module) -> None:
+    """Draw weights as MoCo v3 does: Xavier uniform, queries, keys and values each alone.
+
+    Args:
+        network: of linear layers and attention, which are drawn; the rest stays.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            bound = (6 / (2 * module.embed_dim)) ** 0.5  # of one of three D × D matrices
+            nn.init.uniform_(module.in_proj_weight, -bound, bound)
+            nn.init.xavier_uniform_(module.out_proj.weight)
+            nn.init.zeros_(module.in_proj_bias)
+            nn.init.zeros_(module.out_proj.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 class VisionTransformer(nn.Module):
@@ -66,9 +85,9 @@ class VisionTransformer(nn.Module):
         self.patch_projection = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = nn.Sequential(
-            *(EncoderBlock(num_heads, width, 4 * width, 0.0, 0.0, _LayerNorm) for _ in range(depth))
+            *(EncoderBlock(num_heads, width, 4 * width, 0.0, 0.0, layer_norm) for _ in range(depth))
         )
-        self.norm = _LayerNorm(width)
+        self.norm = layer_norm(width)
         self._initialise()
         if freeze_patch_projection:
             self.patch_projection.requires_grad_(False)
@@ -115,18 +134,7 @@ class VisionTransformer(nn.Module):
         return height // self.patch_size, width // self.patch_size
 
     def _initialise(self) -> None:
-        """Draw the weights as MoCo v3 does: Xavier uniform, queries, keys and values each alone."""
-        for module in self.blocks.modules():
-            if isinstance(module, nn.MultiheadAttention):
-                bound = (6 / (2 * self.width)) ** 0.5  # of one of three D × D matrices
-                nn.init.uniform_(module.in_proj_weight, -bound, bound)
-                nn.init.xavier_uniform_(module.out_proj.weight)
-                nn.init.zeros_(module.in_proj_bias)
-                nn.init.zeros_(module.out_proj.bias)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        draw_weights(self.blocks)
         bound = (6 / (3 * self.patch_size**2 + self.width)) ** 0.5
         nn.init.uniform_(self.patch_projection.weight, -bound, bound)
         if self.patch_projection.bias is not None:

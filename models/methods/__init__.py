@@ -6,23 +6,31 @@ from models.method import Method, MethodOptions, Setting
 from models.methods.barlow_twins import BarlowTwins
 from models.methods.byol import BYOL
 from models.methods.deepcluster_v2 import DeepClusterV2
+from models.methods.dino import DINO
 from models.methods.gdt import GDT
 from models.methods.instdisc import InstDisc
+from models.methods.mae import MAE
 from models.methods.moco import MoCo
+from models.methods.moco_v3 import MoCoV3
 from models.methods.pcl import PCL
+from models.methods.pixpro import PixPro
 from models.methods.simclr import SimCLR
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 
 __all__ = [
     "BYOL",
+    "DINO",
     "GDT",
+    "MAE",
     "METHODS",
     "PCL",
     "BarlowTwins",
     "DeepClusterV2",
     "InstDisc",
     "MoCo",
+    "MoCoV3",
+    "PixPro",
     "SimCLR",
     "SimSiam",
     "SwAV",
@@ -41,6 +49,10 @@ METHODS: Final[dict[str, type[Method]]] = {
     "pcl": PCL,
     "simsiam": SimSiam,
     "barlow_twins": BarlowTwins,
+    "moco_v3": MoCoV3,
+    "dino": DINO,
+    "mae": MAE,
+    "pixpro": PixPro,
 }
 
 

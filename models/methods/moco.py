@@ -1,7 +1,7 @@
-"""MoCo v2: queries against the keys of a slowly moving encoder, with a queue of earlier keys.
+"""MoCo v1 and v2: queries against the keys of a slowly moving encoder, and a queue of earlier ones.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
-arXiv:1911.05722, algorithm 1; the head is that of v2 (Chen et al. 2020, arXiv:2003.04297).
+arXiv:1911.05722, algorithm 1; the head is that, or that of v2 (Chen et al. 2020, arXiv:2003.04297).
 
 Three choices:
 - A queue entry that the plan calls a positive of the query (a key of the same sample, from an
@@ -40,6 +40,7 @@ class MoCoOptions(ContrastiveOptions):
 
     Attributes:
         name: "moco".
+        head: "mlp" (v2), or "linear" (v1), which has no hidden layer and no use for `hidden_dim`.
         momentum: share of the momentum encoder that is kept at each step.
         queue_size: number of earlier keys that serve as negatives.
         batch_norm_groups: groups of a rank's rows with batch statistics of their own, among which
@@ -47,6 +48,7 @@ class MoCoOptions(ContrastiveOptions):
     """
 
     name: Literal["moco"] = "moco"
+    head: Literal["linear", "mlp"] = "mlp"
     momentum: float = 0.999
     queue_size: int = 65536
     batch_norm_groups: int = 1
@@ -77,7 +79,10 @@ class MoCo(Method):
             setting.encoders,
             self.plan,
             lambda features_dim: moco_head(
-                features_dim, options.hidden_dim, options.embedding_dim, options.dropout
+                features_dim,
+                options.hidden_dim if options.head == "mlp" else None,
+                options.embedding_dim,
+                options.dropout,
             ),
         )
         self.momentum = MomentumCopy(self.towers, MomentumSchedule(options.momentum))

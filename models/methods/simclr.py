@@ -14,12 +14,14 @@ so that only the head and what a plan must hold are its own.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
-from models.method import Needs
+from torch import Tensor, nn
+
+from models.method import Needs, Setting
 from models.methods.gdt import GDT, ContrastiveOptions
-from models.parts.heads import simclr_head
-from models.towers import HeadConstructor
+from models.parts.heads import SIMCLR_LAYER, simclr_head
+from models.towers import HeadConstructor, at_least_float32
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,20 @@ class SimCLROptions(ContrastiveOptions):
 
     Attributes:
         name: "simclr".
+        head_layers: of the projection head: 2, or 3 in v2 (arXiv:2006.10029).
+        feature_layers: how many of the head's layers belong to the features that are evaluated or
+            fine-tuned: 0, or 1 in v2, whose fine-tuning begins in the head's middle.
     """
 
     name: Literal["simclr"] = "simclr"
+    head_layers: int = 2
+    feature_layers: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_counts("head_layers")
+        ok = 0 <= self.feature_layers < self.head_layers
+        self._check("feature_layers", ok, f"at least 0, less than head_layers = {self.head_layers}")
 
 
 class SimCLR(GDT):
@@ -39,9 +52,24 @@ class SimCLR(GDT):
     options_type = SimCLROptions
     needs = Needs(least_views=2, why="SimCLR compares views of a sample")
 
+    def __init__(self, options: SimCLROptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        self.feature_layers = options.feature_layers
+
     @staticmethod
     def head(options: ContrastiveOptions) -> HeadConstructor:
         """Return the paper's projection head."""
+        assert isinstance(options, SimCLROptions)
         return lambda features_dim: simclr_head(
-            features_dim, options.hidden_dim, options.embedding_dim, options.dropout
+            features_dim,
+            options.hidden_dim,
+            options.embedding_dim,
+            options.dropout,
+            options.head_layers,
         )
+
+    def features(self, modality: str, values: Tensor) -> Tensor:
+        """Encode rows up to the head's layer where the features end; see `Towers.features`."""
+        features = self.towers.features(modality, values)
+        head = cast(nn.Sequential, self.towers.heads[modality])
+        return at_least_float32(head[: SIMCLR_LAYER * self.feature_layers](features))

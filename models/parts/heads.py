@@ -4,6 +4,7 @@ The papers' heads differ, and each method takes its own paper's.
 """
 
 import itertools
+from typing import Final
 
 from torch import nn
 
@@ -24,29 +25,44 @@ def gdt_head(features_dim: int, hidden_dim: int, embedding_dim: int, dropout: fl
     )
 
 
-def simclr_head(
-    features_dim: int, hidden_dim: int, embedding_dim: int, dropout: float
-) -> nn.Module:
-    """Return SimCLR's head g: two linear layers, each with BatchNorm and no bias, ReLU between.
+#: Modules of each hidden layer of SimCLR's head.
+SIMCLR_LAYER: Final = 4
 
-    Chen et al. 2020, arXiv:2002.05709, §2.1; the BatchNorms are those of the authors' code.
+
+def simclr_head(
+    features_dim: int, hidden_dim: int, embedding_dim: int, dropout: float, num_layers: int = 2
+) -> nn.Sequential:
+    """Return SimCLR's head g: linear layers, each with BatchNorm and no bias, ReLU between.
+
+    Chen et al. 2020, arXiv:2002.05709, §2.1, two layers; v2 (arXiv:2006.10029) three. The
+    BatchNorms are those of the authors' code, the last without offset: it stays 0.
     """
+    layers: list[nn.Module] = []
+    widths = [features_dim] + [hidden_dim] * (num_layers - 1)
+    for dim_in, dim_out in itertools.pairwise(widths):
+        layers += [
+            nn.Dropout(dropout),
+            nn.Linear(dim_in, dim_out, bias=False),
+            nn.BatchNorm1d(dim_out),
+            nn.ReLU(inplace=True),
+        ]
+    last = nn.BatchNorm1d(embedding_dim)
+    last.bias.requires_grad_(False)
     return nn.Sequential(
-        nn.Dropout(dropout),
-        nn.Linear(features_dim, hidden_dim, bias=False),
-        nn.BatchNorm1d(hidden_dim),
-        nn.ReLU(inplace=True),
-        nn.Dropout(dropout),
-        nn.Linear(hidden_dim, embedding_dim, bias=False),
-        nn.BatchNorm1d(embedding_dim),
+        *layers, nn.Dropout(dropout), nn.Linear(widths[-1], embedding_dim, bias=False), last
     )
 
 
-def moco_head(features_dim: int, hidden_dim: int, embedding_dim: int, dropout: float) -> nn.Module:
+def moco_head(
+    features_dim: int, hidden_dim: int | None, embedding_dim: int, dropout: float
+) -> nn.Module:
     """Return the head of MoCo v2: Linear, ReLU, Linear, with biases and without BatchNorm.
 
-    Chen et al. 2020, arXiv:2003.04297, §3 ("a 2-layer MLP head").
+    Chen et al. 2020, arXiv:2003.04297, §3 ("a 2-layer MLP head"). Without a hidden layer it is that
+    of v1 (arXiv:1911.05722, §3.3), one Linear.
     """
+    if hidden_dim is None:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(features_dim, embedding_dim))
     return nn.Sequential(
         nn.Dropout(dropout),
         nn.Linear(features_dim, hidden_dim),
@@ -89,6 +105,38 @@ def simsiam_predictor(embedding_dim: int, hidden_dim: int) -> nn.Module:
         nn.BatchNorm1d(hidden_dim),
         nn.ReLU(inplace=True),
         nn.Linear(hidden_dim, embedding_dim),
+    )
+
+
+def dino_head(features_dim: int, hidden_dim: int, embedding_dim: int) -> nn.Module:
+    """Return DINO's head up to its last layer: three linear layers, GELU between.
+
+    Caron et al. 2021, arXiv:2104.14294, §3.1; initial weights as in the authors' code.
+    """
+    head = nn.Sequential(
+        nn.Linear(features_dim, hidden_dim),
+        nn.GELU(),
+        nn.Linear(hidden_dim, hidden_dim),
+        nn.GELU(),
+        nn.Linear(hidden_dim, embedding_dim),
+    )
+    for layer in head:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return head
+
+
+def conv_head(features_dim: int, hidden_dim: int, embedding_dim: int) -> nn.Module:
+    """Return PixPro's projector of maps: 1×1 convolution, BatchNorm, ReLU, 1×1 convolution.
+
+    Xie et al. 2021, arXiv:2011.10043, §3; layers as in the authors' code.
+    """
+    return nn.Sequential(
+        nn.Conv2d(features_dim, hidden_dim, kernel_size=1),
+        nn.BatchNorm2d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden_dim, embedding_dim, kernel_size=1),
     )
 
 

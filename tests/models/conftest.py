@@ -1,6 +1,7 @@
 """Small random batches with the codes that a plan gives them, and small models."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ def make_batch() -> MakeBatch:
         views = []
         for number, name in enumerate(plan.modalities):
             rows = codes[codes[:, column] == number]
-            views.append(View(name, torch.randn(len(rows), *ROW_SHAPES[name]), rows))
+            values = torch.randn(len(rows), *ROW_SHAPES[name])
+            boxes = 0.25 + torch.rand(len(rows), 4) / 4  # of top, left, height and width
+            views.append(View(name, values, rows, boxes))
         return Batch(tuple(views), epoch=0, step=0)
 
     return make
@@ -40,6 +43,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "simsiam": {"hidden_dim": 32, "embedding_dim": 16, "predictor_dim": 8},
     "barlow_twins": {"hidden_dim": 32, "embedding_dim": 16},
+    "moco_v3": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
+    "dino": {"hidden_dim": 32, "embedding_dim": 16, "num_outputs": 24, "momentum": 0.9},
+    "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "pixpro": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
     "instdisc": {"embedding_dim": 16, "num_negatives": 8},
     "pcl": {
@@ -70,6 +77,9 @@ def plan_for(name: str) -> Plan:
 
 SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
 
+#: Of the methods that take another.
+SMALL_IMAGE_ENCODERS = {"mae": "vit_mini"}
+
 BuildSmall = Callable[..., Any]
 
 
@@ -77,10 +87,13 @@ BuildSmall = Callable[..., Any]
 def build_small() -> BuildSmall:
     """`build_small("moco", plan, momentum=0.5)`: a method with small encoders and heads."""
 
-    def build(name: str, plan: Plan, num_samples: int = 64, **changes: Any) -> Method:
+    def build(
+        name: str, plan: Plan, num_samples: int = 64, image: str | None = None, **changes: Any
+    ) -> Method:
         options = METHODS[name].options_type(**{**SMALL[name], **changes})
         facts = RunFacts(num_samples, batch_size=4, steps_per_epoch=4, num_steps=16)
-        return build_method(options, Setting(plan, SMALL_ENCODERS, facts))
+        image = image or SMALL_IMAGE_ENCODERS.get(name, SMALL_ENCODERS.image)
+        return build_method(options, Setting(plan, replace(SMALL_ENCODERS, image=image), facts))
 
     return build
 

@@ -159,7 +159,10 @@ def test_errors_name_the_modality(
         method(only_video)
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco", "byol", "swav", "simsiam", "barlow_twins"])
+@pytest.mark.parametrize(
+    "method",
+    ["simclr", "moco", "byol", "swav", "simsiam", "barlow_twins", "moco_v3", "dino", "pixpro"],
+)
 def test_view_methods_refuse_a_plan_without_views(
     method: str, build_small: Callable[..., Any]
 ) -> None:

@@ -1,4 +1,4 @@
-"""MoCo v2: lightly's loss with a memory bank, the momentum update, and the queue."""
+"""MoCo equals its authors' numbers over steps, and lightly's: loss, momentum update, queue."""
 
 import copy
 from collections.abc import Callable
@@ -8,9 +8,11 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.utils import update_momentum
+from torch import nn
 
 from gdt import Batch, View, named_plan
 from models.methods import MoCo
+from tests.models.golden_numbers import close, golden, tensor
 
 PLAN = named_plan("moco")
 SAMPLE, VIEW = PLAN.names.index("sample"), PLAN.names.index("augmentation")
@@ -220,3 +222,49 @@ def test_views_may_come_in_any_order(moco: MoCo, make_batch: Callable[..., Batch
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     shuffled = Batch((View("image", values[order], codes[order]),), 0, 0)
     torch.testing.assert_close(moco(shuffled).total, moco(batch).total, rtol=1e-5, atol=1e-6)
+
+
+def linear(weight: Any) -> nn.Linear:
+    weight = tensor(weight)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=torch.float64)
+    layer.weight.data.copy_(weight)
+    return layer
+
+
+@pytest.mark.parametrize("case", ["v1_T0.07_queue_4steps", "v2_T0.2_queue_2steps"])
+def test_steps_equal_the_authors(case: str, build_small: Callable[..., Any]) -> None:
+    given, expected = golden("moco_v1_v2", case)
+    changes = {"queue_size": given["K"], "embedding_dim": given["dim"], "momentum": given["m"]}
+    moco = build_small("moco", PLAN, temperature=given["T"], **changes).double()
+    moco.queue.rows.copy_(tensor(given["queue0_rows"]))
+    towers, copied = moco.towers, moco.momentum.network
+    towers.encoders["image"] = copied.encoders["image"] = nn.Identity()
+    copied.heads["image"] = linear(given["W_k0"])
+    for number, (step, wanted) in enumerate(zip(given["steps"], expected["steps"], strict=True)):
+        towers.heads["image"] = linear(step["W_q"])
+        query, key = (tensor(step[name]).requires_grad_() for name in ("im_q", "im_k"))
+        samples = torch.arange(len(query)) + number * len(query)
+        codes = PLAN.codes(samples)
+        views = [
+            View("image", rows, codes[codes[:, VIEW] == view])
+            for view, rows in enumerate((query, key))
+        ]
+        loss = moco(Batch(tuple(views), 0, number)).total
+        close(loss, wanted["loss"])
+        loss.backward()
+        assert query.grad is not None
+        close(query.grad, wanted["grad_im_q"])
+        if "grad_W_q" in wanted:  # given for the first step only
+            close(towers.heads["image"].weight.grad, wanted["grad_W_q"])
+        assert key.grad is None
+        close(copied.heads["image"].weight, wanted["W_k_after_momentum"])
+        if "queue_after" in wanted:  # of the first and the last
+            close(moco.queue.rows, wanted["queue_after"])
+        assert int(moco.queue.pointer) == wanted["ptr_after"]
+
+
+def test_the_head_of_v1_is_one_linear_layer(build_small: Callable[..., Any]) -> None:
+    head = build_small("moco", PLAN, head="linear").towers.heads["image"]
+    (layer,) = [module for module in head if list(module.parameters())]
+    assert (layer.in_features, layer.out_features) == (256, 16)
+    assert layer.bias is not None

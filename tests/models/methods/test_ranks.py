@@ -10,16 +10,31 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View, named_plan
 from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
-from models.methods import MoCo
+from models.methods import DINO, MAE, MoCo
 
 NUM_SAMPLES = 5
 SAMPLES_OF_FIRST_RANK = 3  # uneven on purpose
 
 
+#: Methods whose loss over two ranks is that of one process with all rows.
+RANKED = (
+    "simclr",
+    "moco",
+    "byol",
+    "swav",
+    "simsiam",
+    "barlow_twins",
+    "moco_v3",
+    "dino",
+    "mae",
+    "pixpro",
+)
 #: What else a method's options are set to.
 CHANGES: dict[str, dict[str, Any]] = {
     "moco": {"queue_size": 7},
     "swav": {"num_prototypes": 6},
+    "dino": {"num_outputs": 12, "frozen_epochs": 0},
+    "mae": {"decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
 }
 
 
@@ -27,10 +42,14 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     """Run forward and backward over the samples of one rank, or over all of them (None)."""
     torch.manual_seed(0)
     plan = named_plan("simclr")
-    sizes = {"hidden_dim": 16, "embedding_dim": 8} | CHANGES.get(name, {})
+    sizes: dict[str, Any] = {} if name == "mae" else {"hidden_dim": 16, "embedding_dim": 8}
     facts = RunFacts(NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=1, num_steps=4)
-    setting = Setting(plan, EncoderOptions(image="resnet_small"), facts)
-    method = build_method(METHODS[name].options_type(**sizes), setting).double()
+    setting = Setting(
+        plan, EncoderOptions(image="vit_mini" if name == "mae" else "resnet_small"), facts
+    )
+    method = build_method(
+        METHODS[name].options_type(**sizes, **CHANGES.get(name, {})), setting
+    ).double()
     method.eval()  # batch statistics would differ by rank: trainer.sync_batch_norm is for that
     method.training = True  # MoCo's own update and queue
     codes = plan.codes(torch.arange(NUM_SAMPLES))
@@ -39,11 +58,17 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     rows = torch.ones_like(sample, dtype=torch.bool)
     if rank is not None:
         rows = (sample < SAMPLES_OF_FIRST_RANK) == (rank == 0)
-    loss = method(Batch((View("image", values[rows], codes[rows]),), 0, 0)).total
+    boxes = 0.25 + torch.rand(len(codes), 4) / 4
+    noise = torch.rand(len(codes), 16)  # of 4 × 4 patches: masks that do not depend on the rank
+    if isinstance(method, MAE):
+        method.draw_noise = lambda num_rows, num_patches: noise[rows]  # type: ignore[method-assign]
+    view = View("image", values[rows], codes[rows], boxes[rows])
+    loss = method(Batch((view,), 0, 0)).total
     loss.backward()
-    gradient = next(method.towers.heads["image"].parameters()).grad
-    assert gradient is not None
-    found = {"loss": loss.detach(), "gradient": gradient}
+    gradients = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
+    found = {"loss": loss.detach(), "gradient": torch.cat(gradients)}
+    if isinstance(method, DINO):
+        found["center"] = method.center
     if isinstance(method, MoCo):
         found |= {"queue": method.queue.rows, "queue_codes": method.queue.codes}
     return found
@@ -57,7 +82,7 @@ def one_rank(rank: int, folder: str, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["simclr", "moco", "byol", "swav", "simsiam", "barlow_twins"])
+@pytest.mark.parametrize("name", RANKED)
 def test_the_mean_over_two_ranks_is_one_process(tmp_path: Path, name: str) -> None:
     expected = outcome(name, None)
     spawn(one_rank, (str(tmp_path), name), nprocs=2)
@@ -65,6 +90,8 @@ def test_the_mean_over_two_ranks_is_one_process(tmp_path: Path, name: str) -> No
     for key in ("loss", "gradient"):
         mean = (ranks[0][key] + ranks[1][key]) / 2
         torch.testing.assert_close(mean, expected[key], rtol=1e-7, atol=1e-9)
+    if name == "dino":
+        assert all(torch.allclose(rank["center"], expected["center"]) for rank in ranks)
     if name == "moco":
         for rank in ranks:
             torch.testing.assert_close(rank["queue"], expected["queue"])

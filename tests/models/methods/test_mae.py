@@ -1,0 +1,97 @@
+"""MAE equals its authors' numbers: masking, target and loss, positions; and trains a ViT."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gdt import Batch, global_mean, named_plan
+from models.encoders.vit import sine_cosine_positions
+from models.methods.mae import MAEOptions, in_place, patch_errors, patches_of, random_masking
+from tests.models.golden_numbers import close, golden, tensor
+
+PLAN = named_plan("simclr")
+
+
+def test_masking_equals_the_authors() -> None:
+    given, expected = golden("mae", "random_masking_ratio0.75")
+    tokens = tensor(given["tokens"])
+    kept, hidden, places = random_masking(tensor(given["noise"]), given["mask_ratio"])
+    assert kept.shape[1] == given["len_keep"]
+    assert places.tolist() == expected["ids_restore"]
+    close(hidden, expected["mask"])
+    seen = tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[2]))
+    close(seen, expected["x_masked"])
+    restored = in_place(seen, places, tensor(given["mask_token"]))
+    close(restored, expected["unshuffled_with_mask_tokens"])
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_loss_and_gradients_equal_the_authors(normalize: bool) -> None:
+    given, _ = golden("mae", "loss_norm_pix_True")
+    _, expected = golden("mae", f"loss_norm_pix_{normalize}")
+    images, predicted = tensor(given["imgs"]), tensor(given["pred"]).requires_grad_()
+    errors = patch_errors(predicted, images, given["patch_size"], normalize=normalize)
+    loss = global_mean(errors[tensor(given["mask"]) == 1])
+    close(loss, expected["loss"])
+    if normalize:
+        patches = patches_of(images, given["patch_size"])
+        close(patches[0, 0], expected["patchify_first_patch_of_first_image"])
+        close(patches[0, 1], expected["patchify_second_patch"])
+        loss.backward()
+        assert predicted.grad is not None
+        close(predicted.grad, expected["grad_pred"])
+
+
+def test_positions_equal_the_authors() -> None:
+    given, expected = golden("mae", "sincos_position")
+    positions = sine_cosine_positions(given["grid"], given["grid"], given["embed_dim"])
+    close(positions, expected["pos_embed"][1:], tolerance=1e-6)  # ours are float32
+    assert not any(expected["pos_embed"][0])  # the class token's, which ours has not
+
+
+def test_hidden_patches_do_not_reach_the_encoder(
+    make_batch: Callable[..., Batch], build_small: Callable[..., Any]
+) -> None:
+    """Its tokens and all predictions stay when hidden pixels change."""
+    torch.manual_seed(0)
+    method = build_small("mae", PLAN).eval()
+    trunk, images = method.towers.encoder("image").trunk, torch.randn(2, 3, 32, 32)
+    kept, hidden, _ = random_masking(torch.rand(2, 16), 0.75)
+    patch = hidden[0].nonzero()[0, 0]
+    changed = images.clone()
+    row, column = divmod(int(patch), 4)
+    changed[0, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 1
+    assert torch.equal(trunk(images, kept), trunk(changed, kept))
+    assert not torch.equal(trunk(images), trunk(changed))
+    assert kept.shape == (2, 4)
+
+
+def test_a_step_trains_encoder_and_decoder(
+    make_batch: Callable[..., Batch], build_small: Callable[..., Any]
+) -> None:
+    torch.manual_seed(0)
+    method = build_small("mae", PLAN)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
+    batch, losses = make_batch(PLAN, [0, 1, 2, 3]), []
+    for _ in range(5):
+        torch.manual_seed(1)
+        loss: Tensor = method(batch).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
+    assert method.features("image", batch.views[0].values).shape == (8, 128)
+
+
+def test_refusals(build_small: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match=r'encoders.image = "resnet_small", must be one of "vit_m'):
+        build_small("mae", PLAN, image="resnet_small")
+    with pytest.raises(ValueError, match=r"mask_share = 0.75 of 3 patches leaves none to see"):
+        random_masking(torch.rand(1, 3), 0.75)
+    with pytest.raises(ValueError, match=r"decoder_dim = 20, must be a multiple of decoder_heads"):
+        MAEOptions(decoder_dim=20)
