@@ -116,7 +116,7 @@ MODULES = [
 IN_ROOMS = [
     (package, room, path)
     for package in ROOMS
-    for room in [*FOUNDATIONS[package], *ROOMS[package]]
+    for room in [*sorted(FOUNDATIONS[package]), *ROOMS[package]]
     for path in [ROOT / package / f"{room}.py", *sorted((ROOT / package / room).rglob("*.py"))]
     if path.exists()
 ]
