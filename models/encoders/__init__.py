@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from models.encoders.audio import AUDIO_ENCODERS
+from models.encoders.channel_groups import GroupedEncoder
 from models.encoders.encoder import Encoder, EncoderTable
 from models.encoders.image import IMAGE_ENCODERS
 from models.encoders.text import TEXT_ENCODERS, VOCAB_SIZE
@@ -33,6 +34,8 @@ class EncoderOptions:
             last batch norm's scale is 0 (Goyal et al. 2017, §5.1).
         patch_size: of a ViT, in pixels; 16 (8 of vit_mini) by default.
         freeze_patch_projection: leave a ViT's patch projection as it was drawn (MoCo v3, §4.2).
+        channel_groups: channels of a picture that an image encoder of their own sees, in order:
+            [1, 2] for L, and a with b (CMC); features lie behind one another. Empty: one encoder.
 
     Raises:
         ValueError: a name that no table has.
@@ -48,6 +51,7 @@ class EncoderOptions:
     zero_init_residual: bool = False
     patch_size: int | None = None
     freeze_patch_projection: bool = False
+    channel_groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for modality, table in ENCODERS.items():
@@ -56,6 +60,12 @@ class EncoderOptions:
             raise ValueError(f"patch_size = {self.patch_size}, must be at least 1 pixel")
         if self.vocab_size < 2:
             raise ValueError(f"vocab_size = {self.vocab_size}, must be at least 2 tokens")
+        groups = self.channel_groups
+        if groups and (min(groups) < 1 or sum(groups) != 3 or len(groups) < 2):
+            raise ValueError(
+                f"channel_groups = {list(groups)}, must be at least 2 counts that sum to the 3 "
+                "channels of a picture"
+            )
 
     def build(self, modality: str) -> Encoder:
         """Return a new encoder of a modality, with random weights from torch's generator.
@@ -70,4 +80,10 @@ class EncoderOptions:
             "vocab_size": self.vocab_size if modality == "text" else None,
         }
         options = {key: value for key, value in asked.items() if value is not None}
-        return ENCODERS[modality].build(getattr(self, modality), **options)
+
+        def make() -> Encoder:
+            return ENCODERS[modality].build(getattr(self, modality), **options)
+
+        if modality != "image" or not self.channel_groups:
+            return make()
+        return GroupedEncoder(make, self.channel_groups)

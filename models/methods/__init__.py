@@ -5,6 +5,7 @@ from typing import Final
 from models.method import Method, MethodOptions, Setting
 from models.methods.barlow_twins import BarlowTwins
 from models.methods.byol import BYOL
+from models.methods.cmc import CMC
 from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.dino import DINO
 from models.methods.gdt import GDT
@@ -21,6 +22,7 @@ from models.methods.swav import SwAV
 __all__ = [
     "BYOL",
     "DINO",
+    "CMC",
     "GDT",
     "MAE",
     "METHODS",
@@ -53,6 +55,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "dino": DINO,
     "mae": MAE,
     "pixpro": PixPro,
+    "cmc": CMC,
 }
 
 

@@ -60,8 +60,8 @@ class NoiseContrast(nn.Module):
         slack = self.epsilon * self.num_samples / num_drawn
         # h = sigmoid(s - bias), and 1 - h = sigmoid(bias - s) / (1 + slack)
         bias = self._mean_exp(logits).log() + math.log(num_drawn * (1 + slack))
-        noise = F.softplus(logits[:, 1:] - bias).sum(dim=1)
-        return F.softplus(bias - logits[:, 0]) + noise + num_drawn * math.log1p(slack)
+        noise = -F.logsigmoid(bias - logits[:, 1:]).sum(dim=1)
+        return noise - F.logsigmoid(logits[:, 0] - bias) + num_drawn * math.log1p(slack)
 
     @torch.no_grad()
     def _mean_exp(self, logits: Tensor) -> Tensor:

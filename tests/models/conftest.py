@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pixpro": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
     "instdisc": {"embedding_dim": 16, "num_negatives": 8},
+    "cmc": {"embedding_dim": 16, "num_negatives": 8},
     "pcl": {
         "hidden_dim": 32,
         "embedding_dim": 16,
@@ -67,6 +68,7 @@ ONE_VIEW = Plan.from_tables(
 )
 PLANS: dict[str, Plan] = {
     "instdisc": ONE_VIEW,
+    "cmc": ONE_VIEW,
 }
 
 
@@ -76,6 +78,8 @@ def plan_for(name: str) -> Plan:
 
 
 SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
+#: What else of the encoders a method needs, by its name.
+ENCODERS_OF: dict[str, dict[str, Any]] = {"cmc": {"channel_groups": (1, 2)}}
 
 #: Of the methods that take another.
 SMALL_IMAGE_ENCODERS = {"mae": "vit_mini"}
@@ -94,6 +98,8 @@ def build_small() -> BuildSmall:
         facts = RunFacts(num_samples, batch_size=4, steps_per_epoch=4, num_steps=16)
         image = image or SMALL_IMAGE_ENCODERS.get(name, SMALL_ENCODERS.image)
         return build_method(options, Setting(plan, replace(SMALL_ENCODERS, image=image), facts))
+        encoders = replace(SMALL_ENCODERS, **ENCODERS_OF.get(name, {}))
+        return build_method(options, Setting(plan, encoders, facts))
 
     return build
 
