@@ -4,6 +4,7 @@ from typing import Final
 
 from models.method import Method, MethodOptions, Setting
 from models.methods.barlow_twins import BarlowTwins
+from models.methods.block_contrast import BlockContrast
 from models.methods.byol import BYOL
 from models.methods.cmc import CMC
 from models.methods.deepcluster_v2 import DeepClusterV2
@@ -15,6 +16,7 @@ from models.methods.moco import MoCo
 from models.methods.moco_v3 import MoCoV3
 from models.methods.pcl import PCL
 from models.methods.pixpro import PixPro
+from models.methods.sela import SeLa
 from models.methods.simclr import SimCLR
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
@@ -28,11 +30,13 @@ __all__ = [
     "METHODS",
     "PCL",
     "BarlowTwins",
+    "BlockContrast",
     "DeepClusterV2",
     "InstDisc",
     "MoCo",
     "MoCoV3",
     "PixPro",
+    "SeLa",
     "SimCLR",
     "SimSiam",
     "SwAV",
@@ -56,6 +60,8 @@ METHODS: Final[dict[str, type[Method]]] = {
     "mae": MAE,
     "pixpro": PixPro,
     "cmc": CMC,
+    "sela": SeLa,
+    "block_contrast": BlockContrast,
 }
 
 

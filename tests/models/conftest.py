@@ -49,6 +49,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "pixpro": {"hidden_dim": 32, "embedding_dim": 16, "momentum": 0.9},
     "swav": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": 8},
     "instdisc": {"embedding_dim": 16, "num_negatives": 8},
+    "sela": {"num_clusters": 6, "num_heads": 2},
+    "block_contrast": {"embedding_dim": 16},
     "cmc": {"embedding_dim": 16, "num_negatives": 8},
     "pcl": {
         "hidden_dim": 32,
@@ -69,6 +71,7 @@ ONE_VIEW = Plan.from_tables(
 PLANS: dict[str, Plan] = {
     "instdisc": ONE_VIEW,
     "cmc": ONE_VIEW,
+    "sela": ONE_VIEW,
 }
 
 

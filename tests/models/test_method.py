@@ -73,6 +73,7 @@ def test_defaults_are_the_papers() -> None:
 def test_each_method_is_told_apart_by_its_name(name: str) -> None:
     options_type = METHODS[name].options_type
     assert typing.get_args(typing.get_type_hints(options_type)["name"]) == (name,)
+    a_count = next(key for key, kind in typing.get_type_hints(options_type).items() if kind is int)
     adapter = pydantic.TypeAdapter(options_type)
     assert adapter.validate_json("{}").name == name
     with pytest.raises(pydantic.ValidationError, match="Unexpected keyword argument"):
@@ -81,6 +82,7 @@ def test_each_method_is_told_apart_by_its_name(name: str) -> None:
     count = next(key for key, hint in hints if hint is int)
     with pytest.raises(pydantic.ValidationError, match="valid integer"):
         adapter.validate_json(f'{{"{count}": "256"}}')
+        adapter.validate_json(f'{{"{a_count}": "256"}}')
 
 
 @pytest.mark.parametrize("name", list(METHODS))
