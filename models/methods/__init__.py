@@ -23,8 +23,8 @@ from models.methods.swav import SwAV
 
 __all__ = [
     "BYOL",
-    "DINO",
     "CMC",
+    "DINO",
     "GDT",
     "MAE",
     "METHODS",

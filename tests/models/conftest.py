@@ -82,10 +82,10 @@ def plan_for(name: str) -> Plan:
 
 SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
 #: What else of the encoders a method needs, by its name.
-ENCODERS_OF: dict[str, dict[str, Any]] = {"cmc": {"channel_groups": (1, 2)}}
-
-#: Of the methods that take another.
-SMALL_IMAGE_ENCODERS = {"mae": "vit_mini"}
+ENCODERS_OF: dict[str, dict[str, Any]] = {
+    "cmc": {"channel_groups": (1, 2)},
+    "mae": {"image": "vit_mini"},
+}
 
 BuildSmall = Callable[..., Any]
 
@@ -99,9 +99,8 @@ def build_small() -> BuildSmall:
     ) -> Method:
         options = METHODS[name].options_type(**{**SMALL[name], **changes})
         facts = RunFacts(num_samples, batch_size=4, steps_per_epoch=4, num_steps=16)
-        image = image or SMALL_IMAGE_ENCODERS.get(name, SMALL_ENCODERS.image)
-        return build_method(options, Setting(plan, replace(SMALL_ENCODERS, image=image), facts))
-        encoders = replace(SMALL_ENCODERS, **ENCODERS_OF.get(name, {}))
+        special = ENCODERS_OF.get(name, {}) if image is None else {"image": image}
+        encoders = replace(SMALL_ENCODERS, **special)
         return build_method(options, Setting(plan, encoders, facts))
 
     return build

@@ -78,10 +78,7 @@ def test_each_method_is_told_apart_by_its_name(name: str) -> None:
     assert adapter.validate_json("{}").name == name
     with pytest.raises(pydantic.ValidationError, match="Unexpected keyword argument"):
         adapter.validate_json('{"temprature": 0.1}')
-    hints = typing.get_type_hints(options_type).items()
-    count = next(key for key, hint in hints if hint is int)
     with pytest.raises(pydantic.ValidationError, match="valid integer"):
-        adapter.validate_json(f'{{"{count}": "256"}}')
         adapter.validate_json(f'{{"{a_count}": "256"}}')
 
 
