@@ -185,7 +185,8 @@ def test_a_folder_without_a_usable_video_is_one_clear_message(tmp_path: Path) ->
     (tmp_path / "videos/c.mp4").write_bytes(b"")
     complaint = (
         r"Of 3 files none could become a clip: 2 × not media: a text file; 1 × an empty file\. "
-        r"They are a\.mp4: not media: a text file \(begins with b'text'\); b\.mp4: .*; "
+        r"They are a\.mp4: not media: a text file \(begins with b'text'; accepted: MP4, .*\); "
+        r"b\.mp4: .*; "
         r"c\.mp4: an empty file \(0 bytes\)\. .*report\.jsonl has a line for each"
     )
     for _ in range(2):  # and it may be tried again

@@ -89,7 +89,7 @@ def test_what_is_no_checkpoint_or_device_is_said(run: Path, corpus: Path) -> Non
         with pytest.raises(RunError, match=r"last\.ckpt cannot be read as a checkpoint"):
             load_run(run)
     torch.save({"state_dict": {}}, checkpoint)
-    with pytest.raises(RunError, match="is no checkpoint of this `gdt pretrain`"):
+    with pytest.raises(RunError, match="is not a checkpoint of this `gdt pretrain`"):
         load_run(run)
     facts = asdict(RunFacts(6, 2, 3, 7))
     empty = {"state_dict": {}, "global_step": 1, "trained_on": "", "run_facts": facts}
