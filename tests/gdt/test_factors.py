@@ -35,7 +35,7 @@ def test_every_factor_says_where_its_draws_are_made() -> None:
 
 def test_a_modality_says_what_a_value_of_it_is() -> None:
     assert str(MODALITIES["video"]) == "float [B, 3, T, H, W]: normalised RGB frames"
-    assert str(MODALITIES["text"]) == "int64 [B, S]: tokens, padded to S"
+    assert str(MODALITIES["text"]) == "int64 [B, S]: token numbers, padded to S with 0"
 
 
 def test_speeds_give_the_number_of_draws() -> None:
