@@ -20,7 +20,7 @@ COPIED = BuildOptions(profile="copy", size="source", fps="source", clip_seconds=
 def test_a_size_that_cannot_be_copied_is_the_sources_fault(
     film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def odd(location: Location) -> Probe:
+    def odd(location: Location, **_: object) -> Probe:
         return replace(probe(location), width=97)
 
     monkeypatch.setattr(survey_module, "probe", odd)
@@ -33,7 +33,7 @@ def test_a_size_that_cannot_be_copied_is_the_sources_fault(
 def test_what_nobody_foresaw_is_the_sources_fault_too(
     film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise error
 
     monkeypatch.setattr(survey_module, "probe", broken)
@@ -46,7 +46,7 @@ def test_what_nobody_foresaw_is_the_sources_fault_too(
 def test_what_the_machine_lacks_is_not(
     film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise error
 
     monkeypatch.setattr(survey_module, "probe", broken)
