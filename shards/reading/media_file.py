@@ -16,7 +16,6 @@ import numpy as np
 from shards.errors import ShardError, SourceError
 from shards.format.index import IndexedSample, Member, Packets, Track
 from shards.format.tracks import DISCARD, KEYFRAME, TrackTable
-from shards.media.demux import demux_tracks
 from shards.media.faults import sources_fault
 from shards.media.still import sniff_still, still_track
 
@@ -44,6 +43,8 @@ class MediaFile:
         with sources_fault("index"):
             try:
                 is_still = sniff_still(data[:64]) is not None
+                from shards.media.demux import demux_tracks  # libav, for who asks with a file
+
                 tables = [still_track(data, _MEMBER)] if is_still else demux_tracks(data, _MEMBER)
             except SourceError:
                 raise

@@ -106,8 +106,8 @@ def test_what_is_no_table_of_videos_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(BuildError, match="cannot be read"):
         read_lists([path])
-    write(path, [{"file": "a.mp4"}])
-    with pytest.raises(BuildError, match="has the columns file; it needs path"):
+    write(path, [{"colour": "red"}])
+    with pytest.raises(BuildError, match="has the columns colour; it needs path"):
         read_lists([path])
     write(path, [{"path": 3}])
     with pytest.raises(BuildError, match=r"l\.parquet:1 has the path 3; write"):
