@@ -139,6 +139,8 @@ def test_a_pixel_bomb_is_refused_before_a_frame_is_decoded(
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         frame = av.VideoFrame(width, height, stream.pix_fmt)
+        for plane in frame.planes:  # what memory held before would make a packet of 100 MB
+            plane.update(bytes(plane.buffer_size))
         frame.pts = 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
