@@ -106,6 +106,12 @@ def digits(
     ],
     videos: Annotated[int, typer.Option(min=0, help="How many training videos.")] = 1500,
     val_videos: Annotated[int, typer.Option(min=0, help="How many held-out videos.")] = 300,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of digit_images.npz and spoken_digits.npz; by default the package."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other videos.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; one for each core if absent.")
@@ -118,20 +124,29 @@ def digits(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from tools.sample_data.digit_material import MaterialError, material_of, packaged_material
     from tools.sample_data.digits import build_digits
 
+    console = Console(stderr=True)
+    try:
+        material = packaged_material() if source is None else material_of(source)
+    except MaterialError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("digits", total=videos + val_videos)
         build_digits(
             out,
             videos,
             val_videos,
             seed,
+            material=material,
             workers=workers,
             report=lambda done, _: bar.update(task, completed=done),
         )
+    licence = "voices CC BY-SA 4.0" if source is None else "licences are those of the source"
     typer.echo(
         f"{out}: train/ {videos} and val/ {val_videos} videos of 1 s, labels in "
-        f"{out / 'labels.csv'}  (voices CC BY-SA 4.0; see {out / 'ATTRIBUTION.txt'})"
+        f"{out / 'labels.csv'}  ({licence}; see {out / 'ATTRIBUTION.txt'})"
     )

@@ -1,8 +1,5 @@
 """Real handwriting and real voices as videos: a picture of a digit drifts by while it is spoken.
 
-    digit_data/digits.npz      pictures, and where each recording lies  (MNIST)
-    digit_data/spoken.opus     recordings, end to end  (Free Spoken Digit Dataset)
-
 Picture and voice have the digit in common and nothing else. Speakers, recordings and pictures of
 the held-out videos are in none of the training videos. Each video draws its own picture, recording,
 path and delay from (seed, folder, number); files are real mp4s, H.264 and AAC.
@@ -16,35 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from shutil import copyfile
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from tools.sample_data.digit_material import (
+    RATE_HZ,
+    TEST_PICTURES,
+    TEST_SPEAKERS,
+    Material,
+    packaged_material,
+)
 from tools.sample_data.synthetic import SyntheticOptions, write_video
 
-DATA: Final = Path(__file__).parent / "digit_data"
-TEST_SPEAKERS: Final = (4, 5)
-_TEST_PICTURES: Final = 40  # of the 190 of each digit
-_RATE: Final = 48_000  # what an Opus decoder gives
-_FORM: Final = SyntheticOptions(seconds=1.0, size=64, frames_per_second=10, sample_rate_hz=_RATE)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What videos are made of.
-
-    Attributes:
-        pictures: uint8 [P, 28, 28], of `picture_digits` [P].
-        recordings: float32 [S] each, at 48 kHz, of `spoken_digits` [N] by `speakers` [N].
-    """
-
-    pictures: npt.NDArray[np.uint8]
-    picture_digits: npt.NDArray[np.uint8]
-    recordings: list[npt.NDArray[np.float32]]
-    spoken_digits: npt.NDArray[np.uint8]
-    speakers: npt.NDArray[np.uint8]
+_FORM: Final = SyntheticOptions(seconds=1.0, size=64, frames_per_second=10, sample_rate_hz=RATE_HZ)
 
 
 @dataclass(frozen=True)
@@ -57,26 +40,6 @@ class DigitVideo:
     recording: int
 
 
-def read_material(folder: Path = DATA) -> Material:
-    """Read what comes with the package."""
-    import av
-
-    with np.load(folder / "digits.npz", allow_pickle=False) as archive:
-        columns = {name: archive[name] for name in archive.files}
-    with av.open(str(folder / "spoken.opus")) as container:
-        sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
-    step = _RATE // 8000
-    spans = zip(columns["start"].tolist(), columns["length"].tolist(), strict=True)
-    recordings = [sound[start * step : (start + length) * step] for start, length in spans]
-    return Material(
-        columns["images"],
-        columns["image_digit"],
-        recordings,
-        columns["spoken_digit"],
-        columns["speaker"],
-    )
-
-
 def draw_videos(material: Material, folder: str, count: int, seed: int) -> list[DigitVideo]:
     """The videos of "train" or "val": digits in turn, each recording as seldom as may be."""
     rng = np.random.default_rng([seed, *folder.encode()])
@@ -85,7 +48,7 @@ def draw_videos(material: Material, folder: str, count: int, seed: int) -> list[
     videos = []
     for digit in range(10):
         pictures = np.flatnonzero(material.picture_digits == digit)
-        shown = pictures[:_TEST_PICTURES] if folder == "val" else pictures[_TEST_PICTURES:]
+        shown = pictures[:TEST_PICTURES] if folder == "val" else pictures[TEST_PICTURES:]
         spoken = np.flatnonzero(wanted & (material.spoken_digits == digit))
         numbers = range(digit, count, 10)
         turns = zip(numbers, _turns(rng, shown), _turns(rng, spoken), strict=False)
@@ -111,7 +74,7 @@ def render_digit(
     frames = np.zeros((num_frames, side, side, 3), np.uint8)
     for frame, (top, left) in zip(frames, path.round().astype(int), strict=True):
         frame[top : top + len(large), left : left + len(large)] = large[..., None]
-    sound = np.zeros(round(_FORM.seconds * _RATE), np.float32)
+    sound = np.zeros(round(_FORM.seconds * RATE_HZ), np.float32)
     delay = int(rng.integers(len(sound) - len(recording) + 1))
     sound[delay : delay + len(recording)] = recording
     return frames, sound
@@ -123,6 +86,7 @@ def build_digits(
     num_val: int = 300,
     seed: int = 0,
     *,
+    material: Material | None = None,
     workers: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -133,6 +97,7 @@ def build_digits(
         num_train: training videos, of four speakers.
         num_val: held-out videos, of two other speakers.
         seed: another one gives other videos.
+        material: pictures and voices; those of the package if None.
         workers: threads; one for each core if None.
         report: gets (videos done, videos in all).
 
@@ -142,7 +107,7 @@ def build_digits(
     for name, number in (("videos", num_train), ("val_videos", num_val), ("seed", seed)):
         if number < 0:
             raise ValueError(f"digits: {name} is {number}; allowed: 0 or more")
-    material = read_material()
+    material = material or packaged_material()
     videos = draw_videos(material, "train", num_train, seed)
     videos += draw_videos(material, "val", num_val, seed)
     for folder in ("train", "val"):
@@ -157,7 +122,7 @@ def build_digits(
         for video in videos:
             speaker = material.speakers[video.recording]
             writer.writerow([video.name, video.digit, speaker, video.picture, video.recording])
-    copyfile(DATA / "ATTRIBUTION.txt", out / "ATTRIBUTION.txt")
+    (out / "ATTRIBUTION.txt").write_text(material.attribution, encoding="utf-8")
 
 
 def _write(out: Path, material: Material, seed: int, video: DigitVideo) -> None:

@@ -7,9 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from tools.sample_data.digits import TEST_SPEAKERS, build_digits, draw_videos, read_material
+from tools.sample_data.digit_material import TEST_SPEAKERS, packaged_material
+from tools.sample_data.digits import build_digits, draw_videos
 
-MATERIAL = read_material()
+MATERIAL = packaged_material()
 
 
 def test_the_material_is_whole() -> None:
