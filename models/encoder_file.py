@@ -117,7 +117,8 @@ def describe_encoder(path: str | Path) -> EncoderFile:
 
 def outside_name(encoder: str, name: str) -> str:
     """A weight's name outside of `Encoder`: torchvision's, where its network is one of theirs."""
-    return _INSIDE.get(encoder, "") + name.removeprefix("trunk.")
+    plain = name.removeprefix("trunk.").removeprefix("trunk.")  # twice in a frame encoder
+    return _INSIDE.get(encoder, "") + plain
 
 
 def outside_state(encoder: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from models.encoders.audio import AUDIO_ENCODERS
 from models.encoders.channel_groups import GroupedEncoder
 from models.encoders.encoder import Encoder, EncoderTable
 from models.encoders.image import IMAGE_ENCODERS
+from models.encoders.resnet_maps import NUM_STAGES, Padding
 from models.encoders.text import TEXT_ENCODERS, VOCAB_SIZE
 from models.encoders.video import VIDEO_ENCODERS
 
@@ -19,12 +20,17 @@ ENCODERS: Final[dict[str, EncoderTable]] = {
 }
 
 
+#: Modalities whose encoder may be a ResNet of pictures.
+_PICTURES: Final = ("video", "image")
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """`[encoders]`: an encoder for each modality. Only those of the plan's modalities are built.
 
     Attributes:
-        video: "r2plus1d_18" (GDT), "mc3_18", "s3d", or "r2plus1d_small" for CPUs.
+        video: "r2plus1d_18" (GDT), "mc3_18", "s3d", or "r2plus1d_small" for CPUs; or an image
+            encoder, which then sees the frames one by one.
         audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs.
         image: "resnet18", "resnet50", "vit_small", "vit_base", or "resnet_small" and "vit_mini" for
             CPUs.
@@ -34,6 +40,12 @@ class EncoderOptions:
             last batch norm's scale is 0 (Goyal et al. 2017, §5.1).
         patch_size: of a ViT, in pixels; 16 (8 of vit_mini) by default.
         freeze_patch_projection: leave a ViT's patch projection as it was drawn (MoCo v3, §4.2).
+        num_stages: of an image encoder that is a ResNet: residual stages that are kept, 1 to 4.
+        map_stride: of such a one: pixels from one cell of its map to the next, a power of two; the
+            strides of its last stages are left out until it is so. 32 (16 of resnet_small) with all
+            stages.
+        padding: of such a one: what its convolutions see beyond the border: "zeros", or the picture
+            mirrored ("reflect").
         channel_groups: channels of a picture that an image encoder of their own sees, in order:
             [1, 2] for L, and a with b (CMC); features lie behind one another. Empty: one encoder.
 
@@ -51,6 +63,9 @@ class EncoderOptions:
     zero_init_residual: bool = False
     patch_size: int | None = None
     freeze_patch_projection: bool = False
+    num_stages: int | None = None
+    map_stride: int | None = None
+    padding: Padding = "zeros"
     channel_groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -60,6 +75,8 @@ class EncoderOptions:
             raise ValueError(f"patch_size = {self.patch_size}, must be at least 1 pixel")
         if self.vocab_size < 2:
             raise ValueError(f"vocab_size = {self.vocab_size}, must be at least 2 tokens")
+        if self.num_stages is not None and not 1 <= self.num_stages <= NUM_STAGES:
+            raise ValueError(f"num_stages = {self.num_stages}, must be 1 to {NUM_STAGES}")
         groups = self.channel_groups
         if groups and (min(groups) < 1 or sum(groups) != 3 or len(groups) < 2):
             raise ValueError(
@@ -73,13 +90,7 @@ class EncoderOptions:
         Raises:
             ValueError: an option that the named encoder does not take.
         """
-        asked = {
-            "zero_init_residual": self.zero_init_residual or None,
-            "patch_size": self.patch_size,
-            "freeze_patch_projection": self.freeze_patch_projection or None,
-            "vocab_size": self.vocab_size if modality == "text" else None,
-        }
-        options = {key: value for key, value in asked.items() if value is not None}
+        options = self.choices(modality)
 
         def make() -> Encoder:
             return ENCODERS[modality].build(getattr(self, modality), **options)
@@ -87,3 +98,17 @@ class EncoderOptions:
         if modality != "image" or not self.channel_groups:
             return make()
         return GroupedEncoder(make, self.channel_groups)
+
+    def choices(self, modality: str) -> dict[str, Any]:
+        """Return what is set for the encoder of a modality, beside its name."""
+        shows = modality in _PICTURES
+        asked = {
+            "zero_init_residual": self.zero_init_residual or None,
+            "patch_size": self.patch_size,
+            "freeze_patch_projection": self.freeze_patch_projection or None,
+            "vocab_size": self.vocab_size if modality == "text" else None,
+            "num_stages": self.num_stages if shows else None,
+            "map_stride": self.map_stride if shows else None,
+            "padding": self.padding if shows and self.padding != "zeros" else None,
+        }
+        return {key: value for key, value in asked.items() if value is not None}

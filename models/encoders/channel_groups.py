@@ -62,6 +62,7 @@ def _take_channels(encoder: Encoder, channels: int) -> None:
         cast(tuple[int, int], old.stride),
         cast(tuple[int, int], old.padding),
         bias=old.bias is not None,
+        padding_mode=old.padding_mode,
     )
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
     setattr(encoder.trunk.get_submodule(parent), child, new)

@@ -11,29 +11,50 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from models.encoders.encoder import Encoder, EncoderTable, trunk_of
+from models.encoders.resnet_maps import NUM_STAGES, Padding, shaped
 from models.encoders.vit import vit_base, vit_mini, vit_small
 
 IMAGE_SHAPE = ("B", 3, "H", "W")
 
 
-def resnet18(*, zero_init_residual: bool = False) -> Encoder:
+def resnet18(
+    *,
+    zero_init_residual: bool = False,
+    num_stages: int = NUM_STAGES,
+    map_stride: int | None = None,
+    padding: Padding = "zeros",
+) -> Encoder:
     """Return torchvision's ResNet-18 without its classifier: 11.2 M weights, 512 features."""
     network = torchvision.models.resnet18(weights=None, zero_init_residual=zero_init_residual)
-    return _without_classifier(network, 512)
+    trunk = trunk_of(network, "avgpool", "fc")
+    return _resnet(trunk, 512, num_stages, map_stride, padding)
 
 
-def resnet50(*, zero_init_residual: bool = False) -> Encoder:
+def resnet50(
+    *,
+    zero_init_residual: bool = False,
+    num_stages: int = NUM_STAGES,
+    map_stride: int | None = None,
+    padding: Padding = "zeros",
+) -> Encoder:
     """Return torchvision's ResNet-50 without its classifier: 23.5 M weights, 2048 features."""
     network = torchvision.models.resnet50(weights=None, zero_init_residual=zero_init_residual)
-    return _without_classifier(network, 2048)
-
-
-def _without_classifier(network: nn.Module, embedding_dim: int) -> Encoder:
     trunk = trunk_of(network, "avgpool", "fc")
-    return Encoder(trunk, nn.AdaptiveAvgPool2d(1), embedding_dim, IMAGE_SHAPE)
+    return _resnet(trunk, 2048, num_stages, map_stride, padding)
 
 
-def resnet_small() -> Encoder:
+def _resnet(
+    trunk: nn.Sequential, widest: int, num_stages: int, map_stride: int | None, padding: Padding
+) -> Encoder:
+    """Return an encoder of a ResNet whose stages each double the channels, to `widest`."""
+    trunk = shaped(trunk, num_stages, map_stride, padding)
+    features = widest // 2 ** (NUM_STAGES - num_stages)
+    return Encoder(trunk, nn.AdaptiveAvgPool2d(1), features, IMAGE_SHAPE)
+
+
+def resnet_small(
+    *, num_stages: int = NUM_STAGES, map_stride: int | None = None, padding: Padding = "zeros"
+) -> Encoder:
     """Return a ResNet of 10 layers with the CIFAR stem: 1.2 M weights, 256 features.
 
     The CIFAR stem (He et al. 2016, §4.2; SimCLR, appendix B.9) is one 3×3 convolution without
@@ -45,7 +66,7 @@ def resnet_small() -> Encoder:
         nn.ReLU(inplace=True),
     )
     trunk = small_trunk(stem, widths=(32, 64, 128, 256))
-    return Encoder(trunk, nn.AdaptiveAvgPool2d(1), embedding_dim=256, input_shape=IMAGE_SHAPE)
+    return _resnet(trunk, 256, num_stages, map_stride, padding)
 
 
 def small_trunk(stem: nn.Module, widths: tuple[int, ...]) -> nn.Sequential:

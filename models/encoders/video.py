@@ -1,4 +1,4 @@
-"""Video encoders: R(2+1)D-18, as in the GDT paper, MC3-18, S3D, and a small one for CPUs.
+"""Video encoders: R(2+1)D-18, as in the GDT paper, MC3-18, S3D, a small one, and frame encoders.
 
 An R(2+1)D block is a residual block whose 3×3×3 convolutions are each split into a 1×3×3 one over
 space and a 3×1×1 one over time, with as many weights (Tran et al., CVPR 2018, arXiv:1711.11248).
@@ -14,6 +14,8 @@ from torch import nn
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
 
 from models.encoders.encoder import Encoder, EncoderTable, trunk_of
+from models.encoders.frames import by_frame
+from models.encoders.image import IMAGE_ENCODERS
 
 VIDEO_SHAPE = ("B", 3, "T", "H", "W")
 
@@ -103,5 +105,6 @@ VIDEO_ENCODERS = EncoderTable(
         "mc3_18": mc3_18,
         "s3d": s3d,
         "r2plus1d_small": r2plus1d_small,
+        **by_frame(IMAGE_ENCODERS.constructors),
     },
 )

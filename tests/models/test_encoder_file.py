@@ -58,6 +58,7 @@ def test_s3d_has_torchvisions_names_too(tmp_path: Path) -> None:
     [
         ("audio", "resnet9_small", {}, (2, 1, 40, 49)),
         ("image", "vit_mini", {"patch_size": 4}, (2, 3, 16, 16)),
+        ("video", "resnet_small", {"num_stages": 3, "map_stride": 4}, (2, 3, 2, 16, 16)),
     ],
 )
 def test_it_comes_back_as_it_was(

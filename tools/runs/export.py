@@ -88,7 +88,7 @@ def encoder_of(run: Run, modality: str) -> Encoder:
 
 def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
     """What the file says beside the weights."""
-    config, options = run.config, run.config.encoders
+    config = run.config
     inputs: dict[str, Any] = {"shape": list(encoder.input_shape), "seconds": config.segment.seconds}
     if modality == "audio":
         inputs |= {"log_mel": asdict(config.log_mel)}
@@ -105,13 +105,11 @@ def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
         "trained_on": run.trained_on,
         "run": run.path.resolve().name,
     }
-    built_with = {} if options.patch_size is None else {"patch_size": options.patch_size}
-    name = getattr(options, modality)
     return EncoderFile(
         modality,
-        name,
+        getattr(config.encoders, modality),
         encoder.embedding_dim,
-        options=built_with if name.startswith("vit") else {},
+        options=config.encoders.choices(modality),
         inputs=inputs,
         facts=facts,
     )

@@ -29,8 +29,9 @@ Tensors = Mapping[str, Tensor]
 
 #: Where a method keeps an encoder or head: …encoders.video.trunk.stem.0.weight
 _PART: Final = re.compile(r"(?:^|\.)(encoders|heads)\.(\w+)\.(.+)$")
-#: What our encoders put before torchvision's names, in this and in earlier versions.
-_WRAPPER: Final = re.compile(r"^(?:network|trunk)\.")
+#: What our encoders put before torchvision's names, in this and in earlier versions; frame encoders
+#: put it twice.
+_WRAPPER: Final = re.compile(r"^(?:(?:network|trunk)\.){1,2}")
 #: The authors' names of their encoders, and of the three layers of their heads → of ours.
 _AUTHORS: Final = {"video_network.base": "video", "audio_network.base": "audio"}
 _AUTHORS_HEADS: Final = {"mlp_v.block_forward": "video", "mlp_a.block_forward": "audio"}
