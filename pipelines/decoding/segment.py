@@ -1,8 +1,9 @@
 """Segments: one second of video and audio, cut from a clip by one clock.
 
-Frame i of T is the frame on screen at the middle of its interval, start + (i + ½)·seconds / T,
-found by presentation time; sample j is the one at start + j / rate. Both start at the same `start`,
-and the range is half-open. So variable frame rates, B-frames and late audio need no special case.
+Frame i of T is the frame on screen at the middle of its interval, start + (i + ½)·seconds / T, or
+at a time of its own (`frame_times`), found by presentation time; sample j is the one at start + j /
+rate. Both start at the same `start`, and the range is half-open. So variable frame rates, B-frames
+and late audio need no special case.
 Which packets hold a segment is said here; segment_reader.py decodes them.
 
 A row of another playback speed (speed.py) covers a multiple of those seconds.
@@ -34,6 +35,9 @@ class SegmentOptions:
     Attributes:
         seconds: its length.
         num_frames: T.
+        frame_times: when each of the T frames is on screen, in seconds from the segment's start,
+            less than `seconds`: [0, 0.1, 1] for two near frames and a far one. By default the
+            middles of T equal parts.
         sample_rate_hz: of its audio; clips of another rate are resampled.
         frame_size: (width, height) to scale frames to, both even; by default the data set's own,
             which must then be one size.
@@ -45,6 +49,7 @@ class SegmentOptions:
 
     seconds: float = 1.0
     num_frames: int = 30
+    frame_times: tuple[float, ...] = ()
     sample_rate_hz: int = 24_000
     frame_size: tuple[int, int] | None = None
     decoder: str = "auto"
@@ -54,6 +59,17 @@ class SegmentOptions:
         for key in ("seconds", "num_frames", "sample_rate_hz"):
             if not getattr(self, key) > 0:
                 raise ValueError(f"SegmentOptions: {key} = {getattr(self, key)}, must be positive")
+        times = self.frame_times
+        if times and len(times) != self.num_frames:
+            raise ValueError(
+                f"SegmentOptions: frame_times are {len(times)}, and num_frames = "
+                f"{self.num_frames}: there must be a time for each frame"
+            )
+        if times and not (min(times) >= 0 and max(times) < self.seconds):
+            raise ValueError(
+                f"SegmentOptions: frame_times = {list(times)}, must be at least 0 and less than "
+                f"seconds = {self.seconds:g}, which a clip must have"
+            )
         if self.frame_size is not None and any(x < 2 or x % 2 for x in self.frame_size):
             raise ValueError(
                 f"SegmentOptions: frame_size = {list(self.frame_size)}, must be an even width and "
@@ -120,9 +136,11 @@ def frames_on_screen(
         pts = pts[shown]
     if not len(pts):
         raise MediaError("index", f"none of its {len(track.packets)} frames is to be shown")
-    apart = _seconds_of(starts, options, speeds) / options.num_frames
-    middles = (np.arange(options.num_frames) + 0.5) * apart[:, None]
-    ticks = (starts[:, None] + middles) / float(track.time_base)
+    shares = (np.arange(options.num_frames) + 0.5) / options.num_frames
+    if options.frame_times:
+        shares = np.array(options.frame_times) / options.seconds
+    times = starts[:, None] + shares * _seconds_of(starts, options, speeds)[:, None]
+    ticks = times / float(track.time_base)
     place = np.searchsorted(pts, np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
     place = np.maximum(place, 0)
     return np.asarray(place if shown is None else shown[place])

@@ -159,6 +159,18 @@ def test_only_the_groups_of_pictures_that_are_needed_are_read(corpus: Any, tmp_p
     assert corpus.numbers(out, reader.width) == wanted.ravel().tolist()
 
 
+def test_frames_may_have_times_of_their_own_and_go_back(corpus: Any, tmp_path: Path) -> None:
+    clip = corpus.clip(corpus.constant_rate(30, 4), None)
+    dataset = corpus.write(tmp_path, [corpus.members(clip)])
+    options = SegmentOptions(seconds=1.0, num_frames=4, frame_times=(0.0, 0.26, 0.99, 0.1))
+    (plain,) = SegmentReader(dataset, options, audio=False).segments(0, [1.0])
+    fast = SegmentReader(dataset, options, audio=False, speeds=(2.0,)).segments(0, [1.0])
+    assert plain.video is not None
+    assert fast[0].video is not None
+    assert corpus.numbers(plain.video, plain.width) == [30, 37, 59, 33]
+    assert corpus.numbers(fast[0].video, plain.width) == [30, 45, 89, 36]
+
+
 def test_one_context_serves_all_clips_of_one_kind(small_dataset: Dataset) -> None:
     reader = SegmentReader(small_dataset, SegmentOptions(num_frames=5))
     for index in range(len(small_dataset)):
@@ -259,6 +271,12 @@ def test_sizes_that_differ_are_refused_with_both(corpus: Any, tmp_path: Path) ->
     ("options", "text"),
     [
         ({"seconds": 0.0}, "seconds = 0.0, must be positive"),
+        ({"num_frames": 3, "frame_times": (0.0, 0.5)}, "2, and num_frames = 3: there must be a"),
+        (
+            {"num_frames": 2, "frame_times": (0.0, 1.0)},
+            r"\[0.0, 1.0\], must be at least 0 and less",
+        ),
+        ({"num_frames": 1, "frame_times": (-0.1,)}, r"\[-0.1\], must be at least 0 and less than"),
         ({"frame_size": (101, 64)}, r"frame_size = \[101, 64\], must be an even"),
     ],
 )
