@@ -17,7 +17,9 @@ def export(
     out: Annotated[
         Path, typer.Option(help=".safetensors for weights, .pt2 for torch.export, .onnx for ONNX.")
     ],
-    checkpoint: Annotated[str, typer.Option(help="last, or best by validation.")] = "last",
+    checkpoint: Annotated[
+        str, typer.Option(help="last, best by validation, or the number of a kept step.")
+    ] = "last",
 ) -> None:
     """Write an encoder's weights under torchvision's names, or its graph, and a card."""
     from tools.runs.export import export_encoder

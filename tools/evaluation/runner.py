@@ -94,6 +94,7 @@ class Request:
         modalities: those to score; all of the run's plan where empty.
         places: where in a clip its segments start, see `EmbedOptions`.
         untrained: also score the encoder as it was before its first step.
+        checkpoint: of the run, see `load_run`.
         out: folder of the results; see the module.
         batch_size, threads, device: see `EmbedOptions`.
     """
@@ -103,6 +104,7 @@ class Request:
     modalities: tuple[str, ...] = ()
     places: tuple[float, ...]
     untrained: bool = True
+    checkpoint: str = "last"
     out: Path | None = None
     batch_size: int = 16
     threads: int = 2
@@ -133,7 +135,8 @@ def evaluate(task: Task, request: Request) -> Outcome:
         ShardError: no data set.
         TooManySkipsError: too many clips cannot be decoded.
     """
-    device, run = choose_device(request.device), load_run(request.run)
+    device = choose_device(request.device)
+    run = load_run(request.run, checkpoint=request.checkpoint)
     modalities = check_modalities(run, request.modalities)
     datasets = {role: open_samples(at, run.config.data.remote) for role, at in request.data.items()}
     labels = {

@@ -96,7 +96,8 @@ def load_run(
     Args:
         path: of the folder.
         say: gets a line where the last checkpoint is damaged and the one before it is taken.
-        checkpoint: "last", or "best": that of the highest validation score.
+        checkpoint: "last", "best": that of the highest validation score, or the number of a step
+            that was kept (`trainer.keep_every_steps`).
 
     Raises:
         RunError: no run folder, or one without a checkpoint, or with another run's.
@@ -108,16 +109,7 @@ def load_run(
             f"{path} is no run folder: there is no {folder.config.name} in it. "
             "Give the --out of `gdt pretrain`"
         )
-    if checkpoint not in ("last", "best"):
-        raise RunError(f"checkpoint {checkpoint!r}: there is the last and the best one")
-    newest = newest_checkpoint(folder, say)
-    if checkpoint == "best":
-        newest = folder.best_checkpoint
-        if not newest.exists():
-            raise RunError(
-                f"{path} has no best checkpoint: nothing was validated. Name [validation] shards "
-                "in its config, or take the last one"
-            )
+    newest = _asked_checkpoint(folder, checkpoint, say)
     if newest is None:
         raise RunError(
             f"{path} has no checkpoint yet ({folder.checkpoint.relative_to(path)}): "
@@ -160,6 +152,29 @@ def load_run(
         step=found["global_step"],
         trained_on=found[TRAINED_ON],
     )
+
+
+def _asked_checkpoint(
+    folder: RunFolder, checkpoint: str, say: Callable[[str], None]
+) -> Path | None:
+    """The file of the checkpoint that was asked for; None where there is no last one yet."""
+    if checkpoint == "last":
+        return newest_checkpoint(folder, say)
+    if checkpoint == "best":
+        if not folder.best_checkpoint.exists():
+            raise RunError(
+                f"{folder.path} has no best checkpoint: nothing was validated. Name [validation] "
+                "shards in its config, or take the last one"
+            )
+        return folder.best_checkpoint
+    kept = folder.kept_steps()
+    if not checkpoint.isdecimal() or int(checkpoint) not in kept:
+        raise RunError(
+            f"{folder.path} has no checkpoint {checkpoint!r}: there is the last one, the best one "
+            "by validation, and by its number each step that trainer.keep_every_steps kept: "
+            f"{', '.join(map(str, kept)) or 'none'}"
+        )
+    return folder.kept_checkpoint(int(checkpoint))
 
 
 def _first_lines(error: Exception) -> str:

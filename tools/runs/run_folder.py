@@ -94,6 +94,15 @@ class RunFolder:
         """The checkpoint of the highest validation score."""
         return self.path / "checkpoints" / "best.ckpt"
 
+    def kept_checkpoint(self, step: int) -> Path:
+        """The checkpoint of one step, where `trainer.keep_every_steps` keeps it."""
+        return self.checkpoint.with_name(f"step-{step:06d}.ckpt")
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose checkpoints are kept, rising."""
+        kept = self.checkpoint.parent.glob("step-*.ckpt")
+        return sorted(int(path.stem.removeprefix("step-")) for path in kept)
+
     @property
     def skip_log(self) -> Path:
         """Skipped samples."""

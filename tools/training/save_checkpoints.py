@@ -51,8 +51,7 @@ class SaveCheckpoints(Callback):
             if is_best:
                 also_as(self.folder.checkpoint, self.folder.best_checkpoint)
             if is_kept:
-                name = self.folder.checkpoint.with_name(f"step-{step:06d}.ckpt")
-                also_as(self.folder.checkpoint, name)
+                also_as(self.folder.checkpoint, self.folder.kept_checkpoint(step))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step of a run that was told to stop, or had steps that were passed over."""

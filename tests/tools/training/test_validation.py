@@ -15,6 +15,7 @@ from tools.evaluation.errors import EvaluationError
 from tools.runs.checkpoints import load_checkpoint
 from tools.runs.config import load_config
 from tools.runs.losses import read_losses
+from tools.runs.run import load_run
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
 from tools.runs.validation_scores import (
@@ -69,6 +70,9 @@ def test_validation_changes_nothing_and_keeps_the_best(
     kept = sorted(path.name for path in folder.checkpoint.parent.glob("step-*"))
     assert kept == ["step-000004.ckpt", "step-000008.ckpt"]
     assert step_of(folder.checkpoint.with_name("step-000004.ckpt")) == 4
+    assert load_run(folder.path, checkpoint="4").step == 4
+    with pytest.raises(RunError, match=r"no checkpoint '5'.* trainer.keep_every_steps kept: 4, 8"):
+        load_run(folder.path, checkpoint="5")
     assert step_of(folder.checkpoint) == 9
 
     (log,) = (folder.path / "logs" / "csv").glob("version_*/metrics.csv")
