@@ -19,11 +19,12 @@ class View:
 
     Attributes:
         modality: name of the modality.
-        values: [B, …]: video [B, 3, T, H, W], log-mel [B, 1, F, L], image [B, 3, H, W], float.
+        values: [B, …]: video [B, 3, T, H, W], log-mel [B, 1, F, L], image [B, 3, H, W], float; a
+            row that is cut into P patches has one more dimension, [B, P, 3, …].
         codes: int64 [B, M], one column per factor of the plan.
         boxes: float32 [B, 4], what a crop shows of the frame: top, left, height and width as shares
-            of the frame's; a mirrored crop begins at its right edge and has a negative width. None
-            where a row is no crop.
+            of the frame's; a mirrored crop begins at its right edge and has a negative width. Of
+            patches [B, P, 4], or [B, P, T, 4]. None where a row is no crop.
 
     Raises:
         ValueError: codes or boxes that are not of these rows.
@@ -41,10 +42,11 @@ class View:
                 f"batch modality {self.modality!r}: codes must be int64 [B, M] with B = {num_rows} "
                 f"rows like its values, got {codes.dtype} {list(codes.shape)}"
             )
-        if self.boxes is not None and self.boxes.shape != (num_rows, 4):
+        shape = None if self.boxes is None else self.boxes.shape
+        if shape is not None and (shape[0] != num_rows or len(shape) < 2 or shape[-1] != 4):
             raise ValueError(
-                f"batch modality {self.modality!r}: boxes must be [B, 4] with B = {num_rows} rows, "
-                f"got {list(self.boxes.shape)}"
+                f"batch modality {self.modality!r}: boxes must be [B, 4] or [B, …, 4] with B = "
+                f"{num_rows} rows, got {list(shape)}"
             )
 
     def __len__(self) -> int:

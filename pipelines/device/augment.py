@@ -10,6 +10,7 @@ Legend: N rows, T frames, H W luma size, S output size, F mel bins, L spectrogra
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.color import JITTERS, jitterable, lab_from_rgb
-from pipelines.device.crop import CROPS, Floats, Uniform, center_boxes
+from pipelines.device.crop import CROPS, Floats, Uniform, center_boxes, patch_boxes
 from pipelines.device.cut import Boxes, Cut
 from pipelines.device.options import AudioAugment, VideoAugment
 
 __all__ = [
+    "PATCH_PLACE",
     "Recipe",
     "augment_frames",
     "gain_of",
@@ -31,6 +33,8 @@ __all__ = [
     "recipe_of",
 ]
 
+#: How the names of draws begin that say where in its window a patch lies.
+PATCH_PLACE: Final = "crop_patch"
 #: Of frames, that go through the tensor functions together: on a CPU one row, whose sums stay in
 #: its cache and whose box alone is read; on a GPU as much as fills it.
 _BYTES_A_PASS = {"cpu": 512 << 10, "cuda": 512 << 20}
@@ -66,6 +70,7 @@ def recipe_of(
     height: int,
     width: int,
     rgb: NDArray[np.float64],
+    patch: int | None = None,
 ) -> Recipe:
     """Draw what is done to each row; arguments as for `augment_frames`."""
     maps, sigmas = jitterable(rgb, num_rows), np.zeros(num_rows)
@@ -77,6 +82,12 @@ def recipe_of(
         flip = draw("flip") < options.flip_probability
         boxes[:, 1] += np.where(flip, boxes[:, 3], 0)
         boxes[:, 3] *= np.where(flip, -1, 1)
+        if patch is not None:
+            of_patch = _prefixed(draw, f"{PATCH_PLACE}{patch}.")
+            grid = options.grid, options.window, of_patch
+            boxes = patch_boxes(boxes, patch, *grid, options.patch_scales, options.patch_aspects)
+            if options.patch_colors:
+                draw = _prefixed(draw, f"patch{patch}.")
         maps = _jittered(maps, options, draw)
         if options.blur_probability > 0:
             least, greatest = options.blur_sigmas
@@ -99,6 +110,7 @@ def augment_frames(
     out: Tensor,
     *,
     is_reversed: bool = False,
+    patch: int | None = None,
 ) -> Floats:
     """Crop, resize, flip, jitter, blur, solarize and normalise; without draws the middle, plain.
 
@@ -113,11 +125,12 @@ def augment_frames(
         out: [N, 3, T, S, S] of a floating-point type and any strides; receives normalised channels,
             R, G and B clipped to what [0, 1] becomes.
         is_reversed: last frame first.
+        patch: which of the grid's is cut out; None for the whole crop.
 
     Returns:
         The boxes that were cut out, float64 [N, 4]; see `Recipe`.
     """
-    recipe = recipe_of(options, draw, len(frames), height, width, rgb)
+    recipe = recipe_of(options, draw, len(frames), height, width, rgb, patch)
     rows_a_pass = max(1, _BYTES_A_PASS[frames.device.type] // max(1, frames[:1].numel()))
     boxes = Boxes(recipe.boxes, height, width, options.size, is_packed=frames.dim() == 5)
     passes = [slice(i, i + rows_a_pass) for i in range(0, len(frames), rows_a_pass)]
@@ -127,6 +140,10 @@ def augment_frames(
         columns = cut.columns(frames[rows], memory)
         _mix_rows(cut, columns, recipe[rows], options, out[rows])
     return recipe.boxes
+
+
+def _prefixed(draw: Uniform, prefix: str) -> Uniform:
+    return lambda name, count=0: draw(prefix + name, count)
 
 
 def _mix_rows(

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CROPS", "Floats", "Uniform", "center_boxes"]
+__all__ = ["CROPS", "Floats", "Uniform", "center_boxes", "patch_boxes"]
 
 Floats = NDArray[np.float64]
 #: Name of a draw → uniform numbers in [0, 1), float64 [N]; with a count n, [N, n].
@@ -68,6 +68,38 @@ def random_resized_boxes(
     w = np.where(fits.any(axis=1), w, min(width, height * nearest))
     h = np.where(fits.any(axis=1), h, min(height, width / nearest))
     return np.stack([draw("crop_top") * (height - h), draw("crop_left") * (width - w), h, w], 1)
+
+
+def patch_boxes(
+    boxes: Floats,
+    patch: int,
+    grid: int,
+    window: float,
+    draw: Uniform,
+    scales: tuple[float, float],
+    aspects: tuple[float, float],
+) -> Floats:
+    """A box of random area and aspect in one of the windows of each crop, float64 [N, 4].
+
+    The same as resizing the crop to a square, cutting it into windows and a RandomResizedCrop out
+    of each: jigsaw pieces of PIRL (arXiv:1912.01991) and the patches of a contrastive random walk
+    (arXiv:2006.14613).
+
+    Args:
+        boxes: the crops, [N, 4]; a mirrored one is cut as it is seen.
+        patch: which window, row by row.
+        grid: windows in a row and in a column; the outer ones reach to the crop's edge.
+        window: a window's side, share of the crop's; 0 for 1 / grid.
+        draw: uniform numbers of this patch.
+        scales: least and greatest area, share of the window's.
+        aspects: least and greatest width / height, where the window has 1.
+    """
+    side = window or 1 / grid
+    first = np.array(divmod(patch, grid)) * (1 - side) / max(1, grid - 1)  # top and left
+    inside = random_resized_boxes(draw, 1, 1, scales, aspects)  # shares of the window
+    places = np.concatenate([first + inside[:, :2] * side, inside[:, 2:] * side], axis=1)
+    sizes = np.tile(boxes[:, 2:], 2)  # height, width, height, width
+    return places * sizes + boxes * (1, 1, 0, 0)
 
 
 #: Name of a crop → (draw, height, width, scales, aspects) → boxes [N, 4].

@@ -41,6 +41,7 @@ def fused_clip(
     out: Tensor,
     *,
     is_reversed: bool = False,
+    patch: int | None = None,
 ) -> Floats:
     """Crop, resize, flip, jitter and normalise; arguments as for `augment_frames`.
 
@@ -53,6 +54,7 @@ def fused_clip(
         draw: uniform numbers [N] by name; None for evaluation.
         out: float32, bfloat16 or float16 [N, 3, T, S, S] of any strides (channels-last, say).
         is_reversed: last frame first.
+        patch: which of the grid's is cut out; None for the whole crop.
 
     Returns:
         The boxes that were cut out, float64 [N, 4].
@@ -61,7 +63,7 @@ def fused_clip(
     if num_rows == 0:
         return np.empty((0, 4))
     frames = frames.contiguous()
-    recipe = recipe_of(options, draw, num_rows, height, width, rgb)
+    recipe = recipe_of(options, draw, num_rows, height, width, rgb, patch)
     numbers = (recipe.boxes, recipe.color, recipe.by_mean)
     table = np.concatenate([x.reshape(num_rows, -1) for x in numbers], axis=1)
     on_host = torch.from_numpy(table.astype(np.float32))

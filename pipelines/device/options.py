@@ -19,6 +19,7 @@ __all__ = ["CHANNELS", "AudioAugment", "ImageAugment", "LogMel", "Text", "VideoA
 #: What the three channels of a picture may be.
 CHANNELS: Final = ("rgb", "lab")
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+_MOST_CELLS: Final = 64  # of a side of a grid
 _PROBABILITIES: Final = (
     "flip_probability",
     "jitter_probability",
@@ -50,6 +51,15 @@ class VideoAugment:
         solarize_threshold: in [0, 1].
         channels: "rgb", or "lab": CIE L, a, b under D65, from 0 to 100 and about −100 to 100.
         mean, std: normalisation of the three channels, R, G, B in [0, 1].
+        grid: n, cuts the crop into n × n patches of `size` pixels, row by row; 1 leaves it whole,
+            and so does evaluation.
+        window: side of the square in which a patch has its place, share of the crop's; 0 is 1 / n,
+            windows side by side, and greater ones overlap.
+        patch_scales: least and greatest area of a patch, share of its window's.
+        patch_aspects: its least and greatest width / height, where the window has 1.
+        patch_colors: draw jitter, gray, blur and solarizing for each patch by itself.
+        patch_frames: draw a patch's place in each frame anew; contrast then keeps the mean of each
+            frame, not that of the clip.
         views: a recipe for each draw of the plan's `augmentation`, in order: tables of the keys
             above that differ from this one's, and of `count`, for how many draws it stands. Empty:
             all draws have this recipe.
@@ -76,6 +86,12 @@ class VideoAugment:
     channels: str = "rgb"
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+    grid: int = 1
+    window: float = 0.0
+    patch_scales: tuple[float, float] = (1.0, 1.0)
+    patch_aspects: tuple[float, float] = (1.0, 1.0)
+    patch_colors: bool = False
+    patch_frames: bool = False
     views: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -98,9 +114,19 @@ class VideoAugment:
         _check_pair(name, "scales", self.scales, 1e-3, 1)
         _check_pair(name, "aspects", self.aspects, 0.1, 10)
         _check_pair(name, "blur_sigmas", self.blur_sigmas, 1e-3, 50)
+        if not 1 <= self.grid <= _MOST_CELLS:
+            raise ValueError(f"{name}: grid = {self.grid}, must lie in [1, {_MOST_CELLS}]")
+        _check_range(name, "window", self.window, 0, 1)
+        _check_pair(name, "patch_scales", self.patch_scales, 1e-3, 1)
+        _check_pair(name, "patch_aspects", self.patch_aspects, 0.1, 10)
         if min(self.std) <= 0:
             raise ValueError(f"{name}: std = {self.std}, must be positive")
         self._expanded()  # what a view refuses is refused now
+
+    @property
+    def num_patches(self) -> int:
+        """How many pictures a crop gives: n · n."""
+        return self.grid**2
 
     def recipes(self, draws: int) -> "tuple[VideoAugment, ...]":
         """The recipe of each draw.
@@ -156,6 +182,11 @@ class ImageAugment(VideoAugment):
     hue: float = 0.1
     gray_probability: float = 0.2
     blur_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patch_frames:
+            raise ValueError("ImageAugment: patch_frames is for clips, and an image has one frame")
 
 
 @dataclass(frozen=True)

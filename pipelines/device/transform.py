@@ -14,12 +14,14 @@ Where the plan has the factor `crop`, the box is drawn by its code, and mirrorin
 else by the augmentation's: crops of one augmentation share their colours, and one crop in several
 augmentations its box. A crop leaves sound and text as they are.
 
+A recipe with a grid gives N rows of P patches each, which share the crop they are cut from.
+
 Legend: R raw rows, N = R · reversals · crops · augmentations rows of a modality, M factors.
 """
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from subprocess import SubprocessError
@@ -33,7 +35,7 @@ from torch import Tensor
 from gdt.batch import Batch, View
 from gdt.plan import Plan
 from pipelines.color import rgb_from_pixels
-from pipelines.device.augment import augment_frames, gain_of, mask_spectrogram
+from pipelines.device.augment import PATCH_PLACE, augment_frames, gain_of, mask_spectrogram
 from pipelines.device.crop import Floats, Uniform
 from pipelines.device.log_mel import LogMelSpectrogram
 from pipelines.device.options import AudioAugment, ImageAugment, LogMel, Text, VideoAugment
@@ -130,10 +132,10 @@ class DeviceTransform:
         self._memory = Recycler(limit=2 * self._groups_of_versions())
 
     def _groups_of_versions(self) -> int:
-        """Tensors of a batch: one for each modality and size. What views refuse is refused here."""
+        """Tensors of a batch: one for each modality and shape. What views refuse, this refuses."""
         visual = [name for name in self.plan.modalities if name in _VISUAL]
-        sizes = [len({recipe.size for recipe in self._recipes(name)}) for name in visual]
-        return len(self.plan.modalities) - len(visual) + sum(sizes)
+        shapes = [len({_shape(recipe) for recipe in self._recipes(name)}) for name in visual]
+        return len(self.plan.modalities) - len(visual) + sum(shapes)
 
     @torch.no_grad()
     def __call__(self, raw: RawBatch) -> Batch:
@@ -191,15 +193,17 @@ class DeviceTransform:
     def _recipes(self, name: str) -> tuple[VideoAugment, ...]:
         """The recipe of each augmentation draw of a visual modality; in evaluation the base one."""
         options = self.options.image_augment if name == "image" else self.options.video_augment
-        return options.recipes(self.num_augmentations) if self.training else (options,)
+        if self.training:
+            return options.recipes(self.num_augmentations)
+        return (replace(options, grid=1),)
 
     def _groups(self, name: str, versions: list[_Version]) -> list[list[_Version]]:
-        """The versions whose pictures have one size, size by size in the order of their draws."""
+        """The versions whose pictures have one shape, by shapes in the order of their draws."""
         recipes = self._recipes(name)
-        by_size: dict[int, list[_Version]] = {}
+        by_shape: dict[tuple[int, int], list[_Version]] = {}
         for version in versions:
-            by_size.setdefault(recipes[version.augmentation].size, []).append(version)
-        return list(by_size.values())
+            by_shape.setdefault(_shape(recipes[version.augmentation]), []).append(version)
+        return list(by_shape.values())
 
     def _codes(self, raw: RawBatch, versions: list[_Version], modality: int) -> Tensor:
         columns = {
@@ -217,7 +221,12 @@ class DeviceTransform:
         )
 
     def _frames(self, raw: RawBatch, versions: list[_Version], name: str) -> tuple[Tensor, Tensor]:
-        """Video [N, 3, T, S, S], or images [N, 3, S, S], of versions of one size; boxes [N, 4]."""
+        """Pictures of versions of one shape, and their boxes.
+
+        Returns:
+            Video [N, 3, T, S, S] or images [N, 3, S, S], of a grid [N, P, 3, …]; and [N, 4], of a
+            grid [N, P, 4].
+        """
         if raw.frames is None:
             raise ValueError(f"the plan has the modality {name!r}, but the batch has no frames")
         is_image = name == "image"
@@ -226,29 +235,56 @@ class DeviceTransform:
                 f"images are single frames, got {raw.frames.shape[1]}: set segment.num_frames = 1"
             )
         recipes = self._recipes(name)
-        rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
-        out = self._empty(raw.frames, len(versions), recipes[versions[0].augmentation].size)
+        size, count = _shape(recipes[versions[0].augmentation])
+        out = self._empty(raw.frames, len(versions) * count, size)
         boxes: list[Floats] = []
         for number, version in enumerate(versions):
-            recipe = recipes[version.augmentation]
-            augment = _augmenter(raw.frames.device, recipe, self.training)
-            cut = augment(
-                raw.frames,
-                raw.height,
-                raw.width,
-                rgb,
-                recipe,
-                version.draw(name) if self.training else None,
-                out[:, number],
-                is_reversed=version.reversal == 1,
-            )
-            boxes.append(cut / [raw.height, raw.width, raw.height, raw.width])
-        frames = out.flatten(0, 1)
+            draw = version.draw(name) if self.training else None
+            for patch in range(count):
+                into = out[:, number * count + patch]
+                recipe = recipes[version.augmentation]
+                boxes.append(self._cut(raw, recipe, patch, draw, into, version.reversal == 1))
+        frames = out.flatten(0, 1)  # N·P × 3 × T × S × S
         shares = torch.from_numpy(np.stack(boxes, axis=1).astype(np.float32)).flatten(0, 1)
-        return (
-            frames[:, :, 0] if is_image else frames,
-            shares.to(frames.device, non_blocking=True),
-        )
+        shares = shares.to(frames.device, non_blocking=True)
+        frames = frames[:, :, 0] if is_image else frames
+        if count == 1:
+            return frames, shares
+        return frames.unflatten(0, (-1, count)), shares.unflatten(0, (-1, count))
+
+    def _cut(
+        self,
+        raw: RawBatch,
+        recipe: VideoAugment,
+        patch: int,
+        draw: Uniform | None,
+        out: Tensor,
+        is_reversed: bool,
+    ) -> Floats:
+        """Write one picture of each raw row into `out` [R, 3, T, S, S].
+
+        Returns:
+            The boxes in shares of the frame, [R, 4]; [R, T, 4] where each frame has its own.
+        """
+        assert raw.frames is not None
+        size = (raw.height, raw.width)
+        rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
+        augment = _augmenter(raw.frames.device, recipe, self.training)
+        which: dict[str, Any] = {"patch": patch} if recipe.grid > 1 else {}
+        if draw is None or recipe.grid == 1 or not recipe.patch_frames:
+            which["is_reversed"] = is_reversed
+            boxes = augment(raw.frames, *size, rgb, recipe, draw, out, **which)
+        else:
+            frames = raw.frames.flip(1) if is_reversed else raw.frames
+            each = zip(frames.split(1, dim=1), out.split(1, dim=2), strict=True)
+            boxes = np.stack(
+                [
+                    augment(one, *size, rgb, recipe, _of_frame(draw, t), into, **which)
+                    for t, (one, into) in enumerate(each)
+                ],
+                axis=1,
+            )
+        return boxes / [*size, *size]
 
     def _empty(self, frames: Tensor, num_versions: int, size: int) -> Tensor:
         """Unwritten pictures [R, versions, 3, T, S, S] beside `frames` [R, T, …]."""
@@ -294,6 +330,18 @@ class DeviceTransform:
                 log_mel = mask_spectrogram(log_mel, self.options.audio_augment, draw)
             rows.append(log_mel)
         return torch.stack(rows, dim=1).flatten(0, 1)
+
+
+def _shape(recipe: VideoAugment) -> tuple[int, int]:
+    """Side and number of the pictures that a row has; views differ in it."""
+    return recipe.size, recipe.num_patches
+
+
+def _of_frame(draw: Uniform, frame: int) -> Uniform:
+    """Draws of which those of patches' places are a frame's own."""
+    return lambda name, count=0: draw(
+        f"{name}.{frame}" if name.startswith(PATCH_PLACE) else name, count
+    )
 
 
 def _augmenter(
