@@ -1,4 +1,4 @@
-"""A small HTTP server of a folder on 127.0.0.1: byte ranges, a log of requests, faults to order.
+"""A small HTTP server of a folder on this machine: byte ranges, a log of requests, faults to order.
 
 For tests and benchmarks of reading from afar; nothing for the open network. Run as a program it
 serves a folder and prints its port; its own figures are at /-/served.
@@ -31,9 +31,11 @@ class Fault:
         stop_after: end the body after this many bytes, and the connection in good order.
         stall_after: send this many bytes of the body, and no more until the client leaves.
         trickle_seconds: send a byte, wait this long, and so on.
+        pace_bytes: send this many bytes a second, in ten parts.
         status: answer with this, and nothing else.
         retry_after: the header that goes with it.
         content_range: this in place of the right header.
+        location: this header, with the status.
         shift: send the bytes this far after the right ones, under the right header.
         ignore_range: answer 200 with the whole file.
         etag: this in place of the right one.
@@ -45,9 +47,11 @@ class Fault:
     stop_after: int | None = None
     stall_after: int | None = None
     trickle_seconds: float = 0.0
+    pace_bytes: int = 0
     status: int | None = None
     retry_after: str | None = None
     content_range: str | None = None
+    location: str | None = None
     shift: int = 0
     ignore_range: bool = False
     etag: str | None = None
@@ -72,26 +76,38 @@ class RangeServer:
     """Serves `folder` while in a `with`; `faults` may be set at any time."""
 
     def __init__(
-        self, folder: Path, latency_seconds: float = 0.0, faults: Faults | None = None
+        self,
+        folder: Path,
+        latency_seconds: float = 0.0,
+        faults: Faults | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.folder, self.latency_seconds, self.faults = folder, latency_seconds, faults
         self.requests: list[Request] = []
-        self.bytes_sent = 0
+        self._bytes_sent = 0
         self.most_at_once = self._at_once = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self.left = threading.Event()
         server = self
 
         class Handler(_Handler):
             owner = server
 
-        self._http = _Server(("127.0.0.1", 0), Handler)
+        self._http = _Server((host, 0), Handler)
+        self.host = host
         self.port: int = self._http.server_address[1]
 
     @property
     def url(self) -> str:
         """Of the folder."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def bytes_sent(self) -> int:
+        """Of all answers; those that are just about to end are waited for."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._at_once, timeout=1)
+            return self._bytes_sent
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
@@ -114,14 +130,15 @@ class RangeServer:
     def done(self, num_bytes: int) -> None:
         """Count what an answer sent."""
         with self._lock:
-            self.bytes_sent += num_bytes
+            self._bytes_sent += num_bytes
             self._at_once -= 1
+            self._lock.notify_all()
 
     def clear(self) -> None:
         """Forget the log."""
         with self._lock:
             self.requests.clear()
-            self.bytes_sent = self.most_at_once = 0
+            self._bytes_sent = self.most_at_once = 0
 
 
 class _Server(ThreadingHTTPServer):
@@ -164,7 +181,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, name: str, first: int, last: int | None, ranged: bool, fault: Fault) -> int:
         path = self.owner.folder / name
         if fault.status is not None:
-            headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+            said = {
+                "Retry-After": fault.retry_after,
+                "Location": fault.location,
+                "Content-Range": fault.content_range,
+            }
+            headers = {name: text for name, text in said.items() if text}
             return self._send(fault.status, headers, b"", Fault())
         if not path.is_file():
             return self._send(404, {}, b"", Fault())
@@ -194,11 +216,12 @@ class _Handler(BaseHTTPRequestHandler):
         cuts = [
             c for c in (fault.reset_after, fault.stop_after, fault.stall_after) if c is not None
         ]
-        if fault.trickle_seconds:
-            for i in range(len(body)):
-                self.wfile.write(body[i : i + 1])
+        if fault.trickle_seconds or fault.pace_bytes:
+            part = fault.pace_bytes // 10 or 1
+            for i in range(0, len(body), part):
+                self.wfile.write(body[i : i + part])
                 self.wfile.flush()
-                time.sleep(fault.trickle_seconds)
+                time.sleep(fault.trickle_seconds or 0.1)
         elif not cuts:
             self.wfile.write(body)
         if not cuts:

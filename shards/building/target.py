@@ -36,8 +36,9 @@ from shards.format.json_text import json_bytes, jsonl_sha256, read_jsonl
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, ShardEntry
 from shards.reading.remote_store import default_cache_folder
 from shards.storage.local_files import write_atomically
-from shards.storage.transfer import RemoteOptions, folder_or_url
+from shards.storage.transfer import RemoteOptions
 from shards.storage.upload import RemoteFolder
+from shards.storage.urls import folder_or_url
 
 BUILD_FORMAT = "gdt-build"
 BUILD_NAME, REPORT_NAME, STATE_NAME = "build.json", "report.jsonl", ".build"

@@ -31,7 +31,8 @@ from shards.media.source_reader import INTERLEAVE_SECONDS, SourceReader
 from shards.options import BuildOptions
 from shards.sources.source import Source
 from shards.storage.opening import Identity, Location, OpenSource, open_source
-from shards.storage.transfer import RemoteOptions, is_url
+from shards.storage.transfer import RemoteOptions
+from shards.storage.urls import is_url
 
 MIN_AUDIO_COVERAGE = 0.5  # a clip whose audio covers less than this has none
 WHOLE_AUDIO_COVERAGE = 0.999  # and one of less than this lacks some, where it is known to be cut

@@ -23,8 +23,9 @@ from shards.maintenance.verify import key_hashes
 from shards.reading.local_store import Folder
 from shards.reading.remote_store import RemoteStore
 from shards.storage.local_files import LocalFolder
-from shards.storage.transfer import RemoteOptions, folder_or_url
+from shards.storage.transfer import RemoteOptions
 from shards.storage.upload import RemoteFolder
+from shards.storage.urls import folder_or_url
 
 
 @dataclass(frozen=True)

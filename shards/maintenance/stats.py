@@ -23,7 +23,8 @@ from shards.format.index import IndexedSample, Track
 from shards.maintenance.verify import PARTS, open_data_sets
 from shards.reading.dataset import Dataset
 from shards.reading.remote_store import RemoteStore
-from shards.storage.transfer import RemoteOptions, folder_or_url, public
+from shards.storage.transfer import RemoteOptions
+from shards.storage.urls import folder_or_url, public
 
 _READERS = 16  # of json, where a request takes its time
 _BATCH = 1024

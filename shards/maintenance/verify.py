@@ -23,7 +23,8 @@ from shards.plural import plural
 from shards.reading.local_store import Folder
 from shards.reading.remote_store import RemoteStore
 from shards.storage.local_files import file_sha256
-from shards.storage.transfer import RemoteOptions, folder_or_url
+from shards.storage.transfer import RemoteOptions
+from shards.storage.urls import folder_or_url
 
 PARTS = ("train", "val")
 

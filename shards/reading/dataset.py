@@ -24,7 +24,8 @@ from shards.plural import plural
 from shards.reading.local_store import Folder, Identities, OpenShard
 from shards.reading.remote_store import RemoteStore
 from shards.storage.byte_ranges import Piece, assemble
-from shards.storage.transfer import RemoteOptions, Traffic, folder_or_url
+from shards.storage.transfer import RemoteOptions, Traffic
+from shards.storage.urls import folder_or_url
 
 
 class Dataset:

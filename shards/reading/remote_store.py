@@ -24,7 +24,8 @@ from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardE
 from shards.reading.local_store import CHUNK_BYTES, Identities
 from shards.storage.byte_ranges import Piece, assemble, joined, missing
 from shards.storage.cache import FileCache, RangeCache
-from shards.storage.transfer import RemoteFile, RemoteOptions, Traffic, Transfer, public
+from shards.storage.transfer import RemoteFile, RemoteOptions, Traffic, Transfer
+from shards.storage.urls import public
 
 _FETCHES = 3  # of the same bytes, while their checksum is wrong
 

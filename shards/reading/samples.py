@@ -8,7 +8,8 @@ from shards.format.index import IndexedSample
 from shards.format.manifest import MANIFEST_NAME
 from shards.reading.dataset import Dataset
 from shards.reading.image_folder import ImageFolder, holds_images
-from shards.storage.transfer import RemoteOptions, is_url
+from shards.storage.transfer import RemoteOptions
+from shards.storage.urls import is_url
 
 
 class Samples(Protocol):

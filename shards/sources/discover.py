@@ -21,7 +21,7 @@ from shards.storage.globs import compiled, is_pattern, split_pattern
 from shards.storage.local_listing import files_below
 from shards.storage.opening import Location
 from shards.storage.remote_listing import is_remote_folder, remote_files
-from shards.storage.transfer import folder_or_url, is_url, public
+from shards.storage.urls import folder_or_url, is_url, public
 
 
 @dataclass

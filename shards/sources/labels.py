@@ -16,7 +16,7 @@ from typing import Any
 
 from shards.errors import BuildError
 from shards.sources.source import Source, row_of, split_labels
-from shards.storage.transfer import is_url
+from shards.storage.urls import is_url
 
 MAX_NAMED = 5
 FOLDERS = "folders"  # in the place of a labels file

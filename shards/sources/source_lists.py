@@ -39,7 +39,7 @@ from shards.media.limits import MAX_HOURS
 from shards.sources.list_columns import ListColumns
 from shards.sources.source import Source, row_of, split_labels
 from shards.storage.opening import Location
-from shards.storage.transfer import folder_or_url, is_url, public
+from shards.storage.urls import folder_or_url, is_url, public
 
 MAX_SECONDS = MAX_HOURS * 3600
 

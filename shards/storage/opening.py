@@ -19,7 +19,8 @@ from typing import BinaryIO, cast
 from shards.errors import SourceError
 from shards.storage.remote_file import SeekableRemoteFile
 from shards.storage.seekable import Stretch
-from shards.storage.transfer import RemoteOptions, folder_or_url, is_url, public
+from shards.storage.transfer import RemoteOptions
+from shards.storage.urls import folder_or_url, is_url, public
 
 
 @dataclass(frozen=True)

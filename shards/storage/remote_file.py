@@ -11,7 +11,8 @@ from collections import OrderedDict
 
 from shards.errors import RemoteChangedError, RemoteError, SourceError
 from shards.storage.seekable import Stretch
-from shards.storage.transfer import IGNORES_RANGES, RemoteFile, RemoteOptions, Transfer, public
+from shards.storage.transfer import IGNORES_RANGES, RemoteFile, RemoteOptions, Transfer
+from shards.storage.urls import public
 
 BLOCK_BYTES = 1 << 18
 MAX_AHEAD_BLOCKS = 32

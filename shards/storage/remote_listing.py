@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shards.errors import BuildError
-from shards.storage.transfer import public
+from shards.storage.urls import public
 
 
 def is_remote_folder(url: str) -> bool:

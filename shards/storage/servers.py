@@ -1,89 +1,30 @@
-"""Ask one server once for a byte range: http(s), S3, or whatever else fsspec speaks.
+"""What speaks to which URL: http(s), S3, or whatever else fsspec knows. Each asks once for a range.
 
-It says what came, without judging it: `Answer` tells which bytes follow and what the
-server knows of the file. What is worth another attempt is `BrokenError`, what is not `RefusedError`
+It says what came, without judging it: `Answer` tells which bytes follow and what the server knows
+of the file. What is worth another attempt is `BrokenError`, what is not `RefusedError`
 (transfer.py decides, and counts). All run on fsspec's event loop.
 """
 
 import asyncio
-import contextlib
-import email.utils
-import re
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import quote
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from shards.errors import RemoteError
-
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
-_GONE = {404, 410}
-_LATER = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
-
-
-class BrokenError(Exception):
-    """An attempt that may go better the next time, after `wait_seconds` where that is said."""
-
-    def __init__(self, cause: str, wait_seconds: float = 0.0) -> None:
-        super().__init__(cause)
-        self.wait_seconds = wait_seconds
-
-
-class RefusedError(Exception):
-    """An answer that another attempt would not change."""
-
-
-class MissingError(RefusedError):
-    """There is no such file."""
-
-
-class ReplacedError(RefusedError):
-    """The answer is about another file than the one that was asked for."""
-
-
-class PastEndError(Exception):
-    """The range lies outside the file, which has `total` bytes where the server says so."""
-
-    def __init__(self, total: int | None) -> None:
-        super().__init__(total)
-        self.total = total
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Bytes of a file, as the server describes them.
-
-    Attributes:
-        start: of the first byte that follows.
-        stop: where they end, excluded; None where it is not said.
-        total: size of the whole file; None where it is not said.
-        etag: the file's version; None where it is not said or does not stand for the exact bytes.
-        modified: when the file was last changed, as the server writes it; None where not said.
-        chunks: the bytes, in parts.
-    """
-
-    start: int
-    stop: int | None
-    total: int | None
-    etag: str | None
-    modified: str | None
-    chunks: AsyncIterator[bytes]
-
-
-class Server(Protocol):
-    """One way to ask."""
-
-    def ask(self, url: str, start: int, stop: int | None) -> AbstractAsyncContextManager[Answer]:
-        """Ask for bytes [start, stop) of a file, or all from start on where stop is None.
-
-        Raises:
-            BrokenError: try again.
-            RefusedError: do not.
-            PastEndError: the file is shorter.
-        """
+from shards.storage.answers import (
+    Answer,
+    BrokenError,
+    MissingError,
+    PastEndError,
+    RefusedError,
+    Server,
+    byte_count,
+    error_text,
+    partial_answer,
+    refuse_status,
+    strong_etag,
+)
+from shards.storage.http_server import HttpServer
 
 
 def make_server(
@@ -97,7 +38,7 @@ def make_server(
     scheme = url.partition("://")[0]
     try:
         if scheme in ("http", "https"):
-            return _Http(connections, timeout_seconds, storage_options)
+            return HttpServer(connections, timeout_seconds, storage_options)
         if scheme in ("s3", "s3a"):
             return S3Server(connections, timeout_seconds, storage_options)
         return _AnyFileSystem(scheme, storage_options)
@@ -114,72 +55,10 @@ def make_server(
         ) from error
 
 
-class _Http:
-    """Requests of our own on fsspec's session: its own calls do not check what comes back."""
-
-    def __init__(
-        self, connections: int, timeout_seconds: float, storage_options: Mapping[str, Any]
-    ) -> None:
-        import aiohttp
-        import fsspec
-
-        self._fs: Any = fsspec.filesystem("http", skip_instance_cache=True, **storage_options)
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=timeout_seconds, sock_read=timeout_seconds
-        )
-        self._broken = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
-        self._final = (
-            aiohttp.InvalidURL,
-            aiohttp.ClientConnectorCertificateError,
-            aiohttp.TooManyRedirects,
-        )
-
-    @asynccontextmanager
-    async def ask(self, url: str, start: int, stop: int | None) -> AsyncIterator[Answer]:
-        """See `Server.ask`."""
-        from yarl import URL
-
-        last = "" if stop is None else str(stop - 1)
-        # compressed answers would have other offsets
-        headers = {"Range": f"bytes={start}-{last}", "Accept-Encoding": "identity"}
-        target = URL(quote(url, safe=":/?#[]@!$&'()*+,;=%~"), encoded=True)
-        session = await self._fs.set_session()
-        try:
-            async with session.get(target, headers=headers, timeout=self._timeout) as response:
-                try:
-                    yield self._answer(response, start)
-                finally:
-                    # what was not read is not waited for
-                    if not response.content.at_eof():
-                        response.close()
-        except self._final as error:
-            raise RefusedError(_text(error)) from error
-        except self._broken as error:
-            raise BrokenError(_text(error)) from error
-
-    def _answer(self, response: Any, start: int) -> Answer:
-        status, headers = response.status, response.headers
-        if status == 416:
-            match = _UNSATISFIED.fullmatch(headers.get("Content-Range", ""))
-            raise PastEndError(int(match[1]) if match else None)
-        if status not in (200, 206):
-            _raise_for_status(status, response.reason or "", headers.get("Retry-After"))
-        if headers.get("Content-Encoding", "identity") != "identity":
-            raise RefusedError(
-                f"the answer is compressed ({headers['Content-Encoding']}), so its byte offsets "
-                "are not the file's: switch that off for these files"
-            )
-        chunks = response.content.iter_any()
-        etag, modified = _strong(headers.get("ETag")), headers.get("Last-Modified")
-        if status == 200:
-            length = headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else None
-            return Answer(0, total, total, etag, modified, chunks)
-        return _partial(headers.get("Content-Range", ""), etag, modified, chunks)
-
-
 class S3Server:
     """`get_object` on s3fs' client, with the retries of s3fs and botocore switched off."""
+
+    piece_bytes = 0
 
     def __init__(
         self, connections: int, timeout_seconds: float, storage_options: Mapping[str, Any]
@@ -187,6 +66,7 @@ class S3Server:
         import aiohttp
         import botocore.exceptions as s3
         import fsspec
+        from botocore.parsers import ResponseParserError
 
         options = dict(storage_options)
         config = {
@@ -208,6 +88,7 @@ class S3Server:
             asyncio.TimeoutError,
         )
         self.final = s3.BotoCoreError
+        self._senseless = (ResponseParserError, ValueError, KeyError)
 
     @asynccontextmanager
     async def ask(self, url: str, start: int, stop: int | None) -> AsyncIterator[Answer]:
@@ -217,15 +98,20 @@ class S3Server:
         try:
             await self.fs.set_session()
             client = await self.fs.get_s3(bucket)
-            answer = await client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{last}")
+            try:
+                answer = await client.get_object(
+                    Bucket=bucket, Key=key, Range=f"bytes={start}-{last}"
+                )
+            except self._senseless as error:
+                raise BrokenError(f"an answer that is not S3's: {error_text(error)}") from error
             body = answer["Body"]
             try:
-                etag, modified = _strong(answer.get("ETag")), str(answer["LastModified"])
+                etag, modified = strong_etag(answer.get("ETag")), str(answer.get("LastModified"))
                 chunks = body.iter_chunks(1 << 16)
                 if "ContentRange" in answer:
-                    yield _partial(answer["ContentRange"], etag, modified, chunks)
+                    yield partial_answer(answer["ContentRange"], etag, modified, chunks)
                 else:
-                    total = answer["ContentLength"]
+                    total = answer.get("ContentLength")
                     yield Answer(0, total, total, etag, modified, chunks)
             finally:
                 body.close()
@@ -234,18 +120,20 @@ class S3Server:
             status = int(about.get("HTTPStatusCode", 0))
             if status == 416:
                 size = str(error.response.get("Error", {}).get("ActualObjectSize", ""))
-                raise PastEndError(int(size) if size.isdecimal() else None) from error
+                raise PastEndError(byte_count(size)) from error
             retry_after = about.get("HTTPHeaders", {}).get("retry-after")
             code = str(error.response.get("Error", {}).get("Code", ""))
-            _raise_for_status(status, code, retry_after)
+            refuse_status(status, code, retry_after)
         except self.broken as error:
-            raise BrokenError(_text(error)) from error
+            raise BrokenError(error_text(error)) from error
         except self.final as error:
-            raise RefusedError(_text(error)) from error
+            raise RefusedError(error_text(error)) from error
 
 
 class _AnyFileSystem:
-    """Any other protocol of fsspec: a range at a time; the first one says how long the file is."""
+    """Any other protocol of fsspec: a piece at a time; the first one says how long the file is."""
+
+    piece_bytes = 1 << 20
 
     def __init__(self, scheme: str, storage_options: Mapping[str, Any]) -> None:
         import fsspec
@@ -255,24 +143,28 @@ class _AnyFileSystem:
     @asynccontextmanager
     async def ask(self, url: str, start: int, stop: int | None) -> AsyncIterator[Answer]:
         """See `Server.ask`."""
-        try:
-            path = self._fs._strip_protocol(url)
-            if self._fs.async_impl:
-                data = await self._fs._cat_file(path, start=start, end=stop)
-            else:
-                data = await asyncio.to_thread(self._fs.cat_file, path, start=start, end=stop)
+        path = self._fs._strip_protocol(url)
+        with _asked():
+            first = await self._piece(path, start, stop)
             total = await self._size(path) if start == 0 and stop is not None else None
-        except FileNotFoundError as error:
-            raise MissingError(_text(error)) from error
-        except (PermissionError, NotImplementedError) as error:
-            raise RefusedError(_text(error)) from error
-        except (TimeoutError, OSError) as error:
-            raise BrokenError(_text(error)) from error
 
         async def chunks() -> AsyncIterator[bytes]:
-            yield data
+            at, data = start, first
+            while data:
+                yield data
+                at += len(data)
+                if at == stop or len(data) < self.piece_bytes:
+                    return
+                with _asked():
+                    data = await self._piece(path, at, stop)
 
-        yield Answer(start, start + len(data), total, None, None, chunks())
+        yield Answer(start, None, total, None, None, chunks())
+
+    async def _piece(self, path: str, start: int, stop: int | None) -> bytes:
+        end = start + self.piece_bytes if stop is None else min(stop, start + self.piece_bytes)
+        if self._fs.async_impl:
+            return bytes(await self._fs._cat_file(path, start=start, end=end))
+        return bytes(await asyncio.to_thread(self._fs.cat_file, path, start=start, end=end))
 
     async def _size(self, path: str) -> int | None:
         if self._fs.async_impl:
@@ -282,38 +174,14 @@ class _AnyFileSystem:
         return None if size is None else int(size)
 
 
-def _partial(
-    content_range: str, etag: str | None, modified: str | None, chunks: AsyncIterator[bytes]
-) -> Answer:
-    match = _CONTENT_RANGE.fullmatch(content_range.strip())
-    if match is None:
-        raise BrokenError(f"the answer's Content-Range is {content_range!r}")
-    first, last, total = match.groups()
-    size = None if total == "*" else int(total)
-    return Answer(int(first), int(last) + 1, size, etag, modified, chunks)
-
-
-def _raise_for_status(status: int, reason: str, retry_after: str | None) -> None:
-    cause = f"status {status} {reason}".rstrip()
-    if status in _LATER:
-        raise BrokenError(cause, _seconds(retry_after))
-    raise (MissingError if status in _GONE else RefusedError)(cause)
-
-
-def _seconds(retry_after: str | None) -> float:
-    """Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    with contextlib.suppress(ValueError):
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    return 0.0
-
-
-def _strong(etag: str | None) -> str | None:
-    return etag if etag and not etag.startswith("W/") else None
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+@contextmanager
+def _asked() -> Iterator[None]:
+    """What a file system raises, as what it means."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingError(error_text(error)) from error
+    except (PermissionError, NotImplementedError) as error:
+        raise RefusedError(error_text(error)) from error
+    except (TimeoutError, OSError) as error:
+        raise BrokenError(error_text(error)) from error

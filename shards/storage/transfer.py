@@ -8,18 +8,14 @@ and is jittered, so that many readers do not come back together. What the server
 import asyncio
 import os
 import random
-import re
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from shards.errors import RemoteChangedError, RemoteError, RemoteMissingError
 from shards.plural import plural
-from shards.storage.byte_ranges import Piece
-from shards.storage.servers import (
+from shards.storage.answers import (
     Answer,
     BrokenError,
     MissingError,
@@ -27,15 +23,14 @@ from shards.storage.servers import (
     RefusedError,
     ReplacedError,
     Server,
-    make_server,
+    brief,
 )
+from shards.storage.byte_ranges import Piece
+from shards.storage.servers import make_server
+from shards.storage.urls import public
 
 T = TypeVar("T")
 
-_SECRET = re.compile(
-    r"(x-(amz|goog)-[a-z-]+|signature|sig|token|expires|policy|key-pair-id|awsaccesskeyid)=", re.I
-)
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _KINDS = {ReplacedError: RemoteChangedError, MissingError: RemoteMissingError}
 IGNORES_RANGES = "the server ignores byte ranges"
 _SLOWEST = 16_384  # bytes a second; an answer that is slower than that is broken off
@@ -220,11 +215,10 @@ class Transfer:
     ) -> None:
         """Ask once for what is missing of [start, stop), and add to `got` what comes."""
         at = start + len(got)
-        limit = self.options.timeout_seconds
-        limit += ((stop or _NO_SIZE_LIMIT) - at) / _SLOWEST
+        pace = _Pace(self.options.timeout_seconds + self._server.piece_bytes / _SLOWEST)
         self.traffic.requests += 1
         try:
-            async with asyncio.timeout(limit), self._server.ask(file.url, at, stop) as answer:
+            async with pace.limit, self._server.ask(file.url, at, stop) as answer:
                 self._check(file, answer)
                 if learn_size and stop is not None:
                     if answer.total is None:
@@ -240,7 +234,7 @@ class Transfer:
                         raise RefusedError(_ignores_ranges(answer))
                     got.clear()
                 stop = stop if stop is not None else answer.stop
-                await self._receive(answer, start, stop, got)
+                await self._receive(answer, start, stop, got, pace)
         except TimeoutError as error:
             raise BrokenError(f"slower than {_SLOWEST} bytes a second") from error
         except PastEndError as error:
@@ -256,10 +250,13 @@ class Transfer:
                 "short. Upload the shards and the manifest anew"
             ) from error
 
-    async def _receive(self, answer: Answer, start: int, stop: int | None, got: bytearray) -> None:
+    async def _receive(
+        self, answer: Answer, start: int, stop: int | None, got: bytearray, pace: "_Pace"
+    ) -> None:
         wanted = None if stop is None else stop - start
         async for chunk in answer.chunks:
             self.traffic.bytes_fetched += len(chunk)
+            pace.received(len(chunk))
             got += chunk if wanted is None else chunk[: wanted - len(got)]
             if len(got) == wanted:
                 return
@@ -278,7 +275,7 @@ class Transfer:
             file.etag = answer.etag
         elif self.options.check_etag and answer.etag not in (None, file.etag):
             raise ReplacedError(
-                f"its ETag was {file.etag} and is now {answer.etag}: the file was replaced while "
+                f"its ETag was {_tag(file)} and is now {_tag(answer)}: the file was replaced while "
                 "it was read. Open the data set again; if servers behind one name tag the same "
                 "file differently, set check_etag = false"
             )
@@ -292,30 +289,26 @@ class Transfer:
             file.modified = file.modified or answer.modified
 
 
-def is_url(path: str) -> bool:
-    """Whether this is a URL of some protocol, and not a path."""
-    return _URL.match(path) is not None
+class _Pace:
+    """A limit of time that moves on with what arrives: `_SLOWEST` on average, after a grace."""
 
+    def __init__(self, grace_seconds: float) -> None:
+        self.limit = asyncio.timeout(grace_seconds)
+        self._stop = asyncio.get_running_loop().time() + grace_seconds
 
-def folder_or_url(given: str | os.PathLike[str]) -> Path | str:
-    """A path, also where it is written as file:///…; or else the URL."""
-    text = os.fspath(given)
-    if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
-    return text if is_url(text) else Path(text)
-
-
-def public(url: str) -> str:
-    """A URL without the user, password and signature in it, for messages and names."""
-    plain = re.sub(r"//[^/@]*@", "//", url)
-    address, mark, query = plain.partition("?")
-    kept = [part for part in query.split("&") if mark and not _SECRET.match(part)]
-    return f"{address}?{'&'.join(kept)}" if any(kept) else address
+    def received(self, num_bytes: int) -> None:
+        """Give so much more time."""
+        self._stop += num_bytes / _SLOWEST
+        self.limit.reschedule(self._stop)
 
 
 def _name(file: RemoteFile, start: int, stop: int | None) -> str:
     which = f"bytes {start} to {stop - 1}" if stop is not None else "the whole file"
     return f"{public(file.url)}, {which}"
+
+
+def _tag(of: RemoteFile | Answer) -> str:
+    return brief(str(of.etag))
 
 
 def _ignores_ranges(answer: Answer) -> str:

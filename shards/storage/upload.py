@@ -16,7 +16,8 @@ from typing import IO, Any, TypeVar
 from shards.errors import BuildError
 from shards.plural import plural
 from shards.storage.servers import S3Server
-from shards.storage.transfer import RemoteOptions, public
+from shards.storage.transfer import RemoteOptions
+from shards.storage.urls import public
 
 T = TypeVar("T")
 

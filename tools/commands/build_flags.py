@@ -51,7 +51,7 @@ class TargetFlags:
     def portion(self) -> "Portion | None":
         """The part of an array job; flags that do not go together are refused."""
         from shards.building.array_part import Portion
-        from shards.storage.transfer import is_url
+        from shards.storage.urls import is_url
 
         if self.dali_index and self.part is not None:
             raise typer.BadParameter(

@@ -28,7 +28,7 @@ def verify(
     """Compare every byte with what was written; where any differs, list it and exit with 1."""
     from shards.maintenance.verify import verify as verify_shards
     from shards.plural import plural
-    from shards.storage.transfer import public
+    from shards.storage.urls import public
 
     with progress_bar("verifying", in_bytes=True) as progress:
         found = verify_shards(
@@ -156,7 +156,7 @@ def dali_index(
 ) -> None:
     """Write an index for DALI's readers.webdataset beside each tar: shard-000000.idx."""
     from shards.maintenance.dali_index import write_dali_indexes
-    from shards.storage.transfer import public
+    from shards.storage.urls import public
 
     written = write_dali_indexes(data_set)
     typer.echo(f"{len(written)} index files for DALI are in {public(data_set)}")

@@ -51,7 +51,7 @@ def build(
     import time
 
     from shards.building.build import build as build_shards
-    from shards.storage.transfer import public
+    from shards.storage.urls import public
     from tools.display.build_summary import print_summary
 
     portion = target.portion()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shards import ShardError, open_samples
-from shards.storage.transfer import is_url
+from shards.storage.urls import is_url
 from tools.display.progress_bar import progress_bar
 from tools.evaluation.embeddings import EmbedOptions
 from tools.evaluation.encoders import check_modalities, trained_encoder
