@@ -48,8 +48,9 @@ def rgb_of(raw: RawBatch) -> Tensor:
 
 
 def made(raw: RawBatch, draws: int = 1, modality: str = "image", **augment: Any) -> Batch:
-    options = DeviceOptions(image_augment=ImageAugment(**augment))
-    if modality == "video":
+    if modality == "image":
+        options = DeviceOptions(image_augment=ImageAugment(**augment))
+    else:
         options = DeviceOptions(video_augment=VideoAugment(**augment))
     return DeviceTransform(plan_of(draws, modality), options, 3)(raw)
 
