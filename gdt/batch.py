@@ -19,8 +19,9 @@ class View:
 
     Attributes:
         modality: name of the modality.
-        values: [B, …]: video [B, 3, T, H, W], log-mel [B, 1, F, L], image [B, 3, H, W], float; a
-            row that is cut into P patches has one more dimension, [B, P, 3, …].
+        values: [B, …]: video [B, 3, T, H, W], log-mel [B, 1, F, L] or waveform [B, 1, S],
+            image [B, 3, H, W], float; tokens [B, S], int64. A row that is cut into P patches has
+            one more dimension, [B, P, 3, …].
         codes: int64 [B, M], one column per factor of the plan.
         boxes: float32 [B, 4], what a crop shows of the frame: top, left, height and width as shares
             of the frame's; a mirrored crop begins at its right edge and has a negative width. Of

@@ -31,7 +31,7 @@ class ModalityKind:
 
 MODALITIES: Final[dict[str, ModalityKind]] = {
     "video": ModalityKind(("B", "3", "T", "H", "W"), torch.float32, "normalised RGB frames"),
-    "audio": ModalityKind(("B", "1", "F", "L"), torch.float32, "log-mel spectrogram"),
+    "audio": ModalityKind(("B", "1", "F", "L"), torch.float32, "log-mel, or a waveform [B, 1, S]"),
     "image": ModalityKind(("B", "3", "H", "W"), torch.float32, "normalised RGB, one frame"),
     "text": ModalityKind(("B", "S"), torch.int64, "token numbers, padded to S with 0"),
 }

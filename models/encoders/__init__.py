@@ -31,7 +31,8 @@ class EncoderOptions:
     Attributes:
         video: "r2plus1d_18" (GDT), "mc3_18", "s3d", or "r2plus1d_small" for CPUs; or an image
             encoder, which then sees the frames one by one.
-        audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs.
+        audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs; of waveforms "waveform_cnn"
+            (CPC), or "waveform_cnn_small".
         image: "resnet18", "resnet50", "vit_small", "vit_base", or "resnet_small" and "vit_mini" for
             CPUs.
         text: "text_small", or "text_mini" for CPUs.

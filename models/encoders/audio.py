@@ -1,4 +1,4 @@
-"""Audio encoders over log-mel spectrograms [B, 1, F, L]: ResNet-9, ResNet-18, a small ResNet-9.
+"""Audio encoders: over log-mel spectrograms [B, 1, F, L] here, over waveforms in waveform.py.
 
 Forward and backward of 32 spectrograms of 40 × 99 on 2 CPU cores: resnet9 0.1 s, resnet9_small
 0.05 s.
@@ -9,6 +9,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from models.encoders.encoder import Encoder, EncoderTable, trunk_of
 from models.encoders.image import small_trunk
+from models.encoders.waveform import waveform_cnn, waveform_cnn_small
 
 AUDIO_SHAPE = ("B", 1, "F", "L")
 
@@ -47,5 +48,12 @@ def resnet9_small() -> Encoder:
 
 
 AUDIO_ENCODERS = EncoderTable(
-    "audio", {"resnet9": resnet9, "resnet18": resnet18, "resnet9_small": resnet9_small}
+    "audio",
+    {
+        "resnet9": resnet9,
+        "resnet18": resnet18,
+        "resnet9_small": resnet9_small,
+        "waveform_cnn": waveform_cnn,
+        "waveform_cnn_small": waveform_cnn_small,
+    },
 )

@@ -3,7 +3,8 @@
 Frame i of T is the frame on screen at the middle of its interval, start + (i + ½)·seconds / T, or
 at a time of its own (`frame_times`), found by presentation time; sample j is the one at start + j /
 rate. Both start at the same `start`, and the range is half-open. So variable frame rates, B-frames
-and late audio need no special case.
+and late audio need no special case. With `audio_seconds` the two last differently long around one
+middle, and the segment is the longer.
 Which packets hold a segment is said here; segment_reader.py decodes them.
 
 A row of another playback speed (speed.py) covers a multiple of those seconds.
@@ -11,6 +12,7 @@ A row of another playback speed (speed.py) covers a multiple of those seconds.
 Legend: K segments, T frames, H W luma size, S audio samples.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,7 +35,8 @@ class SegmentOptions:
     """What a segment holds.
 
     Attributes:
-        seconds: its length.
+        seconds: its length; of its video where `audio_seconds` is given.
+        audio_seconds: length of its audio, around the same middle; `seconds` by default.
         num_frames: T.
         frame_times: when each of the T frames is on screen, in seconds from the segment's start,
             less than `seconds`: [0, 0.1, 1] for two near frames and a far one. By default the
@@ -48,6 +51,7 @@ class SegmentOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     seconds: float = 1.0
+    audio_seconds: float | None = None
     num_frames: int = 30
     frame_times: tuple[float, ...] = ()
     sample_rate_hz: int = 24_000
@@ -70,6 +74,11 @@ class SegmentOptions:
                 f"SegmentOptions: frame_times = {list(times)}, must be at least 0 and less than "
                 f"seconds = {self.seconds:g}, which a clip must have"
             )
+        if self.audio_seconds is not None and not 0 < self.audio_seconds < math.inf:
+            raise ValueError(
+                f"SegmentOptions: audio_seconds = {self.audio_seconds}, must be positive; leave it "
+                "out for audio as long as the video"
+            )
         if self.frame_size is not None and any(x < 2 or x % 2 for x in self.frame_size):
             raise ValueError(
                 f"SegmentOptions: frame_size = {list(self.frame_size)}, must be an even width and "
@@ -79,7 +88,20 @@ class SegmentOptions:
     @property
     def num_samples(self) -> int:
         """S."""
-        return round(self.seconds * self.sample_rate_hz)
+        return round(self.seconds_of("audio") * self.sample_rate_hz)
+
+    @property
+    def window_seconds(self) -> float:
+        """What a segment covers of its clip: the longer of its video and its audio."""
+        return max(self.seconds, self.seconds_of("audio"))
+
+    def seconds_of(self, kind: str) -> float:
+        """The length of a segment's "video" or "audio"."""
+        return self.audio_seconds or self.seconds if kind == "audio" else self.seconds
+
+    def lead_seconds(self, kind: str) -> float:
+        """From the segment's start to that of its "video" or "audio": 0 for the longer one."""
+        return (self.window_seconds - self.seconds_of(kind)) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +161,8 @@ def frames_on_screen(
     shares = (np.arange(options.num_frames) + 0.5) / options.num_frames
     if options.frame_times:
         shares = np.array(options.frame_times) / options.seconds
-    times = starts[:, None] + shares * _seconds_of(starts, options, speeds)[:, None]
-    ticks = times / float(track.time_base)
+    begin, seconds = _span_of("video", starts, options, speeds)
+    ticks = (begin[:, None] + shares * seconds[:, None]) / float(track.time_base)
     place = np.searchsorted(pts, np.floor(ticks + _TICK_TOLERANCE), side="right") - 1
     place = np.maximum(place, 0)
     return np.asarray(place if shown is None else shown[place])
@@ -169,8 +191,8 @@ def byte_ranges(
         if track.sample_rate_hz != options.sample_rate_hz or speeds is not None:
             around = _RESAMPLING_SECONDS * max(1.0, fastest)
         ahead = PREROLL_SECONDS.get(track.codec, 0.0) + around
-        seconds = _seconds_of(starts, options, speeds)
-        ends = np.stack([starts - ahead, starts + seconds + around], axis=1)
+        heard, seconds = _span_of("audio", starts, options, speeds)
+        ends = np.stack([heard - ahead, heard + seconds + around], axis=1)
         places = np.searchsorted(packets.pts, ends / float(track.time_base), "right")
         spans = [(max(0, a - 1), b) for a, b in places.tolist()]
     ranges = []
@@ -180,8 +202,12 @@ def byte_ranges(
     return ranges
 
 
-def _seconds_of(
-    starts: NDArray[np.float64], options: SegmentOptions, speeds: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """What each segment covers of its clip [K]."""
-    return np.full(len(starts), options.seconds) * (1.0 if speeds is None else speeds)
+def _span_of(
+    kind: str,
+    starts: NDArray[np.float64],
+    options: SegmentOptions,
+    speeds: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the video or audio of each segment starts [K], and what it covers of its clip [K]."""
+    faster = np.ones(len(starts)) if speeds is None else speeds
+    return starts + options.lead_seconds(kind) * faster, options.seconds_of(kind) * faster

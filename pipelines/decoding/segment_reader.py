@@ -130,7 +130,7 @@ class SegmentReader:
     @property
     def longest_seconds(self) -> float:
         """What a segment covers of its clip at the fastest of its speeds."""
-        return self.options.seconds * max(self.speeds)
+        return self.options.window_seconds * max(self.speeds)
 
     def span(self, sample: IndexedSample) -> tuple[float, float]:
         """[start, stop) seconds that every wanted track of the sample covers.
@@ -220,7 +220,8 @@ class SegmentReader:
                 rows = zip(starts.tolist(), speeds.tolist(), audio, strict=True)
                 for start, speed, out in rows:
                     rate = source_rate_hz(self.options.sample_rate_hz, speed)
-                    read_audio(self.backend, read, track, start, rate, out)
+                    begin = start + self.options.lead_seconds("audio") * speed
+                    read_audio(self.backend, read, track, begin, rate, out)
 
     def fill_sample(
         self,
@@ -326,7 +327,7 @@ class SegmentReader:
                 video=None if frames is None else frames[k],
                 audio=None if audio is None else audio[k],
                 start_seconds=start,
-                stop_seconds=start + options.seconds * speed,
+                stop_seconds=start + options.window_seconds * speed,
                 height=self.height,
                 width=self.width,
                 color_matrix=self.color_matrix,

@@ -18,6 +18,8 @@ __all__ = ["CHANNELS", "AudioAugment", "ImageAugment", "LogMel", "Text", "VideoA
 
 #: What the three channels of a picture may be.
 CHANNELS: Final = ("rgb", "lab")
+#: What an encoder may be given of a sound.
+AUDIO_VALUES: Final = ("log_mel", "waveform")
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 _MOST_CELLS: Final = 64  # of a side of a grid
 _PROBABILITIES: Final = (
@@ -194,6 +196,8 @@ class AudioAugment:
     """What is done to the sound of a segment (defaults: the reference recipe's "medium").
 
     Attributes:
+        values: what the encoder sees: a "log_mel" spectrogram [1, F, L], or the "waveform" [1, S]
+            at `segment.sample_rate_hz`, in [-1, 1], which has no masks.
         volume: gain uniform in [1 − x, 1 + x].
         frequency_masks, time_masks: how many bands are masked (SpecAugment, Park et al. 2019).
         frequency_width, time_width: greatest width of a mask, in mel bins and spectrogram frames.
@@ -201,6 +205,7 @@ class AudioAugment:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
+    values: str = "log_mel"
     volume: float = 0.1
     frequency_masks: int = 1
     frequency_width: int = 3
@@ -209,6 +214,10 @@ class AudioAugment:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        if self.values not in AUDIO_VALUES:
+            raise ValueError(
+                f"{name}: values = {self.values!r}, must be one of {', '.join(AUDIO_VALUES)}"
+            )
         _check_range(name, "volume", self.volume, 0, 0.99)
         for key in ("frequency_masks", "time_masks"):
             _check_range(name, key, getattr(self, key), 0, 100)

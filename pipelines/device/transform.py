@@ -306,30 +306,36 @@ class DeviceTransform:
         return tokens.to(raw.device, non_blocking=True)
 
     def _audio(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
-        """Log-mel float32 [N, 1, F, L]; mel power is taken once for all versions of a row."""
+        """Log-mel float32 [N, 1, F, L], or waveforms [N, 1, S]."""
         if raw.audio is None:
             raise ValueError("the plan has the modality 'audio', but the batch has no audio")
+        options = self.options.audio_augment
+        is_waveform = options.values == "waveform"
+        sound = raw.audio if is_waveform else self._mel_power(raw, raw.audio)  # once for all rows
+        rows = []
+        for version in versions:
+            values = sound
+            if self.training:
+                gain = torch.from_numpy(gain_of(options, version.draw("audio")))
+                factor = (gain if is_waveform else gain.square()).to(sound)
+                values = sound * factor.view(-1, *(1 for _ in sound.shape[1:]))
+            values = (values if is_waveform else self.log_mel.log(values))[:, None]
+            if version.reversal:
+                values = values.flip(-1)
+            if self.training and not is_waveform:
+                values = mask_spectrogram(values, options, version.draw("audio"))
+            rows.append(values)
+        return torch.stack(rows, dim=1).flatten(0, 1)
+
+    def _mel_power(self, raw: RawBatch, audio: Tensor) -> Tensor:
+        """Mel power [R, F, L]."""
         if raw.sample_rate_hz != self.options.log_mel.sample_rate_hz:
             raise ValueError(
                 f"the batch's audio has {raw.sample_rate_hz} Hz and log_mel.sample_rate_hz is "
                 f"{self.options.log_mel.sample_rate_hz}: set both alike"
             )
-        self.log_mel.to(raw.audio.device)
-        power = self.log_mel.power(raw.audio)  # [R, F, L]
-        rows = []
-        for version in versions:
-            louder = power
-            if self.training:
-                gain = gain_of(self.options.audio_augment, version.draw("audio"))
-                louder = power * torch.from_numpy(gain**2).to(power)[:, None, None]
-            log_mel = self.log_mel.log(louder)[:, None]
-            if version.reversal:
-                log_mel = log_mel.flip(-1)
-            if self.training:
-                draw = version.draw("audio")
-                log_mel = mask_spectrogram(log_mel, self.options.audio_augment, draw)
-            rows.append(log_mel)
-        return torch.stack(rows, dim=1).flatten(0, 1)
+        self.log_mel.to(audio.device)
+        return self.log_mel.power(audio)
 
 
 def _shape(recipe: VideoAugment) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from pipelines.loading.loader import make_loader
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.shift_room import mean_overlapping_share, refuse_too_short
 from pipelines.sampling.draws import uniform
+from pipelines.sampling.groups import GroupedOrder, groups_of
 from pipelines.sampling.mixture import MixedOrder, Mixture
 from pipelines.sampling.order import Order
 from pipelines.skips import SkipCounts, SkipLog
@@ -54,6 +55,8 @@ class StreamOptions:
         isolate: decode in `threads` processes, so that a decoder that crashes or hangs costs one
             sample and not the run.
         isolate_seconds: with `isolate`, a sample that takes longer, reading included, is skipped.
+        group_by: keep batches to one group: samples whose json has the same value of this key
+            ("source": of one film; "label"; "speaker", …). By default all samples are mixed.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -63,6 +66,7 @@ class StreamOptions:
     prefetch: int = 2
     isolate: bool = False
     isolate_seconds: float = 30.0
+    group_by: str | None = None
 
     @property
     def isolation_limit_seconds(self) -> float | None:
@@ -79,6 +83,8 @@ class StreamOptions:
             raise ValueError(
                 f"StreamOptions: isolate_seconds = {self.isolate_seconds}, must be positive"
             )
+        if self.group_by == "":
+            raise ValueError("StreamOptions: group_by = '', must be a key; leave it out for none")
 
 
 class Stream(IterableDataset[RawBatch]):
@@ -103,8 +109,8 @@ class Stream(IterableDataset[RawBatch]):
 
     Raises:
         ValueError: fewer samples than a batch, fewer than one sample a rank, no such rank, clips
-            that are all too short for the plan's time shifts, or options that the decoder or the
-            frames do not go with.
+            that are all too short for the plan's time shifts, samples without the key of
+            `group_by`, or options that the decoder or the frames do not go with.
         ImportError: the decoder's library is missing.
     """
 
@@ -136,9 +142,7 @@ class Stream(IterableDataset[RawBatch]):
         self.options, self.segment_options = stream_options, segment_options
         self.rank, self.num_ranks = rank, num_ranks
         self.skip_log = skip_log or SkipLog()
-        self.order: Order | MixedOrder = Order(seed, len(dataset))
-        if isinstance(dataset, Mixture):
-            self.order = dataset.order(seed, batch_size)
+        self.order = _order(dataset, stream_options, seed)
         self._reader = reader_for(
             dataset,
             plan.modalities,
@@ -265,13 +269,15 @@ class Stream(IterableDataset[RawBatch]):
         return {**self.__dict__, "_loader": None, "_deliveries": None}
 
     def _identity(self) -> dict[str, int | str]:
-        weights: dict[str, int | str] = {}
+        order: dict[str, int | str] = {}
         if isinstance(self.dataset, Mixture):
             shown = (f"{name}={weight}" for name, weight in self.dataset.weights.items())
-            weights = {"weights": ", ".join(shown)}
+            order = {"weights": ", ".join(shown)}
+        if self.options.group_by is not None:
+            order = {"group_by": self.options.group_by}
         return {
             "dataset": self.dataset.fingerprint,
-            **weights,
+            **order,
             "plan": self.plan.fingerprint(),
             "seed": self.seed,
             "batch_size": self.options.batch_size,
@@ -330,6 +336,21 @@ class Stream(IterableDataset[RawBatch]):
         self.finished_epoch = self.skip_counts
         self.epoch, self.step = self.epoch + 1, 0
         self.skip_counts, self._counts_from = SkipCounts(), 0
+
+
+def _order(
+    dataset: Samples, options: StreamOptions, seed: int
+) -> Order | MixedOrder | GroupedOrder:
+    if isinstance(dataset, Mixture):
+        if options.group_by is not None:
+            raise ValueError(
+                f"data.group_by = {options.group_by!r} with data.mix: groups are of one data set; "
+                "`gdt shards merge` makes one of several"
+            )
+        return dataset.order(seed, options.batch_size)
+    if options.group_by is not None:
+        return GroupedOrder(seed, groups_of(dataset, options.group_by), options.batch_size)
+    return Order(seed, len(dataset))
 
 
 def reader_for(

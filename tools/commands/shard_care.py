@@ -233,7 +233,7 @@ def _draw(data_set: "Dataset", number: int, *, every: bool, segments: int, out: 
     rows = []
     for i, n in enumerate(numbers):
         start, stop = reader.span(data_set.sample(n))
-        room = max(0.0, stop - start - reader.options.seconds)
+        room = max(0.0, stop - start - reader.options.window_seconds)
         at = start + room * (0.5 if every or segments == 1 else i / (segments - 1))
         (segment,) = reader.segments(n, [at])
         info = data_set.metadata(n)

@@ -89,8 +89,13 @@ def encoder_of(run: Run, modality: str) -> Encoder:
 def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
     """What the file says beside the weights."""
     config = run.config
-    inputs: dict[str, Any] = {"shape": list(encoder.input_shape), "seconds": config.segment.seconds}
-    if modality == "audio":
+    inputs: dict[str, Any] = {
+        "shape": list(encoder.input_shape),
+        "seconds": config.segment.seconds_of(modality),
+    }
+    if modality == "audio" and config.audio_augment.values == "waveform":
+        inputs |= {"sample_rate_hz": config.segment.sample_rate_hz}
+    elif modality == "audio":
         inputs |= {"log_mel": asdict(config.log_mel)}
     else:
         augment = config.video_augment if modality == "video" else config.image_augment
@@ -119,10 +124,10 @@ def example_input(run: Run, modality: str) -> Tensor:
     """Two rows of the size that the run evaluates with, drawn from a fixed seed."""
     config = run.config
     if modality == "audio":
-        mel = config.log_mel
-        samples = round(config.segment.seconds * mel.sample_rate_hz)
-        length = 1 + (samples - mel.window_samples) // mel.hop_samples
-        shape: tuple[int, ...] = (2, 1, mel.num_mels, length)
+        mel, samples = config.log_mel, config.segment.num_samples
+        shape: tuple[int, ...] = (2, 1, mel.num_mels, mel.num_frames(samples))
+        if config.audio_augment.values == "waveform":
+            shape = (2, 1, samples)
     elif modality == "video":
         size = config.video_augment.size
         shape = (2, 3, config.segment.num_frames, size, size)

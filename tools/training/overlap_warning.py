@@ -7,7 +7,7 @@ _MUCH = 0.25
 
 def overlap_warning(stream: Stream) -> str | None:
     """A line where more than a quarter of such pairs overlap; None where it is fine."""
-    factor, seconds = stream.plan.factor("time_shift"), stream.segment_options.seconds
+    factor, seconds = stream.plan.factor("time_shift"), stream.segment_options.window_seconds
     if factor is None or bool(factor.contrast_table.all()):
         return None  # no two shifts are told apart
     share = stream.overlapping_share

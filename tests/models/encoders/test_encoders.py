@@ -17,6 +17,8 @@ CASES = [
     (AUDIO_ENCODERS, "resnet9", (2, 1, 40, 99), 512, 4_899_520),
     (AUDIO_ENCODERS, "resnet18", (2, 1, 40, 99), 512, 11_170_240),
     (AUDIO_ENCODERS, "resnet9_small", (2, 1, 40, 99), 256, 1_227_104),
+    (AUDIO_ENCODERS, "waveform_cnn", (2, 1, 3200), 256, 1_317_120),
+    (AUDIO_ENCODERS, "waveform_cnn_small", (2, 1, 3200), 64, 83_520),
     (IMAGE_ENCODERS, "resnet18", (2, 3, 64, 64), 512, 11_176_512),
     (IMAGE_ENCODERS, "resnet50", (2, 3, 64, 64), 2048, 23_508_032),
     (IMAGE_ENCODERS, "resnet_small", (2, 3, 64, 64), 256, 1_226_400),

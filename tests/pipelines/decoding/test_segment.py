@@ -98,6 +98,33 @@ def test_sound_is_cut_by_the_sample_clock(corpus: Any, tmp_path: Path) -> None:
     assert segment.stop_seconds == 3.0
 
 
+@pytest.mark.parametrize(("seconds", "audio_seconds"), [(0.5, 2.0), (1.5, 0.5)])
+def test_picture_and_sound_of_different_length_have_one_middle(
+    corpus: Any, tmp_path: Path, seconds: float, audio_seconds: float
+) -> None:
+    sound, times = corpus.noise(4.0), corpus.constant_rate(20, 4)
+    options = SegmentOptions(seconds=seconds, audio_seconds=audio_seconds, num_frames=5)
+    members = corpus.members(corpus.clip(times, sound))
+    reader = SegmentReader(corpus.write(tmp_path, [members]), options, speeds=(1.0, 2.0))
+    window = max(seconds, audio_seconds)
+    assert reader.room(reader.dataset.sample(0)) == pytest.approx(4 - 2 * window)
+    rows = reader.segments(0, [0.0, 4 - 2 * window])
+    for segment, (start, speed) in zip(
+        rows, [(s, v) for s in (0.0, 4 - 2 * window) for v in (1, 2)], strict=True
+    ):
+        middle = Fraction(start + speed * window / 2)
+        assert (segment.start_seconds, segment.stop_seconds) == (start, start + speed * window)
+        length = speed * Fraction(seconds)
+        expected = numbers_on_screen(times, middle - length / 2, length, 5)
+        assert corpus.numbers(segment.video, reader.width) == expected
+        first = round(float(middle) * 24_000 - speed * audio_seconds * 12_000)
+        assert segment.audio is not None
+        assert len(segment.audio) == audio_seconds * 24_000
+        if speed == 1:
+            piece = sound[first : first + round(audio_seconds * 24_000)] / np.float32(32768)
+            assert np.array_equal(segment.audio, piece)
+
+
 @pytest.mark.parametrize(("rate", "wanted"), [(48_000, 24_000), (44_100, 24_000), (16_000, 24_000)])
 def test_another_rate_gives_what_resampling_the_whole_track_gives(
     corpus: Any, tmp_path: Path, rate: int, wanted: int
@@ -277,6 +304,7 @@ def test_sizes_that_differ_are_refused_with_both(corpus: Any, tmp_path: Path) ->
             r"\[0.0, 1.0\], must be at least 0 and less",
         ),
         ({"num_frames": 1, "frame_times": (-0.1,)}, r"\[-0.1\], must be at least 0 and less than"),
+        ({"audio_seconds": 0.0}, "audio_seconds = 0.0, must be positive; leave it out"),
         ({"frame_size": (101, 64)}, r"frame_size = \[101, 64\], must be an even"),
     ],
 )

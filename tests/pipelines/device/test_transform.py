@@ -90,6 +90,26 @@ def test_reversal_plays_backwards() -> None:
     torch.testing.assert_close(audio[:1], expected)
 
 
+def test_waveforms_are_louder_or_backwards_and_nothing_else() -> None:
+    plan = plan_of(time_reversal={"relation": "distinctive", "draws": 2})
+    raw = raw_batch((5, 6), shifts=1, sample_rate_hz=16_000)  # log-mel would refuse the rate
+    assert raw.audio is not None
+    still = AudioAugment(values="waveform", volume=0.0)
+    batch = DeviceTransform(plan, DeviceOptions(audio_augment=still))(raw)
+    values = batch.view("audio").values
+    assert values.shape == (4, 1, SAMPLES)
+    assert torch.equal(values[::2, 0], raw.audio)
+    assert torch.equal(values[1::2, 0], raw.audio.flip(-1))
+    louder = AudioAugment(values="waveform", volume=0.5)
+    values = DeviceTransform(plan, DeviceOptions(audio_augment=louder))(raw).view("audio").values
+    gains = (values[::2, 0] / raw.audio).mean(dim=1)
+    torch.testing.assert_close(values[::2, 0], raw.audio * gains[:, None])
+    assert all(0.5 <= gain <= 1.5 for gain in gains)
+    assert len(set(gains.tolist())) == 2
+    with pytest.raises(ValueError, match=r"values = 'mfcc', must be one of log_mel, waveform"):
+        AudioAugment(values="mfcc")
+
+
 def test_all_frames_of_a_row_get_the_same_crop_and_colours() -> None:
     frames = raw_batch().frames
     assert frames is not None
