@@ -7,6 +7,7 @@ from models.methods.barlow_twins import BarlowTwins
 from models.methods.block_contrast import BlockContrast
 from models.methods.byol import BYOL
 from models.methods.cmc import CMC
+from models.methods.crw import CRW
 from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.dino import DINO
 from models.methods.gdt import GDT
@@ -24,6 +25,7 @@ from models.methods.swav import SwAV
 __all__ = [
     "BYOL",
     "CMC",
+    "CRW",
     "DINO",
     "GDT",
     "MAE",
@@ -62,6 +64,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "cmc": CMC,
     "sela": SeLa,
     "block_contrast": BlockContrast,
+    "crw": CRW,
 }
 
 

@@ -60,31 +60,44 @@ SMALL: dict[str, dict[str, Any]] = {
         "from_epoch": 0,
     },
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
+    "crw": {"embedding_dim": 16},
 }
-#: Plans of methods that do not take two views, by the method's name.
+#: Images, one draw of each.
 ONE_VIEW = Plan.from_tables(
     {
         "sample": {"relation": "distinctive"},
         "modality": {"relation": "invariant", "values": ["image"]},
     }
 )
+#: Clips, one draw of each.
+CLIPS = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["video"]},
+    }
+)
+#: Plans of methods that do not take two views, by the method's name.
 PLANS: dict[str, Plan] = {
     "instdisc": ONE_VIEW,
     "cmc": ONE_VIEW,
     "sela": ONE_VIEW,
+    "crw": CLIPS,
 }
 
 
 def plan_for(name: str) -> Plan:
-    """A plan over images that a method takes: two views unless it wants otherwise."""
+    """A plan that a method takes: two views of images unless it wants otherwise."""
     return PLANS.get(name) or named_plan("simclr")
 
 
 SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
+#: An encoder of single frames, with cells of 4 pixels.
+FRAMES: dict[str, Any] = {"video": "resnet_small", "num_stages": 2, "map_stride": 4}
 #: What else of the encoders a method needs, by its name.
 ENCODERS_OF: dict[str, dict[str, Any]] = {
     "cmc": {"channel_groups": (1, 2)},
     "mae": {"image": "vit_mini"},
+    "crw": FRAMES,
 }
 
 BuildSmall = Callable[..., Any]

@@ -17,6 +17,12 @@ def golden(method: str, case: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return found["params"] | found["inputs"], found["outputs"]
 
 
+def golden_file(name: str) -> dict[str, Any]:
+    """The whole of a file, where its cases differ in what they hold."""
+    content: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text())
+    return content
+
+
 def tensor(numbers: Any) -> Tensor:
     """Numbers as float64."""
     return torch.tensor(numbers, dtype=torch.float64)

@@ -10,6 +10,7 @@ from torch.multiprocessing.spawn import spawn
 from gdt import Batch, View, named_plan
 from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
 from models.methods import DINO, MAE, MoCo
+from tests.models.conftest import CLIPS, FRAMES, ROW_SHAPES
 
 NUM_SAMPLES = 5
 SAMPLES_OF_FIRST_RANK = 3  # uneven on purpose
@@ -27,32 +28,38 @@ RANKED = (
     "dino",
     "mae",
     "pixpro",
+    "crw",
 )
+#: Of these, those that take clips.
+OF_CLIPS = ("crw",)
 #: What else a method's options are set to.
 CHANGES: dict[str, dict[str, Any]] = {
     "moco": {"queue_size": 7},
     "swav": {"num_prototypes": 6},
     "dino": {"num_outputs": 12, "frozen_epochs": 0},
     "mae": {"decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
+    "crw": {"embedding_dim": 8, "edge_dropout": 0.0},
 }
 
 
 def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     """Run forward and backward over the samples of one rank, or over all of them (None)."""
     torch.manual_seed(0)
-    plan = named_plan("simclr")
-    sizes: dict[str, Any] = {} if name == "mae" else {"hidden_dim": 16, "embedding_dim": 8}
+    plan = CLIPS if name in OF_CLIPS else named_plan("simclr")
+    bare = name == "mae" or name in OF_CLIPS
+    sizes: dict[str, Any] = {} if bare else {"hidden_dim": 16, "embedding_dim": 8}
     facts = RunFacts(NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=1, num_steps=4)
-    setting = Setting(
-        plan, EncoderOptions(image="vit_mini" if name == "mae" else "resnet_small"), facts
-    )
+    image = "vit_mini" if name == "mae" else "resnet_small"
+    frames: dict[str, Any] = FRAMES if name in OF_CLIPS else {}
+    setting = Setting(plan, EncoderOptions(image=image, **frames), facts)
     method = build_method(
         METHODS[name].options_type(**sizes, **CHANGES.get(name, {})), setting
     ).double()
     method.eval()  # batch statistics would differ by rank: trainer.sync_batch_norm is for that
     method.training = True  # MoCo's own update and queue
     codes = plan.codes(torch.arange(NUM_SAMPLES))
-    values = torch.randn(len(codes), 3, 32, 32, dtype=torch.float64)
+    (modality,) = plan.modalities
+    values = torch.randn(len(codes), *ROW_SHAPES[modality], dtype=torch.float64)
     sample = codes[:, 0]
     rows = torch.ones_like(sample, dtype=torch.bool)
     if rank is not None:
@@ -61,7 +68,7 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     noise = torch.rand(len(codes), 16)  # of 4 × 4 patches: masks that do not depend on the rank
     if isinstance(method, MAE):
         method.draw_noise = lambda num_rows, num_patches: noise[rows]  # type: ignore[method-assign]
-    view = View("image", values[rows], codes[rows], boxes[rows])
+    view = View(modality, values[rows], codes[rows], boxes[rows])
     loss = method(Batch((view,), 0, 0)).total
     loss.backward()
     gradients = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
