@@ -25,7 +25,8 @@ class View:
         codes: int64 [B, M], one column per factor of the plan.
         boxes: float32 [B, 4], what a crop shows of the frame: top, left, height and width as shares
             of the frame's; a mirrored crop begins at its right edge and has a negative width. Of
-            patches [B, P, 4], or [B, P, T, 4]. None where a row is no crop.
+            patches [B, P, 4]; of frames that are each cut anew [B, (P,) T, 4]. None where a row is
+            no crop.
 
     Raises:
         ValueError: codes or boxes that are not of these rows.

@@ -33,7 +33,7 @@ _PROBABILITIES: Final = (
 
 @dataclass(frozen=True)
 class VideoAugment:
-    """What is done to the frames of a segment; all of its frames get the same.
+    """What is done to the frames of a segment; all of its frames get the same, unless it says so.
 
     Attributes:
         size: S, pixels of the square that the encoder sees.
@@ -41,6 +41,8 @@ class VideoAugment:
             area and aspect; scales of the area).
         scales: least and greatest, see `crop`.
         aspects: least and greatest width / height of "random_resized".
+        frame_crops: draw the crop in each frame anew; contrast then keeps the mean of each frame,
+            not that of the clip.
         center_scale: side of the middle square used in evaluation, share of the short side.
         flip_probability: of mirroring left to right.
         jitter_probability: of the four steps below (together, in random order).
@@ -73,6 +75,7 @@ class VideoAugment:
     crop: str = "random"
     scales: tuple[float, float] = (0.7, 0.875)
     aspects: tuple[float, float] = (3 / 4, 4 / 3)
+    frame_crops: bool = False
     center_scale: float = 0.875
     flip_probability: float = 0.5
     jitter_probability: float = 1.0
@@ -187,8 +190,9 @@ class ImageAugment(VideoAugment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch_frames:
-            raise ValueError("ImageAugment: patch_frames is for clips, and an image has one frame")
+        for key in ("frame_crops", "patch_frames"):
+            if getattr(self, key):
+                raise ValueError(f"ImageAugment: {key} is for clips, and an image has one frame")
 
 
 @dataclass(frozen=True)

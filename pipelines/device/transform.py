@@ -225,7 +225,7 @@ class DeviceTransform:
 
         Returns:
             Video [N, 3, T, S, S] or images [N, 3, S, S], of a grid [N, P, 3, …]; and [N, 4], of a
-            grid [N, P, 4].
+            grid [N, P, 4], where each frame has its own [N, (P,) T, 4].
         """
         if raw.frames is None:
             raise ValueError(f"the plan has the modality {name!r}, but the batch has no frames")
@@ -271,7 +271,8 @@ class DeviceTransform:
         rgb = rgb_from_pixels(raw.pixels, raw.color_matrix, raw.color_range)
         augment = _augmenter(raw.frames.device, recipe, self.training)
         which: dict[str, Any] = {"patch": patch} if recipe.grid > 1 else {}
-        if draw is None or recipe.grid == 1 or not recipe.patch_frames:
+        moves = recipe.frame_crops or (recipe.grid > 1 and recipe.patch_frames)
+        if draw is None or not moves:
             which["is_reversed"] = is_reversed
             boxes = augment(raw.frames, *size, rgb, recipe, draw, out, **which)
         else:
@@ -279,7 +280,7 @@ class DeviceTransform:
             each = zip(frames.split(1, dim=1), out.split(1, dim=2), strict=True)
             boxes = np.stack(
                 [
-                    augment(one, *size, rgb, recipe, _of_frame(draw, t), into, **which)
+                    augment(one, *size, rgb, recipe, _of_frame(draw, t, recipe), into, **which)
                     for t, (one, into) in enumerate(each)
                 ],
                 axis=1,
@@ -343,11 +344,15 @@ def _shape(recipe: VideoAugment) -> tuple[int, int]:
     return recipe.size, recipe.num_patches
 
 
-def _of_frame(draw: Uniform, frame: int) -> Uniform:
-    """Draws of which those of patches' places are a frame's own."""
-    return lambda name, count=0: draw(
-        f"{name}.{frame}" if name.startswith(PATCH_PLACE) else name, count
-    )
+def _of_frame(draw: Uniform, frame: int, recipe: VideoAugment) -> Uniform:
+    """Draws of which those of crops, or of patches' places, are a frame's own."""
+
+    def of_frame(name: str, count: int = 0) -> Floats:
+        is_patch = name.startswith(PATCH_PLACE)
+        moves = recipe.patch_frames if is_patch else recipe.frame_crops and name.startswith(_CROP)
+        return draw(f"{name}.{frame}" if moves else name, count)
+
+    return of_frame
 
 
 def _augmenter(

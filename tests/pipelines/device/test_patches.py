@@ -167,6 +167,32 @@ def test_clips_are_cut_alike_in_every_frame_or_anew_in_each() -> None:
             torch.testing.assert_close(got, sampled(picture, box, 16), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("grid", [1, 2])
+def test_each_frame_may_have_its_own_crop_of_which_patches_keep_their_place(grid: int) -> None:
+    raw = smooth(num_frames=3)
+    scales = {"scales": (0.4, 0.9), "flip_probability": 0.5, "grid": grid}
+    view = made(raw, modality="video", **JIGSAW | scales, frame_crops=True).view("video")
+    boxes = boxes_of(view).reshape(2, -1, 3, 4)
+    values = view.values.reshape(2, -1, 3, 3, 16, 16)
+    assert len(boxes[0, 0, :, 0].unique()) == 3
+    assert len(boxes[0, 0, :, 3].sign().unique()) == 1  # mirrored in all frames or in none
+    for row, frame in ((0, 0), (1, 2)):
+        expected = sampled(rgb_of(raw)[row, :, frame], boxes[row, -1, frame], 16)
+        torch.testing.assert_close(values[row, -1, :, frame], expected, atol=1e-4, rtol=0)
+    if grid == 2:  # the second patch begins where the first one ends, in every frame
+        torch.testing.assert_close(boxes[:, 1, :, 1], boxes[:, 0, :, 1] + boxes[:, 0, :, 3])
+
+
+def test_colours_of_a_clip_stay_the_same_where_its_crops_move() -> None:
+    frames = torch.full((2, 3, SIDE * SIDE * 3 // 2), 128, dtype=torch.uint8)
+    raw = raw_batch(shifts=1, frames=frames, height=SIDE, width=SIDE)
+    bright = JIGSAW | {"grid": 1, "jitter_probability": 1.0, "scales": (0.4, 0.9)}
+    luma = made(raw, modality="video", **bright, frame_crops=True).view("video").values
+    means = luma.mean(dim=(1, 3, 4))
+    torch.testing.assert_close(means, means[:, :1].expand(2, 3))
+    assert means[0, 0] != means[1, 0]
+
+
 def test_reversed_clips_are_cut_out_of_their_last_frame_first() -> None:
     raw, tables = smooth(num_frames=3), {"sample": {"relation": "distinctive"}}
     two: dict[str, Any] = {"relation": "invariant", "draws": 2}
@@ -214,6 +240,7 @@ def test_patches_do_not_depend_on_the_rows_beside_them() -> None:
         ({"grid": 0}, r"grid = 0, must lie in \[1, 64\]"),
         ({"window": 1.5}, r"window = 1.5, must lie in \[0, 1\]"),
         ({"patch_scales": (0.9, 0.5)}, r"patch_scales = \[0.9, 0.5\], must be least and greatest"),
+        ({"frame_crops": True}, "frame_crops is for clips, and an image has one frame"),
         ({"patch_frames": True}, "patch_frames is for clips, and an image has one frame"),
     ],
 )
