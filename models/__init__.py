@@ -2,7 +2,7 @@
 
 from models.encoder_file import load_encoder, save_encoder
 from models.encoders import ENCODERS, Encoder, EncoderOptions
-from models.method import Losses, Method, MethodOptions, RunFacts, Setting
+from models.method import Labels, Losses, Method, MethodOptions, RunFacts, Setting
 from models.methods import METHODS, build_method
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "METHODS",
     "Encoder",
     "EncoderOptions",
+    "Labels",
     "Losses",
     "Method",
     "MethodOptions",

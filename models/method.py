@@ -10,6 +10,7 @@ a part (models/parts). A method never asks what a row is: encoders do.
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -22,6 +23,7 @@ from models.towers import Towers
 
 __all__ = [
     "EmbedDataset",
+    "Labels",
     "Losses",
     "Method",
     "MethodOptions",
@@ -82,12 +84,35 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What the samples of a run show, for a method that learns it.
+
+    Attributes:
+        counts: class → how many samples show it; a class's number is its place.
+        of_samples: the number of each sample's class, [num_samples]; empty where nothing is learned
+            any more.
+    """
+
+    counts: Mapping[str, int]
+    of_samples: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Labels":
+        """The labels of samples that show these classes, [num_samples]."""
+        counts = Counter(names)
+        classes = sorted(counts)
+        numbers = {name: number for number, name in enumerate(classes)}
+        return cls({name: counts[name] for name in classes}, [numbers[name] for name in names])
+
+
+@dataclass(frozen=True)
 class Setting:
-    """What a method is built for: the plan, the encoders' names, and the run."""
+    """What a method is built for: plan, encoders, the run, and labels where it needs them."""
 
     plan: Plan
     encoders: EncoderOptions
     facts: RunFacts
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +126,7 @@ class Needs:
         positives: it compares transformations of a batch with one another, so that each sample
             needs two.
         one_modality: its bank or clusters are of one kind of rows.
+        labels: it learns what the samples show.
         why: half a sentence for messages: "MoCo compares a query view with a key view".
     """
 
@@ -109,6 +135,7 @@ class Needs:
     maps: bool = False
     positives: bool = True
     one_modality: bool = False
+    labels: bool = False
     why: str = ""
 
     def check(self, plan: Plan) -> None:
@@ -216,6 +243,8 @@ class Method(nn.Module, ABC):
     def __init__(self, options: MethodOptions, setting: Setting) -> None:
         super().__init__()
         self.needs.check(setting.plan)
+        if self.needs.labels and setting.labels is None:
+            raise ValueError(f"{self.needs.why}, and those of the samples are not known")
         self.plan, self.facts = setting.plan, setting.facts
 
     @abstractmethod

@@ -18,6 +18,7 @@ from tools.commands import (
     configs,
     evaluate,
     export,
+    finetune,
     plan,
     pretrain,
     runs,
@@ -97,6 +98,7 @@ app.add_typer(configs.app, name="configs")
 app.add_typer(plan.app, name="plan")
 app.add_typer(tokenizer.app, name="tokenizer")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
+command(app, "finetune", *finetune.EXAMPLES)(finetune.finetune)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
 command(app, "export", *export.EXAMPLES)(export.export)

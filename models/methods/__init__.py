@@ -6,6 +6,7 @@ from models.method import Method, MethodOptions, Setting
 from models.methods.barlow_twins import BarlowTwins
 from models.methods.block_contrast import BlockContrast
 from models.methods.byol import BYOL
+from models.methods.classifier import Classifier
 from models.methods.cmc import CMC
 from models.methods.crw import CRW
 from models.methods.deepcluster_v2 import DeepClusterV2
@@ -33,6 +34,7 @@ __all__ = [
     "PCL",
     "BarlowTwins",
     "BlockContrast",
+    "Classifier",
     "DeepClusterV2",
     "InstDisc",
     "MoCo",
@@ -65,6 +67,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "sela": SeLa,
     "block_contrast": BlockContrast,
     "crw": CRW,
+    "classifier": Classifier,
 }
 
 

@@ -37,6 +37,7 @@ from gdt.plan import Plan
 from pipelines.color import rgb_from_pixels
 from pipelines.device.augment import PATCH_PLACE, augment_frames, gain_of, mask_spectrogram
 from pipelines.device.crop import Floats, Uniform
+from pipelines.device.even_crops import even_crop
 from pipelines.device.log_mel import LogMelSpectrogram
 from pipelines.device.options import AudioAugment, ImageAugment, LogMel, Text, VideoAugment
 from pipelines.device.tokens import Tokens
@@ -106,6 +107,8 @@ class DeviceTransform:
         seed: of the run.
         training: False takes the middle crop and leaves out every random step; reversal,
             crop and augmentation then have the single code 0.
+        test_crops: in evaluation, so many crops along the longer side, one row for each; see
+            even_crops.py.
         dtype: of pictures; what an encoder under autocast would round them to first of all.
         channels_last: leave the channels of a pixel side by side in memory, as convolutions on
             tensor cores want them; shapes are the same.
@@ -118,6 +121,7 @@ class DeviceTransform:
         seed: int = 0,
         *,
         training: bool = True,
+        test_crops: int = 1,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
     ) -> None:
@@ -126,6 +130,8 @@ class DeviceTransform:
         self.num_reversals = plan.draws("time_reversal") if training else 1
         has_crops = training and plan.factor("crop") is not None
         self.crops = range(plan.draws("crop")) if has_crops else (None,)
+        if not training and test_crops > 1:
+            self.crops = range(test_crops)
         self.num_augmentations = plan.draws("augmentation") if training else 1
         self.log_mel = LogMelSpectrogram(options.log_mel)
         self.tokens = Tokens(options.text) if "text" in plan.modalities else None
@@ -239,10 +245,13 @@ class DeviceTransform:
         out = self._empty(raw.frames, len(versions) * count, size)
         boxes: list[Floats] = []
         for number, version in enumerate(versions):
+            recipe = recipes[version.augmentation]
             draw = version.draw(name) if self.training else None
+            if not self.training and version.crop is not None:
+                sizes = (len(raw), raw.height, raw.width)
+                recipe, draw = even_crop(recipe, version.crop, len(self.crops), *sizes)
             for patch in range(count):
                 into = out[:, number * count + patch]
-                recipe = recipes[version.augmentation]
                 boxes.append(self._cut(raw, recipe, patch, draw, into, version.reversal == 1))
         frames = out.flatten(0, 1)  # N·P × 3 × T × S × S
         shares = torch.from_numpy(np.stack(boxes, axis=1).astype(np.float32)).flatten(0, 1)

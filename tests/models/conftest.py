@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gdt import Batch, Plan, View, named_plan
-from models import METHODS, EncoderOptions, Method, RunFacts, Setting, build_method
+from models import METHODS, EncoderOptions, Labels, Method, RunFacts, Setting, build_method
 from models.method import EmbedDataset
 
 ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32)}
@@ -59,6 +59,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "num_prototypes": (8, 6),
         "from_epoch": 0,
     },
+    "classifier": {"dropout": 0.2},
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
     "crw": {"embedding_dim": 16},
 }
@@ -82,6 +83,7 @@ PLANS: dict[str, Plan] = {
     "cmc": ONE_VIEW,
     "sela": ONE_VIEW,
     "crw": CLIPS,
+    "classifier": ONE_VIEW,
 }
 
 
@@ -114,7 +116,10 @@ def build_small() -> BuildSmall:
         facts = RunFacts(num_samples, batch_size=4, steps_per_epoch=4, num_steps=16)
         special = ENCODERS_OF.get(name, {}) if image is None else {"image": image}
         encoders = replace(SMALL_ENCODERS, **special)
-        return build_method(options, Setting(plan, encoders, facts))
+        labels = (
+            Labels.of(["even", "odd"] * (num_samples // 2)) if METHODS[name].needs.labels else None
+        )
+        return build_method(options, Setting(plan, encoders, facts, labels))
 
     return build
 

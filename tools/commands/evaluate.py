@@ -1,37 +1,23 @@
 """`gdt evaluate`: what a pretrained model has learned, in numbers beside chance."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from tools.commands.flag_groups import with_flag_groups
 from tools.commands.group import command, group
-
-if TYPE_CHECKING:
-    from tools.evaluation.runner import Outcome, Task
+from tools.commands.task_flags import TaskFlags
 
 app = group("What a model has learned, beside chance.")
 
-Run = Annotated[Path, typer.Option(help="Run folder of `gdt pretrain`.")]
 Train = Annotated[str, typer.Option(help="Labelled data set to learn from.")]
 MaybeTrain = Annotated[str | None, typer.Option(help="Labelled data set to learn from.")]
 Test = Annotated[str, typer.Option(help="Data set that is scored.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder for the results; one of their own in RUN/evaluation if absent."),
-]
-Modality = Annotated[
-    list[str] | None,
-    typer.Option(help="Score this modality alone; clips need no other. May be repeated."),
-]
 Segments = Annotated[int, typer.Option(min=1, help="Evenly spaced segments of a clip.")]
 Untrained = Annotated[
     bool, typer.Option(help="Score the encoder as it was before its first step, too.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Clips encoded together.")]
-Threads = Annotated[int, typer.Option(min=1, help="Decoding threads.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Counts = Annotated[str, typer.Option(help="One or several, with commas between.")]
 
 
@@ -41,8 +27,9 @@ Counts = Annotated[str, typer.Option(help="One or several, with commas between."
     "gdt evaluate retrieval --run runs/first --shards data/shards/val",
     "gdt evaluate retrieval --run runs/first --train ucf/train --test ucf/test --protocol selavi",
 )
+@with_flag_groups
 def retrieval(
-    run: Run,
+    flags: TaskFlags,
     shards: Annotated[
         str | None, typer.Option(help="Data set whose clips look for each other.")
     ] = None,
@@ -57,20 +44,15 @@ def retrieval(
         Path | None,
         typer.Option("--list", help="Text file: keys of the clips to take, one a line."),
     ] = None,
-    modality: Modality = None,
     segments: Annotated[
         int | None, typer.Option(min=1, help="Segments a clip, in place of the protocol's.")
     ] = None,
-    out: Out = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries a direction on the page.")] = 12,
     hits: Annotated[int, typer.Option(min=1, help="Top hits of each query on the page.")] = 5,
     beside: Annotated[
         list[Path] | None, typer.Option(help="Run folder whose results the page shows beside.")
     ] = None,
     untrained: Untrained = True,
-    batch_size: BatchSize = 16,
-    threads: Threads = 2,
-    device: Device = "auto",
 ) -> None:
     """Find the video for a sound, the sound for a video, and clips of the same label."""
     from tools.evaluation.protocol import load_protocol, read_gallery_list, with_segments
@@ -81,18 +63,12 @@ def retrieval(
 
     chosen = with_segments(load_protocol(protocol), segments)
     listed = None if keys is None else read_gallery_list(keys)
-    task = Retrieval(chosen, listed, choose_device(device))
-    outcome = _evaluate(
+    task = Retrieval(chosen, listed, choose_device(flags.device))
+    outcome = flags.score(
         task,
         places=chosen.places,
-        run=run,
         data=roles_of(train, test, shards, needs_train=False),
-        modalities=tuple(modality or ()),
-        out=out,
         untrained=untrained,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
     )
     for line in chosen.lines():
         typer.echo(f"{'protocol':<11} {line}")
@@ -105,35 +81,25 @@ def retrieval(
     "knn",
     "gdt evaluate knn --run runs/simclr --train data/shards/train --test data/shards/val",
 )
+@with_flag_groups
 def knn(
-    run: Run,
+    flags: TaskFlags,
     train: Train,
     test: Test,
     k: Counts = "1,5,20",
-    modality: Modality = None,
     segments: Segments = 4,
-    out: Out = None,
     untrained: Untrained = True,
-    batch_size: BatchSize = 32,
-    threads: Threads = 2,
-    device: Device = "auto",
 ) -> None:
     """Find labels by the nearest neighbours of frozen features."""
     ks = parse_counts("--k", k)
     from tools.evaluation.runner import evenly
     from tools.evaluation.tasks.knn import Knn
 
-    _evaluate(
+    flags.score(
         Knn(ks),
         places=evenly(segments),
-        run=run,
         data={"train": train, "test": test},
-        modalities=tuple(modality or ()),
-        out=out,
         untrained=untrained,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
     )
 
 
@@ -142,33 +108,23 @@ def knn(
     "linear-probe",
     "gdt evaluate linear-probe --run runs/first --train ucf/train --test ucf/test",
 )
+@with_flag_groups
 def linear_probe(
-    run: Run,
+    flags: TaskFlags,
     train: Train,
     test: Test,
-    modality: Modality = None,
     segments: Segments = 4,
-    out: Out = None,
     untrained: Untrained = True,
-    batch_size: BatchSize = 32,
-    threads: Threads = 2,
-    device: Device = "auto",
 ) -> None:
     """Find labels by a logistic regression on frozen features."""
     from tools.evaluation.runner import evenly
     from tools.evaluation.tasks.linear_probe import LinearProbe
 
-    _evaluate(
+    flags.score(
         LinearProbe(),
         places=evenly(segments),
-        run=run,
         data={"train": train, "test": test},
-        modalities=tuple(modality or ()),
-        out=out,
         untrained=untrained,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
     )
 
 
@@ -177,36 +133,26 @@ def linear_probe(
     "few-shot",
     "gdt evaluate few-shot --run runs/first --train ucf/train --test ucf/test --shots 1,5",
 )
+@with_flag_groups
 def few_shot(
-    run: Run,
+    flags: TaskFlags,
     train: Train,
     test: Test,
     shots: Counts = "1,5,20",
     draws: Annotated[int, typer.Option(min=2, help="How often the few clips are drawn.")] = 10,
-    modality: Modality = None,
     segments: Segments = 4,
-    out: Out = None,
     untrained: Untrained = True,
-    batch_size: BatchSize = 32,
-    threads: Threads = 2,
-    device: Device = "auto",
 ) -> None:
     """Find labels from few labelled clips of each."""
     counts = parse_counts("--shots", shots)
     from tools.evaluation.runner import evenly
     from tools.evaluation.tasks.few_shot import FewShot
 
-    _evaluate(
+    flags.score(
         FewShot(counts, draws),
         places=evenly(segments),
-        run=run,
         data={"train": train, "test": test},
-        modalities=tuple(modality or ()),
-        out=out,
         untrained=untrained,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
     )
 
 
@@ -215,33 +161,23 @@ def few_shot(
     "clustering",
     "gdt evaluate clustering --run runs/first --test ucf/test --modality video",
 )
+@with_flag_groups
 def clustering(
-    run: Run,
+    flags: TaskFlags,
     test: Annotated[str, typer.Option(help="Labelled data set whose clips are clustered.")],
     seeds: Annotated[int, typer.Option(min=2, help="How often k-means begins anew.")] = 5,
-    modality: Modality = None,
     segments: Segments = 4,
-    out: Out = None,
     untrained: Untrained = True,
-    batch_size: BatchSize = 32,
-    threads: Threads = 2,
-    device: Device = "auto",
 ) -> None:
     """Do clusters of frozen features fall together with the labels?"""
     from tools.evaluation.runner import evenly
     from tools.evaluation.tasks.clustering import Clustering
 
-    _evaluate(
+    flags.score(
         Clustering(seeds),
         places=evenly(segments),
-        run=run,
         data={"test": test},
-        modalities=tuple(modality or ()),
-        out=out,
         untrained=untrained,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
     )
 
 
@@ -250,33 +186,57 @@ def clustering(
     "audio-svm",
     "gdt evaluate audio-svm --run runs/first --test esc50",
 )
+@with_flag_groups
 def audio_svm(
-    run: Run,
+    flags: TaskFlags,
     test: Annotated[str, typer.Option(help="Labelled data set; with folds, or beside --train.")],
     train: MaybeTrain = None,
-    modality: Modality = None,
     segments: Segments = 10,
-    out: Out = None,
     untrained: Untrained = True,
-    batch_size: BatchSize = 32,
-    threads: Threads = 2,
-    device: Device = "auto",
 ) -> None:
     """Classify sounds by a linear SVM on segments, over folds (ESC-50) or a test set (DCASE)."""
     from tools.evaluation.runner import evenly, roles_of
     from tools.evaluation.tasks.audio_svm import AudioSvm
 
-    _evaluate(
+    flags.score(
         AudioSvm(),
         places=evenly(segments),
-        run=run,
         data=roles_of(train, test, None, needs_train=False),
-        modalities=tuple(modality or ("audio",)),
-        out=out,
+        default_modalities=("audio",),
         untrained=untrained,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
+    )
+
+
+@command(
+    app,
+    "classification",
+    "gdt evaluate classification --run runs/finetune --test ucf/test --segments 10 --crops 3",
+)
+@with_flag_groups
+def classification(
+    flags: TaskFlags,
+    test: Test,
+    segments: Segments = 10,
+    crops: Annotated[int, typer.Option(min=1, help="Crops of each segment's frames.")] = 3,
+) -> None:
+    """Ask the classifier of a run that `gdt finetune` made."""
+    classify(flags, test, segments, crops)
+
+
+def classify(flags: TaskFlags, test: str, segments: int, crops: int) -> None:
+    """Score a run's classifier on a data set; sound has no crops."""
+    from tools.evaluation.runner import end_to_end
+    from tools.evaluation.tasks.classification import Classification
+    from tools.runs.run import load_run
+
+    run = load_run(flags.run)
+    flags.score(
+        Classification.of(run),
+        data={"test": test},
+        places=end_to_end(segments),
+        crops=crops if {"video", "image"} & set(run.plan.modalities) else 1,
+        untrained=False,
+        loaded=run,
     )
 
 
@@ -329,13 +289,3 @@ def parse_counts(option: str, text: str) -> tuple[int, ...]:
             f"{option} {text}: must be whole numbers from 1 on with commas between, like 1,5,20"
         )
     return counts
-
-
-def _evaluate(task: "Task", *, places: Sequence[float], **asked: Any) -> "Outcome":
-    """Run a task, print its table."""
-    from tools.evaluation.result import print_evaluation
-    from tools.evaluation.runner import Request, evaluate
-
-    outcome = evaluate(task, Request(places=tuple(places), **asked))
-    print_evaluation(outcome.result, task.title, outcome.out)
-    return outcome

@@ -48,35 +48,48 @@ def pretrain(
     path = find_config(config)
     read_tables(path, overrides or ())  # refuse what needs no torch before it is imported
 
-    from rich.console import Console
-
     from tools.runs.config import load_config
-    from tools.runs.ranks import is_first_rank
     from tools.runs.run_folder import RunFolder
 
-    console = Console(markup=False)  # file names may hold brackets
     begin = [] if init_from is None else [f"trainer.init_from={json.dumps(init_from)}"]
     settings = load_config(path, [*(overrides or ()), *begin])
-    folder = RunFolder(out or Path("runs") / path.stem)
+    train_in(RunFolder(out or Path("runs") / path.stem), settings, config, resume=resume)
+
+
+def train_in(folder: "RunFolder", settings: "Config", name: str, *, resume: bool) -> bool:
+    """Train in a folder, and say what lies where; returns whether this is the first rank.
+
+    Args:
+        folder: of the run.
+        settings: the run's.
+        name: of the config, for people.
+        resume: go on with the run that is there.
+    """
+    from rich.console import Console
+
+    from tools.runs.ranks import is_first_rank
+
+    console = Console(markup=False)  # file names may hold brackets
     is_first = is_first_rank(os.environ)
     with folder.claimed(settings, resume=resume, is_first=is_first):
         if is_first:
-            console.print(f"{config} → {folder.path}", soft_wrap=True)
+            console.print(f"{name} → {folder.path}", soft_wrap=True)
         _train(settings, folder, resume=resume, is_first=is_first)
     if is_first:
         from pipelines.skips import count_skips
 
         _draw_losses(settings, folder)
-        for name, path in (
+        for what, path in (
             ("checkpoint", folder.checkpoint),
             ("losses", folder.losses),
             ("loss curve", folder.loss_curve),
         ):
-            console.print(f"{name:<11} {path}", soft_wrap=True)
+            console.print(f"{what:<11} {path}", soft_wrap=True)
         if folder.skip_log.exists():
             console.print(
                 f"{count_skips(folder.skip_log)} skips    {folder.skip_log}", soft_wrap=True
             )
+    return is_first
 
 
 def _train(config: "Config", folder: "RunFolder", *, resume: bool, is_first: bool) -> None:

@@ -3,7 +3,7 @@
     evaluation_batches ─► RawBatch ─► DeviceTransform (no augmentation) ─► encoders ─► clip stores
 
 What the stores hold already is not decoded again: a second evaluation, or one that goes on after a
-kill, decodes what is missing. Legend: N clips, S segments of a clip, D embedding.
+kill, decodes what is missing. Legend: N clips, S segments of a clip (times its crops), D embedding.
 """
 
 import hashlib
@@ -37,12 +37,14 @@ class EmbedOptions:
 
     Attributes:
         places: in [0, 1] of what a clip allows: where each of its segments starts.
+        crops: of each segment's frames, see pipelines/device/even_crops.py; each is a row.
         batch_size: clips decoded and embedded together.
         threads: that decode.
         device: "cpu", "cuda", …
     """
 
     places: tuple[float, ...]
+    crops: int = 1
     batch_size: int = 16
     threads: int = 2
     device: torch.device | str = "cpu"
@@ -125,7 +127,7 @@ def _embed(
 ) -> None:
     from contextlib import ExitStack
 
-    transform = device_transform(run, modalities)
+    transform = device_transform(run, modalities, options.crops)
     skip_log = _KeepingSkipLog()
     with as_config_errors():
         batches = evaluation_batches(
@@ -159,7 +161,7 @@ def _embed(
         for raw in batches:
             batch = transform(raw.to(options.device))
             clips = _clips_of(raw.sample.numpy(), raw.keys, raw.start_seconds.numpy())
-            shape = (len(clips), len(options.places), -1)
+            shape = (len(clips), len(options.places) * options.crops, -1)
             for name, encoder in encoders.items():
                 rows = {
                     modality: encoder.rows(layer, modality, batch.view(modality).values)
@@ -223,9 +225,9 @@ def check_clips(store: ClipStore, dataset: Samples, modalities: Sequence[str]) -
                 )
 
 
-def device_transform(run: Run, modalities: Sequence[str]) -> DeviceTransform:
-    """The run's transform for evaluation, for some of its modalities."""
-    if tuple(modalities) == tuple(run.plan.modalities):
+def device_transform(run: Run, modalities: Sequence[str], crops: int = 1) -> DeviceTransform:
+    """The run's transform for evaluation, for some of its modalities, in so many crops."""
+    if tuple(modalities) == tuple(run.plan.modalities) and crops == 1:
         return run.device_transform
     tables: dict[str, dict[str, Any]] = {
         "sample": {"relation": "distinctive"},
@@ -233,7 +235,8 @@ def device_transform(run: Run, modalities: Sequence[str]) -> DeviceTransform:
         "augmentation": {"relation": "invariant", "draws": 2},  # a plan has a positive pair
     }
     options = run.device_transform.options
-    return DeviceTransform(Plan.from_tables(tables), options, run.config.seed, training=False)
+    plan, seed = Plan.from_tables(tables), run.config.seed
+    return DeviceTransform(plan, options, seed, training=False, test_crops=crops)
 
 
 def _facts(
@@ -255,5 +258,6 @@ def _facts(
         "data_set": dataset.fingerprint,
         "modalities": list(modalities),
         "places": list(options.places),
+        **({"crops": options.crops} if options.crops > 1 else {}),
         "inputs": hashlib.sha256(text.encode()).hexdigest()[:16],
     }

@@ -14,9 +14,9 @@ from models import Method, build_method
 from tools.evaluation.errors import EvaluationError
 from tools.runs.run import Run
 
-#: What is taken of a method: the encoder's features before the projection head, or the embedding
-#: that the loss compares.
-Layer = Literal["features", "embeddings"]
+#: What is taken of a method: the encoder's features before the projection head, the embedding that
+#: the loss compares, or of a classifier what its head says of each class.
+Layer = Literal["features", "embeddings", "logits"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ class Encoder:
 
     def rows(self, layer: Layer, modality: str, values: Tensor) -> npt.NDArray[np.float32]:
         """Encode the rows of one modality: float32 [B, D]; embeddings are of length 1."""
-        take = self.method.embed if layer == "embeddings" else self.method.features
+        take = {
+            "features": self.method.features,
+            "embeddings": self.method.embed,
+            "logits": self.method.towers.projection,
+        }[layer]
         found: Tensor = take(modality, values)
         rows: npt.NDArray[np.float32] = found.float().cpu().numpy()
         return rows

@@ -92,7 +92,8 @@ class Request:
         run: run folder.
         data: role → data set: "test", and "train" where the task takes one.
         modalities: those to score; all of the run's plan where empty.
-        places: where in a clip its segments start, see `EmbedOptions`.
+        places, crops: where in a clip its segments start, and how many crops of each are taken; see
+            `EmbedOptions`.
         untrained: also score the encoder as it was before its first step.
         checkpoint: of the run, see `load_run`.
         out: folder of the results; see the module.
@@ -103,6 +104,7 @@ class Request:
     data: Mapping[str, str | Path]
     modalities: tuple[str, ...] = ()
     places: tuple[float, ...]
+    crops: int = 1
     untrained: bool = True
     checkpoint: str = "last"
     out: Path | None = None
@@ -126,8 +128,18 @@ def evenly(segments: int) -> tuple[float, ...]:
     return tuple(((np.arange(segments) + 0.5) / segments).tolist())
 
 
-def evaluate(task: Task, request: Request) -> Outcome:
+def end_to_end(segments: int) -> tuple[float, ...]:
+    """The same from the first start that a clip allows to the last; one segment is the middle."""
+    return tuple(np.linspace(0, 1, segments).tolist()) if segments > 1 else (0.5,)
+
+
+def evaluate(task: Task, request: Request, run: Run | None = None) -> Outcome:
     """Score a run by a task, and write what was found.
+
+    Args:
+        task: what is scored.
+        request: of what.
+        run: that of the request, where it is loaded already.
 
     Raises:
         EvaluationError: the run, the data sets and the task do not go together.
@@ -136,7 +148,7 @@ def evaluate(task: Task, request: Request) -> Outcome:
         TooManySkipsError: too many clips cannot be decoded.
     """
     device = choose_device(request.device)
-    run = load_run(request.run, checkpoint=request.checkpoint)
+    run = run or load_run(request.run, checkpoint=request.checkpoint)
     modalities = check_modalities(run, request.modalities)
     datasets = {role: open_samples(at, run.config.data.remote) for role, at in request.data.items()}
     labels = {
@@ -144,7 +156,8 @@ def evaluate(task: Task, request: Request) -> Outcome:
         for dataset in datasets.values()
     }
     encoders = [trained_encoder(run), *([untrained_encoder(run)] if request.untrained else [])]
-    options = EmbedOptions(request.places, request.batch_size, request.threads, device)
+    how = {name: getattr(request, name) for name in ("places", "crops", "batch_size", "threads")}
+    options = EmbedOptions(**how, device=device)
     splits = _embed(run, datasets, labels, modalities, encoders, task.layer, options)
     trained = splits["trained"]
     notes = task.check(trained)
@@ -158,12 +171,14 @@ def evaluate(task: Task, request: Request) -> Outcome:
             "step": run.step,
             "weights": encoders[0].weights,
             "plan": run.plan.fingerprint(),
+            **({"begun_from": begun_from} if (begun_from := run.config.trainer.init_from) else {}),
         },
         data={role: _facts(split) for role, split in trained.items()},
         settings={
             "layer": task.layer,
             "modalities": list(modalities),
             "places": list(request.places),
+            **({"crops": request.crops} if request.crops > 1 else {}),
             **task.settings(),
         },
         interval=task.interval,

@@ -31,6 +31,7 @@ from tools.runs.run_folder import RunError, RunFolder
 # Beside Lightning's own keys:
 TRAINED_ON = "trained_on"  # the data set's fingerprint
 RUN_FACTS = "run_facts"  # of models.RunFacts, as plain numbers
+CLASSES = "classes"  # of models.Labels, where labels were learned: class → samples that show it
 EPOCH_BEGUN = "epoch_begun"  # the last epoch whose beginning the method has done its part in
 
 #: Where encoders had their weights before: …encoders.video.network.stem.0.weight

@@ -8,9 +8,15 @@ import torch
 from rich.console import Console
 
 from gdt import Plan
-from models import Method, RunFacts, Setting, build_method
+from models import Labels, Method, RunFacts, Setting, build_method
 from pipelines.device.transform import DeviceOptions, DeviceTransform
-from tools.runs.checkpoints import RUN_FACTS, TRAINED_ON, load_checkpoint, newest_checkpoint
+from tools.runs.checkpoints import (
+    CLASSES,
+    RUN_FACTS,
+    TRAINED_ON,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from tools.runs.config import Config, ConfigError, as_config_errors, load_config
 from tools.runs.run_folder import RunError, RunFolder
 
@@ -131,7 +137,8 @@ def load_run(
     # earlier versions saved no facts: their methods, which evaluation knows too, asked for none
     earlier = {"num_samples": 1, "batch_size": config.data.batch_size, "steps_per_epoch": 1}
     facts = RunFacts(**found.get(RUN_FACTS, {**earlier, "num_steps": found["global_step"]}))
-    setting = Setting(config.build_plan(), config.encoders, facts)
+    labels = Labels(found[CLASSES]) if CLASSES in found else None
+    setting = Setting(config.build_plan(), config.encoders, facts, labels)
     method = build_method(config.method, setting)
     weights = found["state_dict"]
     try:

@@ -39,7 +39,9 @@ def build_index(
     run = load_run(run_path)
     names = check_modalities(run, modalities)
     encoder = trained_encoder(run)
-    options = EmbedOptions(evenly(segments), batch_size, threads, choose_device(device))
+    options = EmbedOptions(
+        evenly(segments), batch_size=batch_size, threads=threads, device=choose_device(device)
+    )
     files = _files(sources)
     with progress_bar("embedding clips") as progress:
         if files is None:

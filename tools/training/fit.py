@@ -32,12 +32,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gdt import Batch
-from models import Encoder, Losses, Method, RunFacts, Setting, build_method
+from models import METHODS, Encoder, Labels, Losses, Method, RunFacts, Setting, build_method
 from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import Stream
 from pipelines.skips import SkipLog
 from shards import Samples
+from tools.evaluation.labels import labels_of
 from tools.runs.checkpoints import (
+    CLASSES,
     EPOCH_BEGUN,
     RUN_FACTS,
     TRAINED_ON,
@@ -101,7 +103,9 @@ class Pretraining(LightningModule):
         self.facts = RunFacts(
             len(dataset), config.data.batch_size, self.steps_per_epoch, self.num_steps
         )
-        self.setting = Setting(self.plan, config.encoders, self.facts)
+        learns_labels = METHODS[config.method.name].needs.labels
+        self.labels = Labels.of(labels_of(dataset)) if learns_labels else None
+        self.setting = Setting(self.plan, config.encoders, self.facts, self.labels)
         self.method: Method = build_method(config.method, self.setting)
         if config.trainer.accumulate > 1 and not self.method.embeds_in_chunks:
             raise ValueError(
@@ -222,6 +226,8 @@ class Pretraining(LightningModule):
         checkpoint[TRAINED_ON] = self.dataset.fingerprint
         checkpoint[RUN_FACTS] = asdict(self.facts)
         checkpoint[EPOCH_BEGUN] = self._epoch_begun
+        if self.labels is not None:
+            checkpoint[CLASSES] = dict(self.labels.counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule by steps."""
@@ -274,6 +280,7 @@ def fit(
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning's own use
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # meant
     stop = StopRequest()
     with stop.listening():
         with as_config_errors(MisconfigurationException):

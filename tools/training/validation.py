@@ -168,8 +168,9 @@ class Validate(Callback):
         run = Run(self.folder.path, self.config, setting, method, transform, step, trained_on="")
         encoder = Encoder("trained", method, f"step {step}", step)
         task = self.task
-        embed = EmbedOptions(evenly(options.segments), threads=self.config.data.threads)
-        embed = EmbedOptions(embed.places, embed.batch_size, embed.threads, pl_module.device)
+        embed = EmbedOptions(
+            evenly(options.segments), threads=self.config.data.threads, device=pl_module.device
+        )
         stores: dict[str, Any] = {}
         try:
             with tempfile.TemporaryDirectory(prefix="gdt-validation-") as root:

@@ -74,7 +74,8 @@ def test_every_config_begins_with_command_time_and_result(path: Path) -> None:
             break
         head.append(line)
     text = "\n".join(head)
-    assert f"gdt pretrain {path.stem}" in text
+    command = "finetune" if path.stem.startswith("finetune") else "pretrain"
+    assert f"gdt {command} {path.stem}" in text
     assert "time" in text.lower()
     assert "expect" in text.lower()
 
