@@ -44,6 +44,8 @@ class SegmentOptions:
         sample_rate_hz: of its audio; clips of another rate are resampled.
         frame_size: (width, height) to scale frames to, both even; by default the data set's own,
             which must then be one size.
+        captions: which of a clip's: "one", drawn anew each epoch, or "in_order": the first for the
+            first draw of the plan's `augmentation`, the second for the second, and so on.
         decoder: name of the backend, or "auto".
         fallback: "count" decodes on the CPU what the decoder refuses, "refuse" fails.
     """
@@ -56,6 +58,7 @@ class SegmentOptions:
     frame_times: tuple[float, ...] = ()
     sample_rate_hz: int = 24_000
     frame_size: tuple[int, int] | None = None
+    captions: str = "one"
     decoder: str = "auto"
     fallback: str = "count"
 
@@ -78,6 +81,10 @@ class SegmentOptions:
             raise ValueError(
                 f"SegmentOptions: audio_seconds = {self.audio_seconds}, must be positive; leave it "
                 "out for audio as long as the video"
+            )
+        if self.captions not in ("one", "in_order"):
+            raise ValueError(
+                f"SegmentOptions: captions = {self.captions!r}, must be one of one, in_order"
             )
         if self.frame_size is not None and any(x < 2 or x % 2 for x in self.frame_size):
             raise ValueError(

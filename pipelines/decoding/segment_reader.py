@@ -38,6 +38,7 @@ from pipelines.sampling.mixture import Mixture
 from pipelines.sampling.time_shifts import room_needed, spread
 from pipelines.skips import MismatchError, SkipError
 from shards import IndexedSample, Samples, Track
+from shards.plural import plural
 from shards.reading.captions import captions_of
 
 __all__ = ["SegmentReader"]
@@ -52,6 +53,7 @@ class SegmentReader:
         video: whether video (or images) is wanted.
         audio: whether audio is wanted.
         text: whether captions are wanted.
+        least_captions: how many a clip needs where they are taken in order.
         speeds: [V], at each of which every segment is played; see speed.py.
         isolated: processes of their own will decode; "auto" is then a decoder for that.
         seconds_apart: least distance between the starts of a clip's segments that are drawn.
@@ -73,15 +75,16 @@ class SegmentReader:
         video: bool = True,
         audio: bool = True,
         text: bool = False,
+        least_captions: int = 1,
         speeds: tuple[float, ...] = NORMAL_SPEED,
         isolated: bool = False,
         seconds_apart: float = 0.0,
     ) -> None:
-        if not (video or audio):
-            raise ValueError("a segment without video and without audio holds nothing")
+        if not (video or audio or text):
+            raise ValueError("a segment without video, audio and text holds nothing")
         self.seconds_apart = seconds_apart
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
-        self.text, self.speeds = text, speeds
+        self.text, self.least_captions, self.speeds = text, least_captions, speeds
         if isolated and options.decoder == AUTO:
             self.decoder, self.decoder_reason = "av", "data.isolate needs frames on the CPU"
         else:
@@ -262,11 +265,11 @@ class SegmentReader:
             error.add_note(f"This happened at sample {index}, {key!r} of {shard}.")
             raise
 
-    def caption(self, index: int, place: float) -> str:
-        """The caption of sample `index` at `place` in [0, 1) of all that it has.
+    def captions(self, index: int, place: float) -> tuple[str, ...]:
+        """The caption of sample `index` at `place` in [0, 1) of all it has; or all, "in_order".
 
         Raises:
-            SkipError: it has none, or its metadata cannot be read.
+            SkipError: it has none, or too few, or its metadata cannot be read.
         """
         sample = self.dataset.sample(index)
         with sample_faults(sample):
@@ -277,7 +280,16 @@ class SegmentReader:
                 "caption",
                 "it has no caption: neither `caption` nor `captions` in its json, nor a .txt",
             )
-        return captions[int(place * len(captions))]
+        if self.options.captions == "one":
+            return (captions[int(place * len(captions))],)
+        if len(captions) < self.least_captions:
+            raise skip_of(
+                sample,
+                "caption",
+                f"it has {plural(len(captions), 'caption')}, and segment.captions = 'in_order' "
+                f"takes one for each of {self.least_captions} draws of plan.augmentation",
+            )
+        return captions
 
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
         """The video of the rows at `starts` [R], still coded, for a decoder of batches.

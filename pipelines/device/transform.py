@@ -309,11 +309,15 @@ class DeviceTransform:
         return out.movedim(-1, 2) if self.channels_last else out
 
     def _text(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
-        """Token numbers int64 [N, S], the same for all versions of a row."""
+        """Token numbers int64 [N, S]; of captions in order, augmentation k has the k-th."""
         if raw.captions is None or self.tokens is None:
             raise ValueError("the plan has the modality 'text', but the batch has no captions")
-        tokens = self.tokens(raw.captions).repeat_interleave(len(versions), dim=0)
-        return tokens.to(raw.device, non_blocking=True)
+        tokens = self.tokens([text for captions in raw.captions for text in captions])
+        rows, first = [], 0
+        for captions in raw.captions:
+            rows += [first + (v.augmentation if len(captions) > 1 else 0) for v in versions]
+            first += len(captions)
+        return tokens[rows].to(raw.device, non_blocking=True)
 
     def _audio(self, raw: RawBatch, versions: list[_Version]) -> Tensor:
         """Log-mel float32 [N, 1, F, L], or waveforms [N, 1, S]."""

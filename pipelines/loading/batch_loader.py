@@ -28,12 +28,12 @@ class Filled(NamedTuple):
     Attributes:
         key: its own.
         starts: float64 [K·V], of its rows.
-        caption: where text is wanted.
+        captions: where text is wanted, see `SegmentReader.captions`.
     """
 
     key: str
     starts: NDArray[np.float64]
-    caption: str | None = None
+    captions: tuple[str, ...] | None = None
 
 
 #: What became of a sample, or why it was skipped.
@@ -60,7 +60,7 @@ class Request:
     captions: NDArray[np.float64] | None = None
 
     def caption_place(self, i: int) -> float:
-        """Which of its captions the i-th sample gets, see `SegmentReader.caption`."""
+        """Which of its captions the i-th sample gets, see `SegmentReader.captions`."""
         return 0.0 if self.captions is None else float(self.captions[i])
 
 
@@ -110,7 +110,7 @@ def delivery_of(
         return torch.from_numpy(column[kept].repeat(num_starts * num_speeds))
 
     epochs = request.data_epochs
-    captions = [outcome.caption for outcome in delivered if outcome.caption is not None]
+    captions = [outcome.captions for outcome in delivered if outcome.captions is not None]
     batch = RawBatch(
         frames=frames,
         audio=audio,
@@ -127,7 +127,7 @@ def delivery_of(
         epoch=request.epoch,
         step=request.step,
         data_epoch=None if epochs is None else rows_of(epochs),
-        captions=tuple(text for text in captions for _ in range(num_starts * num_speeds))
+        captions=tuple(texts for texts in captions for _ in range(num_starts * num_speeds))
         if reader.text
         else None,
         pixels=pixels,

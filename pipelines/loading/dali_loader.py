@@ -52,7 +52,7 @@ class _Fed:
     starts: NDArray[np.float64]  # [K]
     feed: Feed
     audio: NDArray[np.float32] | None  # [K, S]
-    caption: str | None
+    captions: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,14 +130,14 @@ class DaliLoader:
 
     def _feed(self, index: int, places: NDArray[np.float64], caption_place: float) -> _Fed:
         reader = self._reader
-        caption = reader.caption(index, caption_place) if reader.text else None
+        captions = reader.captions(index, caption_place) if reader.text else None
         with reader.visit(index, places) as (sample, starts):
             feed = reader.feed(sample, starts)
             audio = None
             if reader.audio:
                 audio = np.empty((len(starts), reader.options.num_samples), np.float32)
                 reader.fill(sample, starts, None, audio)
-        return _Fed(sample.shard, sample.key, starts, feed, audio, caption)
+        return _Fed(sample.shard, sample.key, starts, feed, audio, captions)
 
     def _decode(self, futures: Sequence["Future[_Fed]"], num_rows: int) -> _Decoded:
         samples: list[_Fed | SkipError] = []
@@ -206,7 +206,7 @@ class DaliLoader:
         if decoded.frames.is_cuda:
             decoded.frames.record_stream(torch.cuda.current_stream())
         outcomes: list[Outcome] = [
-            s if isinstance(s, SkipError) else Filled(s.key, s.starts, s.caption)
+            s if isinstance(s, SkipError) else Filled(s.key, s.starts, s.captions)
             for s in decoded.samples
         ]
         audio = None

@@ -151,9 +151,9 @@ class Loader:
     def _decode_unless_closed(self, caption_place: float, index: int, *task: Any) -> Filled:
         if self._closed:
             raise CancelledError("the loader was closed")
-        caption = self._reader.caption(index, caption_place) if self._reader.text else None
+        captions = self._reader.captions(index, caption_place) if self._reader.text else None
         key, starts = self._decode(index, *task)
-        return Filled(key, starts, caption)
+        return Filled(key, starts, captions)
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         if self._stream is None:

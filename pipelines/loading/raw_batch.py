@@ -29,7 +29,8 @@ class RawBatch:
         sample_rate_hz: of the audio.
         epoch, step: where in the run the batch stands, zero-based.
         speed: int64 [R], the speed code; None where all are 0.
-        captions: [R], text of each row; None without text.
+        captions: [R], texts of each row: the one that was drawn, or all in order; None without
+            text.
         pixels: what frames hold, see color.PIXELS.
         data_epoch: int64 [R], the epoch of each row's own data set, which draws are made from; None
             where that is `epoch`, as it is unless data sets are mixed.
@@ -49,7 +50,7 @@ class RawBatch:
     epoch: int
     step: int
     speed: Tensor | None = None
-    captions: tuple[str, ...] | None = None
+    captions: tuple[tuple[str, ...], ...] | None = None
     pixels: str = "i420"
     data_epoch: Tensor | None = None
 

@@ -148,6 +148,7 @@ class Stream(IterableDataset[RawBatch]):
             plan.modalities,
             segment_options,
             speeds=speeds_of(plan),
+            least_captions=plan.draws("augmentation"),
             isolated=stream_options.isolate,
             seconds_apart=plan.min_seconds_apart,
         )
@@ -359,6 +360,7 @@ def reader_for(
     options: SegmentOptions,
     *,
     speeds: tuple[float, ...] = NORMAL_SPEED,
+    least_captions: int = 1,
     isolated: bool = False,
     seconds_apart: float = 0.0,
 ) -> SegmentReader:
@@ -373,6 +375,7 @@ def reader_for(
         video=video,
         audio=audio,
         text="text" in modalities,
+        least_captions=least_captions,
         speeds=speeds,
         isolated=isolated,
         seconds_apart=seconds_apart,

@@ -261,7 +261,7 @@ class _Cards:
         metadata = self._split.dataset.metadata(number)
         key, name = self._split.keys[row], clip_name(self._split.keys[row], metadata)
         if modality == "text":
-            return Card(name, f"“{self._reader.caption(number, 0.0)}”", key)
+            return Card(name, f"“{self._reader.captions(number, 0.0)[0]}”", key)
         if row not in self._previews:
             self._previews[row] = preview_of(self._reader, number, self._log_mel)
         preview = self._previews[row]

@@ -67,7 +67,7 @@ def test_one_of_a_samples_captions_is_drawn_each_epoch(dataset: Dataset) -> None
         (batch,) = stream
         assert batch.captions is not None
         assert len(batch.captions) == len(batch) == 6 * 2
-        for sample, caption in zip(batch.sample.tolist(), batch.captions, strict=True):
+        for sample, (caption,) in zip(batch.sample.tolist(), batch.captions, strict=True):
             place = float(uniform(3, epoch, sample, "caption"))
             assert caption == CAPTIONS[sample][int(place * len(CAPTIONS[sample]))]
             seen.add((sample, caption))
@@ -102,7 +102,7 @@ def test_rows_of_text_are_the_plans_grid(dataset: Dataset, tmp_path: Path) -> No
     batch = DeviceTransform(SHIFTS, options)(raw)
     text, video = batch.view("text"), batch.view("video")
     assert raw.captions is not None
-    expected = Tokens(options.text)(raw.captions).repeat_interleave(2, 0)
+    expected = Tokens(options.text)([text for (text,) in raw.captions]).repeat_interleave(2, 0)
     assert torch.equal(text.values, expected)
     modality = SHIFTS.names.index("modality")
     assert text.codes[:, modality].unique().tolist() == [1]
@@ -115,4 +115,31 @@ def test_evaluation_takes_the_first_caption(dataset: Dataset) -> None:
         dataset, ("video", "text"), SEGMENT, samples=np.array([2, 1]), segments_per_clip=2
     )
     (batch,) = batches
-    assert batch.captions == ("from a file",) * 2 + ("first",) * 2
+    assert batch.captions == (("from a file",),) * 2 + (("first",),) * 2
+
+
+def test_captions_in_order_are_one_for_each_augmentation(dataset: Dataset, tmp_path: Path) -> None:
+    """Without a picture decoded; a clip with fewer captions is skipped with both counts."""
+    plan = plan_of(
+        modality={"relation": "invariant", "values": ["text"]},
+        augmentation={"relation": "invariant", "draws": 3},
+    )
+    segment = SegmentOptions(captions="in_order")
+    log = SkipLog(tmp_path / "skips.jsonl")
+    stream = Stream(dataset, plan, segment, StreamOptions(batch_size=8), seed=3, skip_log=log)
+    (raw,) = stream
+    assert raw.frames is raw.audio is None
+    assert raw.captions == (CAPTIONS[1],) * 2
+    causes = {json.loads(line)["cause"] for line in (tmp_path / "skips.jsonl").open()}
+    in_order = "segment.captions = 'in_order' takes one for each of 3 draws of plan.augmentation"
+    assert f"it has 1 caption, and {in_order}" in causes
+    file = tmp_path / "tokenizer.json"
+    train_tokenizer([text for captions in CAPTIONS for text in captions], 300, file)
+    text = Text(str(file), max_tokens=12)
+    rows = DeviceTransform(plan, DeviceOptions(text=text))(raw).view("text")
+    assert torch.equal(rows.values, Tokens(text)(CAPTIONS[1]).repeat(2, 1))
+    assert rows.codes[:, plan.names.index("augmentation")].tolist() == [0, 1, 2] * 2
+    (batch,) = evaluation_batches(dataset, ("text",), segment, samples=np.array([2, 1]))
+    assert batch.captions == (("from a file",), CAPTIONS[1])  # of which the first is taken
+    with pytest.raises(ValueError, match=r"captions = 'all', must be one of one, in_order"):
+        SegmentOptions(captions="all")
