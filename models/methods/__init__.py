@@ -7,6 +7,7 @@ from models.methods.barlow_twins import BarlowTwins
 from models.methods.block_contrast import BlockContrast
 from models.methods.byol import BYOL
 from models.methods.classifier import Classifier
+from models.methods.clip import CLIP
 from models.methods.cmc import CMC
 from models.methods.crw import CRW
 from models.methods.deepcluster_v2 import DeepClusterV2
@@ -19,12 +20,14 @@ from models.methods.moco_v3 import MoCoV3
 from models.methods.pcl import PCL
 from models.methods.pixpro import PixPro
 from models.methods.sela import SeLa
+from models.methods.siglip import SigLIP
 from models.methods.simclr import SimCLR
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 
 __all__ = [
     "BYOL",
+    "CLIP",
     "CMC",
     "CRW",
     "DINO",
@@ -41,6 +44,7 @@ __all__ = [
     "MoCoV3",
     "PixPro",
     "SeLa",
+    "SigLIP",
     "SimCLR",
     "SimSiam",
     "SwAV",
@@ -68,6 +72,8 @@ METHODS: Final[dict[str, type[Method]]] = {
     "block_contrast": BlockContrast,
     "crw": CRW,
     "classifier": Classifier,
+    "clip": CLIP,
+    "siglip": SigLIP,
 }
 
 

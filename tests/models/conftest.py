@@ -12,6 +12,7 @@ from gdt import Batch, Plan, View, named_plan
 from models import METHODS, EncoderOptions, Labels, Method, RunFacts, Setting, build_method
 from models.method import EmbedDataset
 
+NUM_TOKENS = 30
 ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32)}
 
 MakeBatch = Callable[[Plan, Sequence[int]], Batch]
@@ -27,12 +28,21 @@ def make_batch() -> MakeBatch:
         views = []
         for number, name in enumerate(plan.modalities):
             rows = codes[codes[:, column] == number]
-            values = torch.randn(len(rows), *ROW_SHAPES[name])
+            values = torch.randn(len(rows), *ROW_SHAPES.get(name, ()))
+            if name == "text":
+                values = texts(len(rows))
             boxes = 0.25 + torch.rand(len(rows), 4) / 4  # of top, left, height and width
             views.append(View(name, values, rows, boxes))
         return Batch(tuple(views), epoch=0, step=0)
 
     return make
+
+
+def texts(count: int) -> Tensor:
+    """Random tokens int64 [B, 7], of which the last ones may be padding."""
+    tokens = torch.randint(1, NUM_TOKENS, (count, 7))
+    lengths = torch.randint(3, 8, (count, 1))
+    return tokens.masked_fill(torch.arange(7) >= lengths, 0)
 
 
 #: Small heads for each method, by its name.
@@ -62,6 +72,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "classifier": {"dropout": 0.2},
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
     "crw": {"embedding_dim": 16},
+    "clip": {"embedding_dim": 16},
+    "siglip": {"embedding_dim": 16},
 }
 #: Images, one draw of each.
 ONE_VIEW = Plan.from_tables(
@@ -77,6 +89,8 @@ CLIPS = Plan.from_tables(
         "modality": {"relation": "invariant", "values": ["video"]},
     }
 )
+#: Pictures and their captions.
+PAIRS = named_plan("clip")
 #: Plans of methods that do not take two views, by the method's name.
 PLANS: dict[str, Plan] = {
     "instdisc": ONE_VIEW,
@@ -84,6 +98,8 @@ PLANS: dict[str, Plan] = {
     "sela": ONE_VIEW,
     "crw": CLIPS,
     "classifier": ONE_VIEW,
+    "clip": PAIRS,
+    "siglip": PAIRS,
 }
 
 
@@ -92,7 +108,13 @@ def plan_for(name: str) -> Plan:
     return PLANS.get(name) or named_plan("simclr")
 
 
-SMALL_ENCODERS = EncoderOptions(video="r2plus1d_small", audio="resnet9_small", image="resnet_small")
+SMALL_ENCODERS = EncoderOptions(
+    video="r2plus1d_small",
+    audio="resnet9_small",
+    image="resnet_small",
+    text="text_mini",
+    vocab_size=NUM_TOKENS,
+)
 #: An encoder of single frames, with cells of 4 pixels.
 FRAMES: dict[str, Any] = {"video": "resnet_small", "num_stages": 2, "map_stride": 4}
 #: What else of the encoders a method needs, by its name.
