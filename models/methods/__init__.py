@@ -10,14 +10,17 @@ from models.methods.classifier import Classifier
 from models.methods.clip import CLIP
 from models.methods.cmc import CMC
 from models.methods.crw import CRW
+from models.methods.deepcluster import DeepCluster
 from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.dino import DINO
 from models.methods.gdt import GDT
+from models.methods.infomin import InfoMin
 from models.methods.instdisc import InstDisc
 from models.methods.mae import MAE
 from models.methods.moco import MoCo
 from models.methods.moco_v3 import MoCoV3
 from models.methods.pcl import PCL
+from models.methods.pirl import PIRL
 from models.methods.pixpro import PixPro
 from models.methods.sela import SeLa
 from models.methods.siglip import SigLIP
@@ -35,10 +38,13 @@ __all__ = [
     "MAE",
     "METHODS",
     "PCL",
+    "PIRL",
     "BarlowTwins",
     "BlockContrast",
     "Classifier",
+    "DeepCluster",
     "DeepClusterV2",
+    "InfoMin",
     "InstDisc",
     "MoCo",
     "MoCoV3",
@@ -67,6 +73,9 @@ METHODS: Final[dict[str, type[Method]]] = {
     "dino": DINO,
     "mae": MAE,
     "pixpro": PixPro,
+    "pirl": PIRL,
+    "infomin": InfoMin,
+    "deepcluster": DeepCluster,
     "cmc": CMC,
     "sela": SeLa,
     "block_contrast": BlockContrast,

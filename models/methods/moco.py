@@ -95,22 +95,31 @@ class MoCo(Method):
     def compare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss, and this rank's queries N × D with their codes N × M."""
         query_rows = batch.where(self.view_column, QUERY_VIEW)
-        key_rows = batch.where(self.view_column, KEY_VIEW)
         queries, query_codes = self._embed_groups(self.towers, query_rows)  # N × D, N × M
+        if self.training:
+            self.momentum.follow(self.towers, step=0)  # at a constant momentum
+        keys, key_codes = self.embed_keys(batch)
+        loss = self.contrast(queries, query_codes, keys, key_codes)
+        if self.training:
+            self.queue.put(keys, key_codes)
+        return loss, queries, query_codes
 
-        with torch.no_grad():
-            if self.training:
-                self.momentum.follow(self.towers, step=0)  # at a constant momentum
-            key_rows = self._shuffle(key_rows)  # their codes go with them
-            keys, key_codes = self._embed_groups(self.momentum.network, key_rows)  # N × D, N × M
-            keys, key_codes = gather_with_gradients(keys, key_codes)  # P × D, P × M
+    @torch.no_grad()
+    def embed_keys(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the keys of all ranks P × D, of the momentum encoder, and their codes P × M."""
+        key_rows = self._shuffle(batch.where(self.view_column, KEY_VIEW))  # codes go with them
+        return gather_with_gradients(*self._embed_groups(self.momentum.network, key_rows))
 
+    def contrast(
+        self, queries: Tensor, query_codes: Tensor, keys: Tensor, key_codes: Tensor
+    ) -> Tensor:
+        """Return the loss of queries N × D against keys P × D and the queue."""
         contrast, weight = self._relations(query_codes, key_codes)  # N × (P+K) each
         total = (contrast * weight).sum()
         if num_ranks() > 1:  # ranks may hold different numbers of queries
             dist.all_reduce(total)
         with torch.autocast(queries.device.type, enabled=False):
-            loss = contrastive_loss(
+            return contrastive_loss(
                 queries,
                 torch.cat([keys, self.queue.rows]),
                 contrast,
@@ -118,10 +127,6 @@ class MoCo(Method):
                 self.temperature,
                 normalizer=total / num_ranks(),
             )
-
-        if self.training:
-            self.queue.put(keys, key_codes)
-        return loss, queries, query_codes
 
     def _shuffle(self, batch: Batch) -> Batch:
         """Return the rows in an order drawn from torch's generator; one group needs none."""

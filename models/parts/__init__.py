@@ -1,5 +1,6 @@
 """Parts that methods share: each is one file, and all its state is in the checkpoint."""
 
+from models.parts.jigsaw import Jigsaw
 from models.parts.key_queue import KeyQueue
 from models.parts.memory_bank import MemoryBank
 from models.parts.momentum_copy import MomentumCopy, MomentumSchedule
@@ -8,6 +9,7 @@ from models.parts.predictors import Predictors
 from models.parts.prototypes import Prototypes, sinkhorn
 
 __all__ = [
+    "Jigsaw",
     "KeyQueue",
     "MemoryBank",
     "MomentumCopy",

@@ -127,6 +127,25 @@ def dino_head(features_dim: int, hidden_dim: int, embedding_dim: int) -> nn.Modu
     return head
 
 
+def deepcluster_head(features_dim: int, hidden_dim: int, dropout: float) -> nn.Module:
+    """Return the classifier of DeepCluster's AlexNet without its last ReLU and its top layer.
+
+    Caron et al. 2018, arXiv:1807.05520, §4; layers and initial weights as in the authors' code.
+    """
+    head = nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(features_dim, hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(hidden_dim, hidden_dim),
+    )
+    for layer in head:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+    return head
+
+
 def conv_head(features_dim: int, hidden_dim: int, embedding_dim: int) -> nn.Module:
     """Return PixPro's projector of maps: 1×1 convolution, BatchNorm, ReLU, 1×1 convolution.
 

@@ -15,27 +15,39 @@ from models.method import EmbedDataset
 NUM_TOKENS = 30
 ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32)}
 
-MakeBatch = Callable[[Plan, Sequence[int]], Batch]
+MakeBatch = Callable[..., Batch]
+
+
+def random_batch(plan: Plan, samples: Sequence[int], patched: Sequence[int] = ()) -> Batch:
+    """Random values for every transformation of some samples, with all codes of the plan's grid.
+
+    Args:
+        plan: whose grid it is.
+        samples: their codes.
+        patched: augmentation codes whose rows are cut into 4 patches, a view of their own.
+    """
+    codes = plan.codes(torch.tensor(samples))
+    column, of_view = plan.names.index("modality"), plan.column("augmentation")
+    views = []
+    for number, name in enumerate(plan.modalities):
+        of_modality = codes[codes[:, column] == number]
+        cut = torch.zeros(len(of_modality), dtype=torch.bool)
+        if of_view is not None:
+            cut = torch.isin(of_modality[:, of_view], torch.tensor(patched))
+        for rows, pieces in ((of_modality[~cut], ()), (of_modality[cut], (4,))):
+            if len(rows):
+                values = torch.randn(len(rows), *pieces, *ROW_SHAPES.get(name, ()))
+                if name == "text":
+                    values = texts(len(rows))
+                boxes = 0.25 + torch.rand(len(rows), *pieces, 4) / 4  # top, left, height, width
+                views.append(View(name, values, rows, boxes))
+    return Batch(tuple(views), epoch=0, step=0)
 
 
 @pytest.fixture
 def make_batch() -> MakeBatch:
-    """Random values for every transformation of some samples, with all codes of the plan's grid."""
-
-    def make(plan: Plan, samples: Sequence[int]) -> Batch:
-        codes = plan.codes(torch.tensor(samples))
-        column = plan.names.index("modality")
-        views = []
-        for number, name in enumerate(plan.modalities):
-            rows = codes[codes[:, column] == number]
-            values = torch.randn(len(rows), *ROW_SHAPES.get(name, ()))
-            if name == "text":
-                values = texts(len(rows))
-            boxes = 0.25 + torch.rand(len(rows), 4) / 4  # of top, left, height and width
-            views.append(View(name, values, rows, boxes))
-        return Batch(tuple(views), epoch=0, step=0)
-
-    return make
+    """See `random_batch`."""
+    return random_batch
 
 
 def texts(count: int) -> Tensor:
@@ -70,6 +82,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "from_epoch": 0,
     },
     "classifier": {"dropout": 0.2},
+    "pirl": {"embedding_dim": 16, "num_negatives": 8, "num_pieces": 4},
+    "infomin": {
+        "hidden_dim": 32,
+        "embedding_dim": 16,
+        "queue_size": 12,
+        "momentum": 0.9,
+        "num_pieces": 4,
+    },
+    "deepcluster": {"hidden_dim": 16, "num_clusters": 6, "pca_dim": 8},
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
     "crw": {"embedding_dim": 16},
     "clip": {"embedding_dim": 16},
@@ -91,8 +112,13 @@ CLIPS = Plan.from_tables(
 )
 #: Pictures and their captions.
 PAIRS = named_plan("clip")
+THREE_VIEWS = Plan.from_tables(
+    {"name": "simclr", "augmentation": {"relation": "invariant", "draws": 3}}
+)
 #: Plans of methods that do not take two views, by the method's name.
 PLANS: dict[str, Plan] = {
+    "deepcluster": ONE_VIEW,
+    "infomin": THREE_VIEWS,
     "instdisc": ONE_VIEW,
     "cmc": ONE_VIEW,
     "sela": ONE_VIEW,
@@ -101,6 +127,8 @@ PLANS: dict[str, Plan] = {
     "clip": PAIRS,
     "siglip": PAIRS,
 }
+#: Augmentation codes whose rows a method takes in patches, by its name.
+PATCHED: dict[str, tuple[int, ...]] = {"pirl": (1,), "infomin": (2,)}
 
 
 def plan_for(name: str) -> Plan:
