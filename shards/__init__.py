@@ -15,6 +15,7 @@ from shards.options import BuildOptions
 from shards.reading.dataset import Dataset
 from shards.reading.image_folder import ImageFolder
 from shards.reading.samples import Samples, open_samples
+from shards.reading.sound_folder import SoundFolder
 from shards.storage.transfer import RemoteOptions
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Samples",
     "ShardError",
     "ShardIndex",
+    "SoundFolder",
     "SourceError",
     "Track",
     "check_key",

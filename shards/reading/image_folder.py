@@ -48,7 +48,7 @@ class ImageFolder:
                 f"{self.path} has no images: no file in it ends in {', '.join(EXTENSIONS)}."
             )
         self._names = [name for name, _ in listed]
-        self._odd_names = {key: name for name in self._names if (key := _key(name)) != name}
+        self._odd_names = {key: name for name in self._names if (key := key_of(name)) != name}
         digest = hashlib.sha256()
         for name, size in listed:
             digest.update(os.fsencode(name) + b"\0%d\0" % size)
@@ -70,7 +70,7 @@ class ImageFolder:
     def sample(self, i: int) -> IndexedSample:
         """Image i, 0 ≤ i < len, under its name in the folder; its file is read."""
         name = self._name(i)
-        key = _key(name)
+        key = key_of(name)
         extension = name.rpartition("/")[2].partition(".")[2].rpartition(".")[2].lower() or "image"
         try:
             data = self._content(name)
@@ -132,7 +132,7 @@ class ImageFolder:
             return file.read(MAX_FILE_BYTES + 1)
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """A file's name as it can be printed: what cannot is escaped."""
     if name.isprintable():
         return name
@@ -149,7 +149,7 @@ def _listed(folder: Path) -> Iterator[tuple[str, int]]:
     try:
         for path in files_below(str(folder)):
             if path.lower().endswith(EXTENSIONS + NOT_READ) or _is_nameless_image(path):
-                size = _size(path)
+                size = size_of(path)
                 if size is not None:
                     yield path.removeprefix(str(folder)).lstrip("/"), size
     except OSError as error:
@@ -166,7 +166,7 @@ def _is_nameless_image(path: str) -> bool:
         return sniff_still(file.read(16)) is not None
 
 
-def _size(path: str) -> int | None:
+def size_of(path: str) -> int | None:
     """Bytes of a file; 0 where a link leads to none, and None for what is no file, as a pipe."""
     try:
         about = Path(path).stat()

@@ -8,6 +8,7 @@ from shards.format.index import IndexedSample
 from shards.format.manifest import MANIFEST_NAME
 from shards.reading.dataset import Dataset
 from shards.reading.image_folder import ImageFolder, holds_images
+from shards.reading.sound_folder import SoundFolder, holds_sounds, is_esc50
 from shards.storage.transfer import RemoteOptions
 from shards.storage.urls import is_url
 
@@ -52,13 +53,20 @@ class Samples(Protocol):
 
 
 def open_samples(path: str | Path, remote: RemoteOptions | None = None) -> Samples:
-    """Open what lies at a path: a data set of shards, here or at a URL, or a folder of images.
+    """Open what lies at a path: shards, here or at a URL, or a folder of images or of sounds.
+
+    A text file lists sounds. Of a folder with both, images are taken, but for ESC-50's own.
 
     Raises:
-        ShardError: it is neither.
+        ShardError: it is none of these.
     """
     if not is_url(str(path)):
         folder = Path(path)
-        if folder.is_dir() and not (folder / MANIFEST_NAME).exists() and holds_images(folder):
-            return ImageFolder(folder)
+        if folder.suffix == ".txt" and folder.is_file():
+            return SoundFolder(folder)
+        if folder.is_dir() and not (folder / MANIFEST_NAME).exists():
+            if not is_esc50(folder) and holds_images(folder):
+                return ImageFolder(folder)
+            if holds_sounds(folder):
+                return SoundFolder(folder)
     return Dataset.open(path, remote=remote)

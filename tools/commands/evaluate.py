@@ -1,7 +1,7 @@
 """`gdt evaluate`: what a pretrained model has learned, in numbers beside chance."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -184,23 +184,32 @@ def clustering(
 @command(
     app,
     "audio-svm",
-    "gdt evaluate audio-svm --run runs/first --test esc50",
+    "gdt evaluate audio-svm --run runs/first --test ESC-50 --layer maps --seconds 2",
+    "gdt evaluate audio-svm --run runs/first --train DCASE/train.txt --test DCASE/test.txt",
 )
 @with_flag_groups
 def audio_svm(
     flags: TaskFlags,
     test: Annotated[str, typer.Option(help="Labelled data set; with folds, or beside --train.")],
     train: MaybeTrain = None,
+    layer: Annotated[
+        Literal["features", "maps"],
+        typer.Option(help="What the encoder gives, or its last map, pooled over time alone."),
+    ] = "features",
     segments: Segments = 10,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Of a segment; the run's if absent.")
+    ] = None,
     untrained: Untrained = True,
 ) -> None:
     """Classify sounds by a linear SVM on segments, over folds (ESC-50) or a test set (DCASE)."""
-    from tools.evaluation.runner import evenly, roles_of
+    from tools.evaluation.runner import end_to_end, roles_of
     from tools.evaluation.tasks.audio_svm import AudioSvm
 
     flags.score(
-        AudioSvm(),
-        places=evenly(segments),
+        AudioSvm(layer),
+        places=end_to_end(segments),
+        seconds=seconds,
         data=roles_of(train, test, None, needs_train=False),
         default_modalities=("audio",),
         untrained=untrained,

@@ -36,6 +36,7 @@ class TaskFlags:
         data: Mapping[str, str],
         places: Sequence[float],
         crops: int = 1,
+        seconds: float | None = None,
         untrained: bool,
         default_modalities: tuple[str, ...] = (),
         loaded: "Run | None" = None,
@@ -47,6 +48,7 @@ class TaskFlags:
             data: role → data set.
             places: where in a clip its segments start, see `Request`.
             crops: of each of them.
+            seconds: of each, where not the run's.
             untrained: score the encoder before its first step, too.
             default_modalities: where none is asked for; all of the run's where that is empty.
             loaded: the run, where it is loaded already.
@@ -60,6 +62,7 @@ class TaskFlags:
             modalities=tuple(self.modality or default_modalities),
             places=tuple(places),
             crops=crops,
+            seconds=seconds,
             untrained=untrained,
             out=self.out,
             batch_size=self.batch_size,

@@ -9,7 +9,7 @@ kill, decodes what is missing. Legend: N clips, S segments of a clip (times its 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from gdt import Plan
+from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.transform import DeviceTransform
 from pipelines.loading.evaluation import evaluation_batches
 from pipelines.skips import SkipCounts, SkipError, SkipLog
@@ -38,6 +39,7 @@ class EmbedOptions:
     Attributes:
         places: in [0, 1] of what a clip allows: where each of its segments starts.
         crops: of each segment's frames, see pipelines/device/even_crops.py; each is a row.
+        seconds: of each segment, where not the run's.
         batch_size: clips decoded and embedded together.
         threads: that decode.
         device: "cpu", "cuda", …
@@ -45,6 +47,7 @@ class EmbedOptions:
 
     places: tuple[float, ...]
     crops: int = 1
+    seconds: float | None = None
     batch_size: int = 16
     threads: int = 2
     device: torch.device | str = "cpu"
@@ -133,7 +136,7 @@ def _embed(
         batches = evaluation_batches(
             dataset,
             modalities,
-            run.config.segment,
+            segment_options(run, options),
             segments_per_clip=len(options.places),
             batch_size=options.batch_size,
             threads=options.threads,
@@ -239,6 +242,13 @@ def device_transform(run: Run, modalities: Sequence[str], crops: int = 1) -> Dev
     return DeviceTransform(plan, options, seed, training=False, test_crops=crops)
 
 
+def segment_options(run: Run, options: EmbedOptions) -> SegmentOptions:
+    """The run's segments, of another length where that is asked for."""
+    if options.seconds is None:
+        return run.config.segment
+    return replace(run.config.segment, seconds=options.seconds)
+
+
 def _facts(
     run: Run,
     dataset: Samples,
@@ -247,7 +257,10 @@ def _facts(
     layer: Layer,
     options: EmbedOptions,
 ) -> dict[str, Any]:
-    inputs = {"segment": asdict(run.config.segment), "device": asdict(run.device_transform.options)}
+    inputs = {
+        "segment": asdict(segment_options(run, options)),
+        "device": asdict(run.device_transform.options),
+    }
     inputs["segment"].pop("decoder")  # how, not what
     text = json.dumps(inputs, sort_keys=True, default=str)
     return {

@@ -15,8 +15,9 @@ from tools.evaluation.errors import EvaluationError
 from tools.runs.run import Run
 
 #: What is taken of a method: the encoder's features before the projection head, the embedding that
-#: the loss compares, or of a classifier what its head says of each class.
-Layer = Literal["features", "embeddings", "logits"]
+#: the loss compares, of a classifier what its head says of each class, or the encoder's last map as
+#: `pooled_over_time` leaves it.
+Layer = Literal["features", "embeddings", "logits", "maps"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,26 @@ class Encoder:
             "features": self.method.features,
             "embeddings": self.method.embed,
             "logits": self.method.towers.projection,
+            "maps": lambda *row: pooled_over_time(self.method.towers.maps(*row)),
         }[layer]
         found: Tensor = take(modality, values)
         rows: npt.NDArray[np.float32] = found.float().cpu().numpy()
         return rows
+
+
+def pooled_over_time(maps: Tensor) -> Tensor:
+    """Maps of sound [B, C, (F,) T] as one row each: the protocol for linear SVMs on ESC-50.
+
+    The greatest of three places in time, every second one; scaled to length 1 along time, for each
+    channel and frequency by itself; laid out as one vector (pritamqu/CrissCross@1fe8953, which
+    names the GDT paper for it).
+
+    Returns:
+        float [B, C·F·T′] with T′ = (T − 3) // 2 + 1; a map shorter than three places has one.
+    """
+    width = min(3, maps.shape[-1])
+    pooled = maps.unfold(-1, width, 2).amax(dim=-1)  # B × C × F × T′
+    return torch.nn.functional.normalize(pooled, dim=-1).flatten(1)
 
 
 def trained_encoder(run: Run) -> Encoder:

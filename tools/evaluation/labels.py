@@ -21,8 +21,8 @@ def labels_of(dataset: Samples) -> tuple[str, ...]:
     if isinstance(labels, int):
         raise EvaluationError(
             f"sample {dataset.sample(labels).key!r} of {dataset.path} has no label: build the "
-            "shards with `gdt shards build … --labels FILE.csv` (columns file,label), or lay "
-            "images in subfolders named like their labels"
+            "shards with `gdt shards build … --labels FILE.csv` (columns file,label), lay images "
+            "or sounds in subfolders named like their labels, or sounds beside a labels.csv"
         )
     return labels
 

@@ -92,8 +92,8 @@ class Request:
         run: run folder.
         data: role → data set: "test", and "train" where the task takes one.
         modalities: those to score; all of the run's plan where empty.
-        places, crops: where in a clip its segments start, and how many crops of each are taken; see
-            `EmbedOptions`.
+        places, crops, seconds: where in a clip its segments start, how many crops of each are
+            taken, and how long they are; see `EmbedOptions`.
         untrained: also score the encoder as it was before its first step.
         checkpoint: of the run, see `load_run`.
         out: folder of the results; see the module.
@@ -105,6 +105,7 @@ class Request:
     modalities: tuple[str, ...] = ()
     places: tuple[float, ...]
     crops: int = 1
+    seconds: float | None = None
     untrained: bool = True
     checkpoint: str = "last"
     out: Path | None = None
@@ -156,8 +157,14 @@ def evaluate(task: Task, request: Request, run: Run | None = None) -> Outcome:
         for dataset in datasets.values()
     }
     encoders = [trained_encoder(run), *([untrained_encoder(run)] if request.untrained else [])]
-    how = {name: getattr(request, name) for name in ("places", "crops", "batch_size", "threads")}
-    options = EmbedOptions(**how, device=device)
+    options = EmbedOptions(
+        places=request.places,
+        crops=request.crops,
+        seconds=request.seconds,
+        batch_size=request.batch_size,
+        threads=request.threads,
+        device=device,
+    )
     splits = _embed(run, datasets, labels, modalities, encoders, task.layer, options)
     trained = splits["trained"]
     notes = task.check(trained)
@@ -179,6 +186,7 @@ def evaluate(task: Task, request: Request, run: Run | None = None) -> Outcome:
             "modalities": list(modalities),
             "places": list(request.places),
             **({"crops": request.crops} if request.crops > 1 else {}),
+            **({} if request.seconds is None else {"seconds": request.seconds}),
             **task.settings(),
         },
         interval=task.interval,

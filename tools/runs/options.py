@@ -42,8 +42,8 @@ class DataOptions(StreamOptions):
 
     Attributes:
         shards: folder or URL (http, https, s3, …) of a data set, as `gdt shards build` or `gdt
-            shards index` wrote it; or a folder of images. A folder is relative to the one the
-            command runs in.
+            shards index` wrote it; or a folder of images, or of sounds (or a text file that lists
+            some). A folder is relative to the one the command runs in.
         mix: in its place, several data sets by name, each with its weight.
         remote: cache, retries and connections, where data lies at a URL.
     """

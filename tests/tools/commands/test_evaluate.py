@@ -211,7 +211,7 @@ def test_protocols_are_shown(run: Path) -> None:
         (("linear-probe", "--train", "VAL", "--test", "VAL"), "are the same clips: a linear probe"),
         (
             ("few-shot", "--train", "VAL", "--test", "TRAIN", "--shots", "9"),
-            "needs two labels with",
+            "few-shot with 9 clips a label needs that many of each",
         ),
         (("knn", "--train", "TRAIN", "--test", "VAL", "--modality", "image"), "no encoder for 'im"),
         (("retrieval", "--shards", "VAL", "--train", "TRAIN"), "--shards names one data set"),

@@ -5,9 +5,13 @@ the training clips; a clip's answer is the class with the greatest mean decision
 segments. With --test alone the data set's own folds are used, each the test of a classifier of the
 others, and the accuracy is the mean over the folds; with --train too, the second set is the test.
 
-The steps are those of CrissCross (pritamqu/CrissCross@1fe8953, audio_svm.py), which picks the cost
-on the test fold; here it is picked on one of the training folds (or a third of the training clips),
-and the test fold is asked once. Features are the encoder's, not a layer's map before pooling.
+The steps are those of CrissCross (pritamqu/CrissCross@1fe8953, audio_svm.py), but for this:
+
+- The cost is picked on one of the training folds (or a third of the training clips), where theirs
+  is picked on the test fold: here that is asked once.
+- Training clips give the same evenly spaced segments as test clips, theirs 100 augmented ones.
+- `layer` "features" is what the encoder gives, scaled to length 1; "maps" is what they take, the
+  last map before its pooling (see `pooled_over_time`).
 """
 
 from collections import Counter
@@ -22,8 +26,13 @@ from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.intervals import bootstrap
 from tools.evaluation.result import Score
-from tools.evaluation.split import Split, check_apart, check_labels, unit_rows
-from tools.evaluation.tasks.labelled import accuracy, chance_scores, most_frequent_label
+from tools.evaluation.split import Split, unit_rows
+from tools.evaluation.tasks.labelled import (
+    accuracy,
+    chance_scores,
+    check_can_learn,
+    most_frequent_label,
+)
 
 COSTS = (1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 1.0)
 _METRIC = "accuracy"
@@ -33,11 +42,15 @@ Segments = npt.NDArray[np.float32]  # [N, S, E]
 
 @dataclass(frozen=True)
 class AudioSvm:
-    """Linear SVM on segments, of audio by default."""
+    """Linear SVM on segments, of audio by default.
 
+    Attributes:
+        layer: "features" or "maps", see the module.
+    """
+
+    layer: Layer = "features"
     name: ClassVar[str] = "audio-svm"
     title: ClassVar[str] = "linear SVM on segments of frozen features"
-    layer: ClassVar[Layer] = "features"
     needs_labels: ClassVar[bool] = True
     interval: ClassVar[str] = "95 % bootstrap over folds, or clips"
 
@@ -47,20 +60,17 @@ class AudioSvm:
 
     def check(self, splits: Mapping[str, Split]) -> list[str]:
         """Two labels or more; folds, or a data set to learn from."""
-        if "train" in splits:
-            check_apart(splits, "a linear SVM")
-            check_labels(splits)
-        elif len(set(splits["test"].folds)) < 3:
+        check_can_learn(splits, "a linear SVM")
+        if self.layer == "maps" and splits["test"].modalities != ("audio",):
+            raise EvaluationError(
+                f"--layer maps is of sound, whose maps have time as their last axis; got "
+                f"--modality {', '.join(splits['test'].modalities)}: ask for features of those"
+            )
+        if "train" not in splits and len(set(splits["test"].folds)) < 3:
             raise EvaluationError(
                 f"{splits['test'].dataset.path}: its clips are in "
                 f"{len(set(splits['test'].folds))} folds; one is the test, one chooses the cost, "
                 "one is left to learn from: 3 folds at least, or two data sets, --train and --test"
-            )
-        learned = splits.get("train", splits["test"])
-        if len(set(learned.labels)) < 2:
-            raise EvaluationError(
-                f"{learned.dataset.path}: all clips have the one label {learned.labels[0]!r}; a "
-                "classifier needs two"
             )
         return []
 
@@ -70,10 +80,10 @@ class AudioSvm:
         labels = np.array(test.labels)
         scores = []
         for modality in test.modalities:
-            rows = unit_rows(test.segments(modality))
+            rows = self._rows(test, modality)
             if "train" in splits:
                 train = splits["train"]
-                known, names = unit_rows(train.segments(modality)), np.array(train.labels)
+                known, names = self._rows(train, modality), np.array(train.labels)
                 held = held_out_third(train.labels)
                 answers = learn_and_answer(known, names, held, rows)
                 scores.append(accuracy(modality, encoder, _METRIC, answers, test.labels))
@@ -100,6 +110,10 @@ class AudioSvm:
         """Nothing."""
         return []
 
+    def _rows(self, split: Split, modality: str) -> Segments:
+        rows = split.segments(modality)
+        return unit_rows(rows) if self.layer == "features" else rows
+
 
 def held_out_third(labels: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Which clips choose C: every third of each label, never a label's only one."""
@@ -111,13 +125,18 @@ def held_out_third(labels: Sequence[str]) -> npt.NDArray[np.bool_]:
     return held
 
 
-def fit_svm(segments: Segments, labels: Sequence[str] | npt.NDArray[Any], cost: float) -> Any:
+def fit_svm(
+    segments: Segments,
+    labels: Sequence[str] | npt.NDArray[Any],
+    cost: float,
+    tolerance: float = 1e-4,
+) -> Any:
     """A LinearSVC of segments [N, S, E] under the labels of their clips, N."""
     from sklearn.svm import LinearSVC
 
     clips, count, size = segments.shape
     names = np.repeat(np.array(labels), count)
-    machine = LinearSVC(C=cost, tol=1e-8, max_iter=100_000, random_state=0)
+    machine = LinearSVC(C=cost, tol=tolerance, max_iter=10_000, random_state=0)
     return machine.fit(segments.reshape(clips * count, size), names)
 
 

@@ -16,8 +16,8 @@ from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.intervals import bootstrap
 from tools.evaluation.result import Score
-from tools.evaluation.split import Split, check_apart, check_labels
-from tools.evaluation.tasks.labelled import chance_scores
+from tools.evaluation.split import Split
+from tools.evaluation.tasks.labelled import chance_scores, check_can_learn
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,14 @@ class FewShot:
 
     def check(self, splits: Mapping[str, Split]) -> list[str]:
         """Test labels are known, test clips are not, and at least one n can be drawn."""
-        check_apart(splits, "few-shot")
-        check_labels(splits)
+        check_can_learn(splits, "few-shot")
         counts = Counter(splits["train"].labels)
         label, rarest = min(counts.items(), key=lambda entry: (entry[1], entry[0]))
-        if len(counts) < 2 or rarest < min(self.shots):
+        if rarest < min(self.shots):
             raise EvaluationError(
                 f"{splits['train'].dataset.path} has {len(counts)} labels, the rarest ({label!r}) "
-                f"with {rarest} clips; few-shot with {min(self.shots)} clips a label needs two "
-                "labels with that many"
+                f"with {rarest} clips; few-shot with {min(self.shots)} clips a label needs that "
+                "many of each"
             )
         return []
 

@@ -1,12 +1,32 @@
-"""What tasks with labels share: accuracy, its interval, and its chance."""
+"""What tasks with labels share: what they refuse; accuracy, its interval, and its chance."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tools.evaluation.errors import EvaluationError
 from tools.evaluation.intervals import bootstrap
 from tools.evaluation.result import CHANCE, Score
+from tools.evaluation.split import Split, check_apart, check_labels
+
+
+def check_can_learn(splits: Mapping[str, Split], task: str) -> None:
+    """Refuse data sets from which a classifier cannot learn what it is asked.
+
+    Raises:
+        EvaluationError: the test clips are those learned from, have a label that none of those has,
+            or there is but one label.
+    """
+    learned = splits.get("train", splits["test"])
+    if "train" in splits:
+        check_apart(splits, task)
+        check_labels(splits)
+    if len(set(learned.labels)) < 2:
+        raise EvaluationError(
+            f"{learned.dataset.path}: all clips have the one label {learned.labels[0]!r}; a "
+            "classifier needs two"
+        )
 
 
 def accuracy(

@@ -13,10 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tools.evaluation.encoders import Layer
-from tools.evaluation.errors import EvaluationError
 from tools.evaluation.result import Score
-from tools.evaluation.split import Split, check_apart, check_labels
-from tools.evaluation.tasks.labelled import accuracy, chance_scores, most_frequent_label
+from tools.evaluation.split import Split
+from tools.evaluation.tasks.labelled import (
+    accuracy,
+    chance_scores,
+    check_can_learn,
+    most_frequent_label,
+)
 
 COSTS = (0.001, 0.01, 0.1, 1.0, 10.0)
 _FOLDS = 3
@@ -39,13 +43,7 @@ class LinearProbe:
 
     def check(self, splits: Mapping[str, Split]) -> list[str]:
         """Test labels are known, test clips are not."""
-        check_apart(splits, "a linear probe")
-        check_labels(splits)
-        if len(set(splits["train"].labels)) < 2:
-            raise EvaluationError(
-                f"{splits['train'].dataset.path}: all clips have the one label "
-                f"{splits['train'].labels[0]!r}; a classifier needs two"
-            )
+        check_can_learn(splits, "a linear probe")
         return []
 
     def score(self, encoder: str, splits: Mapping[str, Split]) -> list[Score]:
