@@ -37,6 +37,7 @@ class EncoderOptions:
             CPUs.
         text: "text_small", or "text_mini" for CPUs.
         vocab_size: tokens that the text encoder knows, at least as many as the tokenizer's.
+        dropout: of the text encoder, in training.
         zero_init_residual: start every residual block of a torchvision ResNet as the identity: its
             last batch norm's scale is 0 (Goyal et al. 2017, §5.1).
         patch_size: of a ViT, in pixels; 16 (8 of vit_mini) by default.
@@ -61,6 +62,7 @@ class EncoderOptions:
     image: str = "resnet18"
     text: str = "text_small"
     vocab_size: int = VOCAB_SIZE
+    dropout: float = 0.0
     zero_init_residual: bool = False
     patch_size: int | None = None
     freeze_patch_projection: bool = False
@@ -76,6 +78,8 @@ class EncoderOptions:
             raise ValueError(f"patch_size = {self.patch_size}, must be at least 1 pixel")
         if self.vocab_size < 2:
             raise ValueError(f"vocab_size = {self.vocab_size}, must be at least 2 tokens")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout = {self.dropout}, must be at least 0 and less than 1")
         if self.num_stages is not None and not 1 <= self.num_stages <= NUM_STAGES:
             raise ValueError(f"num_stages = {self.num_stages}, must be 1 to {NUM_STAGES}")
         groups = self.channel_groups
@@ -108,6 +112,7 @@ class EncoderOptions:
             "patch_size": self.patch_size,
             "freeze_patch_projection": self.freeze_patch_projection or None,
             "vocab_size": self.vocab_size if modality == "text" else None,
+            "dropout": (self.dropout or None) if modality == "text" else None,
             "num_stages": self.num_stages if shows else None,
             "map_stride": self.map_stride if shows else None,
             "padding": self.padding if shows and self.padding != "zeros" else None,

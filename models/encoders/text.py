@@ -35,15 +35,19 @@ class TextTransformer(nn.Module):
         width: D.
         depth: blocks.
         num_heads: of each block's attention.
+        dropout: share of the values that training sets to 0, of the embedded tokens and in blocks.
     """
 
-    def __init__(self, vocab_size: int, width: int, depth: int, num_heads: int) -> None:
+    def __init__(
+        self, vocab_size: int, width: int, depth: int, num_heads: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.width = width
         self.tokens = nn.Embedding(vocab_size, width, padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, num_heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+                width, num_heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True
             )
             for _ in range(depth)
         )
@@ -54,7 +58,8 @@ class TextTransformer(nn.Module):
         is_padding = tokens == 0
         is_padding[:, 0] = False  # a row must attend to something, even one without a token
         values = self.tokens(tokens)
-        values = values + positions(tokens.shape[1], self.width).to(values)  # B × S × D
+        places = positions(tokens.shape[1], self.width).to(values)
+        values = self.dropout(values + places)  # B × S × D
         for block in self.blocks:
             values = block(values, src_key_padding_mask=is_padding)
         return cast(Tensor, self.norm(values))
@@ -77,14 +82,14 @@ class TextEncoder(Encoder):
         return cast(Tensor, self.trunk(values).transpose(1, 2))
 
 
-def text_small(*, vocab_size: int = VOCAB_SIZE) -> Encoder:
+def text_small(*, vocab_size: int = VOCAB_SIZE, dropout: float = 0.0) -> Encoder:
     """Return a transformer of 6 blocks of 6 heads, 384 features: 10.6 M weights and the table."""
-    return TextEncoder(TextTransformer(vocab_size, 384, 6, 6))
+    return TextEncoder(TextTransformer(vocab_size, 384, 6, 6, dropout))
 
 
-def text_mini(*, vocab_size: int = VOCAB_SIZE) -> Encoder:
+def text_mini(*, vocab_size: int = VOCAB_SIZE, dropout: float = 0.0) -> Encoder:
     """Return a transformer for CPUs: 2 blocks of 4 heads, 128 features, 0.4 M and the table."""
-    return TextEncoder(TextTransformer(vocab_size, 128, 2, 4))
+    return TextEncoder(TextTransformer(vocab_size, 128, 2, 4, dropout))
 
 
 TEXT_ENCODERS = EncoderTable("text", {"text_small": text_small, "text_mini": text_mini})

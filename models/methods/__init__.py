@@ -25,6 +25,7 @@ from models.methods.pixpro import PixPro
 from models.methods.sela import SeLa
 from models.methods.siglip import SigLIP
 from models.methods.simclr import SimCLR
+from models.methods.simcse import SimCSE
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 
@@ -52,6 +53,7 @@ __all__ = [
     "SeLa",
     "SigLIP",
     "SimCLR",
+    "SimCSE",
     "SimSiam",
     "SwAV",
     "build_method",
@@ -83,6 +85,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "classifier": Classifier,
     "clip": CLIP,
     "siglip": SigLIP,
+    "simcse": SimCSE,
 }
 
 

@@ -9,6 +9,7 @@ from shards.format.manifest import MANIFEST_NAME
 from shards.reading.dataset import Dataset
 from shards.reading.image_folder import ImageFolder, holds_images
 from shards.reading.sound_folder import SoundFolder, holds_sounds, is_esc50
+from shards.reading.text_file import TEXT_EXTENSION, TextFile
 from shards.storage.transfer import RemoteOptions
 from shards.storage.urls import is_url
 
@@ -53,9 +54,10 @@ class Samples(Protocol):
 
 
 def open_samples(path: str | Path, remote: RemoteOptions | None = None) -> Samples:
-    """Open what lies at a path: shards, here or at a URL, or a folder of images or of sounds.
+    """Open what lies at a path: shards, here or at a URL, a folder of images or sounds, or texts.
 
-    A text file lists sounds. Of a folder with both, images are taken, but for ESC-50's own.
+    A .txt file lists sounds; a .tsv file holds texts, one a line or several with tabs between. Of a
+    folder with both, images are taken, but for ESC-50's own.
 
     Raises:
         ShardError: it is none of these.
@@ -64,6 +66,8 @@ def open_samples(path: str | Path, remote: RemoteOptions | None = None) -> Sampl
         folder = Path(path)
         if folder.suffix == ".txt" and folder.is_file():
             return SoundFolder(folder)
+        if folder.suffix == TEXT_EXTENSION and folder.is_file():
+            return TextFile(folder)
         if folder.is_dir() and not (folder / MANIFEST_NAME).exists():
             if not is_esc50(folder) and holds_images(folder):
                 return ImageFolder(folder)

@@ -94,6 +94,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
     "crw": {"embedding_dim": 16},
     "clip": {"embedding_dim": 16},
+    "simcse": {},
     "siglip": {"embedding_dim": 16},
 }
 #: Images, one draw of each.
@@ -115,6 +116,14 @@ PAIRS = named_plan("clip")
 THREE_VIEWS = Plan.from_tables(
     {"name": "simclr", "augmentation": {"relation": "invariant", "draws": 3}}
 )
+#: Texts, each in two views.
+TEXTS = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["text"]},
+        "augmentation": {"relation": "invariant", "draws": 2},
+    }
+)
 #: Plans of methods that do not take two views, by the method's name.
 PLANS: dict[str, Plan] = {
     "deepcluster": ONE_VIEW,
@@ -125,6 +134,7 @@ PLANS: dict[str, Plan] = {
     "crw": CLIPS,
     "classifier": ONE_VIEW,
     "clip": PAIRS,
+    "simcse": TEXTS,
     "siglip": PAIRS,
 }
 #: Augmentation codes whose rows a method takes in patches, by its name.
@@ -150,6 +160,7 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "cmc": {"channel_groups": (1, 2)},
     "mae": {"image": "vit_mini"},
     "crw": FRAMES,
+    "simcse": {"dropout": 0.1},
 }
 
 BuildSmall = Callable[..., Any]

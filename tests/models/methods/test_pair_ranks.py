@@ -1,5 +1,6 @@
 """Two processes over gloo against one with all rows, for methods of pairs and of text."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View
 from models import METHODS, RunFacts, Setting, build_method
-from tests.models.conftest import ROW_SHAPES, SMALL, SMALL_ENCODERS, plan_for, texts
+from tests.models.conftest import ENCODERS_OF, ROW_SHAPES, SMALL, SMALL_ENCODERS, plan_for, texts
 
-NAMES = ("clip", "siglip")
+NAMES = ("clip", "siglip", "simcse")
 NUM_SAMPLES = 5
 SAMPLES_OF_FIRST_RANK = 3  # uneven on purpose
 
@@ -21,7 +22,8 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     plan, facts = plan_for(name), RunFacts(NUM_SAMPLES, NUM_SAMPLES, 1, 4)
     options = METHODS[name].options_type(**SMALL[name])
-    method = build_method(options, Setting(plan, SMALL_ENCODERS, facts)).double().eval()
+    encoders = replace(SMALL_ENCODERS, **ENCODERS_OF.get(name, {}))
+    method = build_method(options, Setting(plan, encoders, facts)).double().eval()
     codes, views = plan.codes(torch.arange(NUM_SAMPLES)), []
     for number, modality in enumerate(plan.modalities):
         own = codes[codes[:, plan.names.index("modality")] == number]
