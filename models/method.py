@@ -31,6 +31,7 @@ __all__ = [
     "ParameterGroup",
     "RunFacts",
     "Setting",
+    "Teacher",
 ]
 
 
@@ -105,14 +106,33 @@ class Labels:
         return cls({name: counts[name] for name in classes}, [numbers[name] for name in names])
 
 
+class Teacher(Protocol):
+    """A classifier that a method learns from.
+
+    Attributes:
+        labels: what it was trained on.
+        fingerprint: of its weights.
+    """
+
+    labels: Labels
+    fingerprint: int
+
+    def __call__(self, modality: str, values: Tensor) -> Tensor:
+        """Return the logits of rows [B, …], without gradients: [B, classes]."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built for: plan, encoders, the run, and labels where it needs them."""
+    """What a method is built for: plan, encoders, the run; labels and teacher where it needs them.
+
+    A run that is evaluated has its labels' counts, and no teacher any more.
+    """
 
     plan: Plan
     encoders: EncoderOptions
     facts: RunFacts
     labels: Labels | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +147,7 @@ class Needs:
             needs two.
         one_modality: its bank or clusters are of one kind of rows.
         labels: it learns what the samples show.
+        teacher: it learns what a classifier, `method.teacher`, says of the samples.
         why: half a sentence for messages: "MoCo compares a query view with a key view".
     """
 
@@ -136,6 +157,7 @@ class Needs:
     positives: bool = True
     one_modality: bool = False
     labels: bool = False
+    teacher: bool = False
     why: str = ""
 
     def check(self, plan: Plan) -> None:

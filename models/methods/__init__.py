@@ -13,6 +13,7 @@ from models.methods.crw import CRW
 from models.methods.deepcluster import DeepCluster
 from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.dino import DINO
+from models.methods.distillation import Distillation
 from models.methods.gdt import GDT
 from models.methods.infomin import InfoMin
 from models.methods.instdisc import InstDisc
@@ -45,6 +46,7 @@ __all__ = [
     "Classifier",
     "DeepCluster",
     "DeepClusterV2",
+    "Distillation",
     "InfoMin",
     "InstDisc",
     "MoCo",
@@ -78,6 +80,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "pirl": PIRL,
     "infomin": InfoMin,
     "deepcluster": DeepCluster,
+    "distillation": Distillation,
     "cmc": CMC,
     "sela": SeLa,
     "block_contrast": BlockContrast,

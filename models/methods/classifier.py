@@ -10,8 +10,9 @@ Legend: B rows of one view, E features, K classes, N samples of the data set.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from gdt import Batch, global_mean, normalize
 from models.method import Losses, Method, MethodOptions, Needs, ParameterGroup, Setting
+from models.parts.heads import simclr_layers
 from models.towers import Towers
 
 
@@ -31,16 +33,23 @@ class ClassifierOptions(MethodOptions):
         trains: "all", or the "head" alone: then encoders keep their weights and batch statistics.
         encoder_rate: multiplies the learning rate for encoders; a tenth in the paper's code.
         dropout: of the features; none in the paper's code.
+        projection_layers: first layers of SimCLR's projection head that stand before the linear
+            layer, and begin as those of the run (SimCLR v2, arXiv:2006.10029, §2: 1).
+        projection_dim: width of those layers: `method.hidden_dim` of the run.
     """
 
     name: Literal["classifier"] = "classifier"
     trains: Literal["all", "head"] = "all"
     encoder_rate: float = 1.0
     dropout: float = 0.0
+    projection_layers: int = 0
+    projection_dim: int = 2048
 
     def __post_init__(self) -> None:
         self._check("encoder_rate", self.encoder_rate > 0, "more than 0")
         self._check_shares("dropout")
+        self._check("projection_layers", self.projection_layers >= 0, "at least 0")
+        self._check_counts("projection_dim")
         idle = self.trains == "head" and self.encoder_rate != 1.0
         self._check("encoder_rate", not idle, 'left out where trains = "head": no encoder learns')
 
@@ -52,7 +61,7 @@ class Classifier(Method):
         ValueError: the samples' labels are not known, or are all one.
     """
 
-    options_type = ClassifierOptions
+    options_type: ClassVar[type[MethodOptions]] = ClassifierOptions
     needs = Needs(positives=False, labels=True, why="a classifier learns labels")
     labels: Tensor
 
@@ -69,7 +78,12 @@ class Classifier(Method):
         self.towers = Towers(
             setting.encoders,
             self.plan,
-            lambda features_dim: linear_head(features_dim, num_classes, options.dropout),
+            lambda features_dim: linear_head(
+                features_dim,
+                num_classes,
+                options.dropout,
+                [options.projection_dim] * options.projection_layers,
+            ),
         )
         if options.trains == "head":
             self.towers.encoders.requires_grad_(requires_grad=False)
@@ -110,15 +124,22 @@ class Classifier(Method):
         ]
 
 
-def linear_head(features_dim: int, num_classes: int, dropout: float) -> nn.Sequential:
+def linear_head(
+    features_dim: int, num_classes: int, dropout: float, hidden_dims: Sequence[int] = ()
+) -> nn.Sequential:
     """Return a linear layer E → K, orthogonal and without bias at first, under torchvision's name.
 
     Args:
         features_dim: E.
         num_classes: K.
         dropout: before it, in training.
+        hidden_dims: widths of layers of SimCLR's head before it, under that head's names.
     """
-    linear = nn.Linear(features_dim, num_classes)
+    linear = nn.Linear([features_dim, *hidden_dims][-1], num_classes)
     nn.init.orthogonal_(linear.weight)
     nn.init.zeros_(linear.bias)
-    return nn.Sequential(OrderedDict(dropout=nn.Dropout(dropout), fc=linear))
+    layers = OrderedDict[str, nn.Module]()
+    for module in simclr_layers([features_dim, *hidden_dims], dropout=0.0):
+        layers[str(len(layers))] = module
+    layers |= {"dropout": nn.Dropout(dropout), "fc": linear}
+    return nn.Sequential(layers)

@@ -4,6 +4,7 @@ The papers' heads differ, and each method takes its own paper's.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 from torch import nn
@@ -29,6 +30,24 @@ def gdt_head(features_dim: int, hidden_dim: int, embedding_dim: int, dropout: fl
 SIMCLR_LAYER: Final = 4
 
 
+def simclr_layers(widths: Sequence[int], dropout: float) -> list[nn.Module]:
+    """Return the hidden layers of SimCLR's head, `SIMCLR_LAYER` modules each.
+
+    Args:
+        widths: of the features, and of each layer.
+        dropout: probability with which a layer's inputs are dropped.
+    """
+    layers: list[nn.Module] = []
+    for dim_in, dim_out in itertools.pairwise(widths):
+        layers += [
+            nn.Dropout(dropout),
+            nn.Linear(dim_in, dim_out, bias=False),
+            nn.BatchNorm1d(dim_out),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
 def simclr_head(
     features_dim: int, hidden_dim: int, embedding_dim: int, dropout: float, num_layers: int = 2
 ) -> nn.Sequential:
@@ -37,15 +56,8 @@ def simclr_head(
     Chen et al. 2020, arXiv:2002.05709, §2.1, two layers; v2 (arXiv:2006.10029) three. The
     BatchNorms are those of the authors' code, the last without offset: it stays 0.
     """
-    layers: list[nn.Module] = []
     widths = [features_dim] + [hidden_dim] * (num_layers - 1)
-    for dim_in, dim_out in itertools.pairwise(widths):
-        layers += [
-            nn.Dropout(dropout),
-            nn.Linear(dim_in, dim_out, bias=False),
-            nn.BatchNorm1d(dim_out),
-            nn.ReLU(inplace=True),
-        ]
+    layers = simclr_layers(widths, dropout)
     last = nn.BatchNorm1d(embedding_dim)
     last.bias.requires_grad_(False)
     return nn.Sequential(

@@ -82,6 +82,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "from_epoch": 0,
     },
     "classifier": {"dropout": 0.2},
+    "distillation": {"dropout": 0.2, "temperature": 0.5},
     "pirl": {"embedding_dim": 16, "num_negatives": 8, "num_pieces": 4},
     "infomin": {
         "hidden_dim": 32,
@@ -133,6 +134,7 @@ PLANS: dict[str, Plan] = {
     "sela": ONE_VIEW,
     "crw": CLIPS,
     "classifier": ONE_VIEW,
+    "distillation": ONE_VIEW,
     "clip": PAIRS,
     "simcse": TEXTS,
     "siglip": PAIRS,
@@ -163,6 +165,20 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "simcse": {"dropout": 0.1},
 }
 
+
+class BrightnessTeacher:
+    """A classifier that says "odd" of bright rows, the surer the brighter."""
+
+    fingerprint = 17
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+
+    def __call__(self, modality: str, values: Tensor) -> Tensor:
+        brightness = values.flatten(1).mean(1) * 10
+        return torch.stack([-brightness, brightness], dim=1)
+
+
 BuildSmall = Callable[..., Any]
 
 
@@ -177,10 +193,10 @@ def build_small() -> BuildSmall:
         facts = RunFacts(num_samples, batch_size=4, steps_per_epoch=4, num_steps=16)
         special = ENCODERS_OF.get(name, {}) if image is None else {"image": image}
         encoders = replace(SMALL_ENCODERS, **special)
-        labels = (
-            Labels.of(["even", "odd"] * (num_samples // 2)) if METHODS[name].needs.labels else None
-        )
-        return build_method(options, Setting(plan, encoders, facts, labels))
+        needs, labels = METHODS[name].needs, Labels.of(["even", "odd"] * (num_samples // 2))
+        known = labels if needs.labels or needs.teacher else None
+        teacher = BrightnessTeacher(labels) if needs.teacher else None
+        return build_method(options, Setting(plan, encoders, facts, known, teacher))
 
     return build
 

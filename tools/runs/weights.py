@@ -85,7 +85,8 @@ def initialize(method: nn.Module, weights: Weights) -> str:
     """Give a method's encoders and heads these weights, in place.
 
     Every encoder that the file has a part for must fit it in all names and shapes; heads that do
-    not fit stay as they were drawn.
+    not fit stay as they were drawn. A classifier's head takes the first layers of a projection
+    head, where it has such layers; they must fit.
 
     Returns:
         A line that says what was taken.
@@ -106,7 +107,16 @@ def initialize(method: nn.Module, weights: Weights) -> str:
     for (kind, modality), names in slots.items():
         part, own = f"{modality} {kind[:-1]}", weights.parts.get((kind, modality))
         given = own or weights.parts.get((kind, ""), {})
-        fault = _misfit({name: state[places[0]] for name, places in names.items()}, given)
+        wanted = {name: state[places[0]] for name, places in names.items()}
+        projection = {name: t for name, t in wanted.items() if not name.startswith(_CLASSIFIERS)}
+        if kind == "heads" and 0 < len(projection) < len(wanted):
+            given = {name: given[name] for name in projection if name in given}
+            if fault := _misfit(projection, given):
+                faults.append(f"its {part} has not the layers that a classifier takes: {fault}")
+                continue
+            names = {name: names[name] for name in projection}
+            part, wanted = f"first layers of the {part}", projection
+        fault = _misfit(wanted, given)
         if fault is None:
             taken.append(part)
             copies += [(state[place], given[name]) for name in names for place in names[name]]

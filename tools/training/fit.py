@@ -64,6 +64,7 @@ from tools.training.progress import TrainingProgress
 from tools.training.rank_errors import rank_errors_explained
 from tools.training.save_checkpoints import SaveCheckpoints
 from tools.training.stopping import Stopped, StopRequest
+from tools.training.teacher import load_teacher
 from tools.training.validation import Validate
 from tools.training.whole_run import WholeRun
 
@@ -103,9 +104,14 @@ class Pretraining(LightningModule):
         self.facts = RunFacts(
             len(dataset), config.data.batch_size, self.steps_per_epoch, self.num_steps
         )
-        learns_labels = METHODS[config.method.name].needs.labels
-        self.labels = Labels.of(labels_of(dataset)) if learns_labels else None
-        self.setting = Setting(self.plan, config.encoders, self.facts, self.labels)
+        needs = METHODS[config.method.name].needs
+        self.labels = Labels.of(labels_of(dataset)) if needs.labels else None
+        teacher = None
+        if needs.teacher:
+            teacher = load_teacher(getattr(config.method, "teacher"), config)  # noqa: B009
+            self.labels = Labels(teacher.labels.counts)
+            torch.manual_seed(config.seed)  # building the teacher drew numbers
+        self.setting = Setting(self.plan, config.encoders, self.facts, self.labels, teacher)
         self.method: Method = build_method(config.method, self.setting)
         if config.trainer.accumulate > 1 and not self.method.embeds_in_chunks:
             raise ValueError(
