@@ -9,6 +9,7 @@ from models.methods.byol import BYOL
 from models.methods.classifier import Classifier
 from models.methods.clip import CLIP
 from models.methods.cmc import CMC
+from models.methods.cpc import CPC
 from models.methods.crw import CRW
 from models.methods.deepcluster import DeepCluster
 from models.methods.deepcluster_v2 import DeepClusterV2
@@ -34,6 +35,7 @@ __all__ = [
     "BYOL",
     "CLIP",
     "CMC",
+    "CPC",
     "CRW",
     "DINO",
     "GDT",
@@ -88,6 +90,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "classifier": Classifier,
     "clip": CLIP,
     "siglip": SigLIP,
+    "cpc": CPC,
     "simcse": SimCSE,
 }
 

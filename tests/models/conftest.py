@@ -1,6 +1,6 @@
 """Small random batches with the codes that a plan gives them, and small models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +18,21 @@ ROW_SHAPES = {"video": (3, 4, 32, 32), "audio": (1, 40, 33), "image": (3, 32, 32
 MakeBatch = Callable[..., Batch]
 
 
-def random_batch(plan: Plan, samples: Sequence[int], patched: Sequence[int] = ()) -> Batch:
+def random_batch(
+    plan: Plan,
+    samples: Sequence[int],
+    patched: Sequence[int] = (),
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Batch:
     """Random values for every transformation of some samples, with all codes of the plan's grid.
 
     Args:
         plan: whose grid it is.
         samples: their codes.
         patched: augmentation codes whose rows are cut into 4 patches, a view of their own.
+        shapes: of a row, by modality, where not those of `ROW_SHAPES`.
     """
+    row_shapes = ROW_SHAPES | dict(shapes or {})
     codes = plan.codes(torch.tensor(samples))
     column, of_view = plan.names.index("modality"), plan.column("augmentation")
     views = []
@@ -36,7 +43,7 @@ def random_batch(plan: Plan, samples: Sequence[int], patched: Sequence[int] = ()
             cut = torch.isin(of_modality[:, of_view], torch.tensor(patched))
         for rows, pieces in ((of_modality[~cut], ()), (of_modality[cut], (4,))):
             if len(rows):
-                values = torch.randn(len(rows), *pieces, *ROW_SHAPES.get(name, ()))
+                values = torch.randn(len(rows), *pieces, *row_shapes.get(name, ()))
                 if name == "text":
                     values = texts(len(rows))
                 boxes = 0.25 + torch.rand(len(rows), *pieces, 4) / 4  # top, left, height, width
@@ -96,6 +103,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "crw": {"embedding_dim": 16},
     "clip": {"embedding_dim": 16},
     "simcse": {},
+    "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
     "siglip": {"embedding_dim": 16},
 }
 #: Images, one draw of each.
@@ -110,6 +118,13 @@ CLIPS = Plan.from_tables(
     {
         "sample": {"relation": "distinctive"},
         "modality": {"relation": "invariant", "values": ["video"]},
+    }
+)
+#: Sounds, one draw of each.
+SOUNDS = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["audio"]},
     }
 )
 #: Pictures and their captions.
@@ -137,8 +152,11 @@ PLANS: dict[str, Plan] = {
     "distillation": ONE_VIEW,
     "clip": PAIRS,
     "simcse": TEXTS,
+    "cpc": SOUNDS,
     "siglip": PAIRS,
 }
+#: Shapes of rows that a method wants otherwise, by its name.
+SHAPES_OF: dict[str, dict[str, tuple[int, ...]]] = {"cpc": {"audio": (1, 1920)}}
 #: Augmentation codes whose rows a method takes in patches, by its name.
 PATCHED: dict[str, tuple[int, ...]] = {"pirl": (1,), "infomin": (2,)}
 
@@ -163,6 +181,7 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "mae": {"image": "vit_mini"},
     "crw": FRAMES,
     "simcse": {"dropout": 0.1},
+    "cpc": {"audio": "waveform_cnn_small"},
 }
 
 

@@ -14,7 +14,7 @@ from models import METHODS, EncoderOptions
 from models.method import Needs
 from models.methods.gdt import GDTOptions
 from models.methods.moco import MoCoOptions
-from tests.models.conftest import ONE_VIEW, PATCHED, dataset_of, plan_for
+from tests.models.conftest import ONE_VIEW, PATCHED, SHAPES_OF, dataset_of, plan_for
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,10 @@ def test_a_resumed_method_goes_on_bit_for_bit(
     torch.manual_seed(0)
     plan = plan_for(name)
     method = build_small(name, plan)
-    patched = PATCHED.get(name, ())
-    batches = [make_batch(plan, range(4 * step, 4 * step + 4), patched) for step in range(4)]
+    patched, shapes = PATCHED.get(name, ()), SHAPES_OF.get(name)
+    batches = [
+        make_batch(plan, range(4 * step, 4 * step + 4), patched, shapes) for step in range(4)
+    ]
 
     images = torch.randn(64, 3, 16, 16)
 
