@@ -111,7 +111,7 @@ def describe_encoder(path: str | Path) -> EncoderFile:
                 "`gdt pretrain --init-from`"
             )
         return EncoderFile(**{name: json.loads(text) for name, text in metadata.items()})
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise EncoderFileError(f"{path} cannot be read as an encoder: {error}") from error
 
 

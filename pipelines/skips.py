@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from shards.shown import shown
+
 __all__ = [
     "MismatchError",
     "SkipCounts",
@@ -31,7 +33,7 @@ class SkipError(Exception):
     """
 
     def __init__(self, *, shard: str, key: str, stage: str, cause: str) -> None:
-        super().__init__(f"{shard}: sample {key!r}: {stage}: {cause}")
+        super().__init__(shown(f"{shard}: sample {key!r}: {stage}: {cause}"))
         self.shard, self.key, self.stage, self.cause = shard, key, stage, cause
 
     def __reduce__(self) -> tuple[object, ...]:  # keyword-only arguments do not pickle by default

@@ -1,8 +1,16 @@
 """The errors of shards: a skipped source, a damaged shard, a build that must stop."""
 
+from shards.shown import shown
+
 
 class ShardError(Exception):
-    """Something on disk is not what it should be; the text says what, where, and what to do."""
+    """Something on disk is not what it should be; the text says what, where, and what to do.
+
+    It repeats names and texts of strangers, and is one line whatever they hold.
+    """
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class IndexFormatError(ShardError):
@@ -31,7 +39,7 @@ class SourceError(ShardError):
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"{self.stage}: {self.cause}" + (f" ({self.detail})" if self.detail else "")
+        return shown(f"{self.stage}: {self.cause}" + (f" ({self.detail})" if self.detail else ""))
 
 
 class RemoteError(ShardError):

@@ -20,9 +20,9 @@ ALLOWED = {
 
 #: package → its modules that belong to no room and lie below all of them
 FOUNDATIONS = {
-    "shards": {"errors", "options", "plural"},
+    "shards": {"errors", "options", "plural", "shown"},
     "pipelines": {"color", "skips"},
-    "tools": set[str](),
+    "tools": {"say", "terminal"},
 }
 
 #: package → room → the rooms it may import, besides itself and the foundations

@@ -28,6 +28,7 @@ from tools.commands import (
     tokenizer,
 )
 from tools.commands.group import CommandGroup, command
+from tools.say import guard_python, say
 
 #: Errors whose message is written for the person at the keyboard, by name: naming them imports
 #: nothing. Subclasses count.
@@ -111,7 +112,7 @@ app.add_typer(bench.app, name="bench")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"gdt-stream {version('gdt-stream')}")
+        say(f"gdt-stream {version('gdt-stream')}")
         raise typer.Exit
 
 
@@ -132,6 +133,7 @@ def _options(
 
 def main() -> None:
     """Run the command, unless Python would import another package in place of one of ours."""
+    guard_python()
     if found := shadowed():
         _print_error(found)
         raise SystemExit(1)
@@ -156,8 +158,8 @@ def shadowed() -> str | None:
 
 
 def _print_error(message: str) -> None:
-    from rich.console import Console
+    from tools.terminal import Terminal
 
-    console = Console(file=sys.stderr)
+    console = Terminal(stderr=True)
     console.print("error:", style="bold red", end=" ")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.say(message)

@@ -1,6 +1,5 @@
 """What is kept of a finished build: its options, and the plan that its shards were made from."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from shards.building.build import manifest_facts
 from shards.building.clip_plan import cut_shards
 from shards.building.jobs import ShardJob
 from shards.building.planned_source import read_plan
-from shards.building.report import BuildSummary, UnitReport, count
+from shards.building.report import BuildSummary, UnitReport, count, read_report
 from shards.building.target import BUILD_NAME, PLAN_NAME, REPORT_NAME, STATE_NAME
 from shards.errors import BuildError
-from shards.format.json_text import read_jsonl
+from shards.format.json_text import plain_json
 from shards.options import BuildOptions
 
 
@@ -34,7 +33,7 @@ class KeptPlan:
             BuildError: build.json is damaged.
         """
         try:
-            build = json.loads((home / BUILD_NAME).read_bytes())
+            build = plain_json((home / BUILD_NAME).read_bytes())
             plain, made_by = dict(build["options"]), str(build.get("made_by", ""))
         except (ValueError, KeyError, TypeError) as error:
             raise BuildError(
@@ -57,7 +56,7 @@ class KeptPlan:
     def lacks_clips(self, units: Sequence[UnitReport]) -> bool:
         """Whether units that were made again leave out clips that the report has as made."""
         plan = read_plan(self.home / STATE_NAME / PLAN_NAME)
-        report = read_jsonl(self.home / REPORT_NAME)
+        report = read_report(self.home / REPORT_NAME)
         numbers = {unit.number for unit in units}
         before: dict[int, dict[str, int]] = {
             planned.number: reported.get("skipped_clips", {})
@@ -76,6 +75,6 @@ class KeptPlan:
         if not path.exists():
             raise BuildError(f"{path} is missing, and the manifest takes its counts from there")
         summary = BuildSummary()
-        for _ in count(read_jsonl(path), summary):
+        for _ in count(read_report(path), summary):
             pass
         return manifest_facts(self.plain_options, self.made_by, summary)

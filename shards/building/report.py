@@ -15,6 +15,8 @@ from typing import Any, Self
 
 from shards.building.planned_source import PlannedSource, read_plan
 from shards.building.worker_pool import TOOK_TOO_LONG
+from shards.errors import BuildError
+from shards.format.json_text import read_jsonl
 from shards.plural import plural
 
 MAX_NAMED = 3
@@ -148,6 +150,29 @@ def _cause(planned: PlannedSource, units: Sequence[UnitReport]) -> str:
         if causes:
             return causes.most_common(1)[0][0]
     return "no clip fits"
+
+
+def read_report(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a report.
+
+    Raises:
+        BuildError: it is damaged.
+    """
+    return report_lines(read_jsonl(path), f"{path}")
+
+
+def report_lines(lines: Iterable[Any], name: str) -> Iterator[dict[str, Any]]:
+    """The same for lines that were read, of the report called `name`."""
+    try:
+        for line in lines:
+            counts = [line["clips"], *line.get("skipped_clips", {}).values()]
+            counts += line.get("clips_by_part", {}).values()
+            texts = [line["source"], line["outcome"] == "made" or line["cause"]]
+            if not all(type(n) is int and n >= 0 for n in counts) or not all(texts):
+                raise ValueError(f"{line}"[:200])
+            yield line
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildError(f"{name} is damaged ({error!r}); move it aside.") from error
 
 
 def count(lines: Iterable[dict[str, Any]], summary: BuildSummary) -> Iterator[dict[str, Any]]:

@@ -29,10 +29,10 @@ from typing import Any
 from shards.building.array_part import Portion
 from shards.building.jobs import BuiltShard, Layout, ShardJob
 from shards.building.plan_diff import first_change
-from shards.building.report import UnitReport
+from shards.building.report import UnitReport, read_report, report_lines
 from shards.building.worker_pool import TOOK_TOO_LONG
 from shards.errors import BuildError
-from shards.format.json_text import json_bytes, jsonl_sha256, read_jsonl
+from shards.format.json_text import json_bytes, jsonl_sha256, plain_json
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, ShardEntry
 from shards.reading.remote_store import default_cache_folder
 from shards.storage.local_files import write_atomically
@@ -175,7 +175,7 @@ class Target:
         """Refuse a target whose build.json is another's; returns what that was made by."""
         options = wanted["options"]
         try:
-            found = json.loads(data)
+            found = plain_json(data)
             old = dict(found["options"])
         except (ValueError, KeyError, TypeError) as error:
             raise BuildError(
@@ -221,9 +221,9 @@ class Target:
     def report(self) -> Iterator[dict[str, Any]]:
         """The lines of a finished build's report."""
         if self.remote is None:
-            return read_jsonl(self.path / REPORT_NAME)
+            return read_report(self.path / REPORT_NAME)
         data = self.remote.read(self.layout.name("", REPORT_NAME)) or b""
-        return (json.loads(line) for line in data.splitlines())
+        return report_lines(map(plain_json, data.splitlines()), f"{self.name}/{REPORT_NAME}")
 
     def withdraw(self) -> None:
         """Let go of the claim."""
@@ -256,10 +256,10 @@ class Target:
         What took too long for that run is done again, if this one gives it more time.
         """
         try:
-            content = json.loads(self._state_of(job).read_bytes())
-        except FileNotFoundError:
+            content = plain_json(self._state_of(job).read_bytes())
+            units = tuple(UnitReport.from_json(line) for line in content["lines"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # not made, or not whole
             return None
-        units = tuple(UnitReport.from_json(line) for line in content["lines"])
         gave_up = any(f"worker: {TOOK_TOO_LONG}" in unit.skipped for unit in units)
         if gave_up and content.get("time_limit_seconds", 0) < time_limit_seconds:
             self._state_of(job).unlink()
@@ -274,7 +274,7 @@ class Target:
     def unit_reports(self, part: str) -> Iterator[UnitReport]:
         """The reports of a part's units, in order."""
         for path in sorted(self.state.glob(f"{part or 'all'}-*.json")):
-            yield from map(UnitReport.from_json, json.loads(path.read_bytes())["lines"])
+            yield from map(UnitReport.from_json, plain_json(path.read_bytes())["lines"])
 
     def keep_plan(self, plan: Path) -> None:
         """Keep a finished build's plan, for `repair` to make shards again from their sources.

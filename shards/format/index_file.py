@@ -9,7 +9,6 @@ begin where those of i - 1 end.
 """
 
 import base64
-import json
 import mmap
 import re
 from collections.abc import Mapping
@@ -22,12 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import IndexFormatError
+from shards.format.json_text import plain_json
 from shards.format.mpegts import Transport
 from shards.format.tracks import CodecHeader
 
 FORMAT, VERSION = "gdt-shard-index", 1
 HEADER_KEY = "gdt_shard_index"  # one metadata entry: several would be written in random order
 MAX_HEADER_BYTES = 1 << 24
+_LINE_ENDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 COLUMNS: dict[str, str] = {
     "key_bytes": "U8",
@@ -127,10 +128,17 @@ def check_columns(
     whole = ~in_pieces[c["track_header"]][track]
     twice = overlap(c["packet_offset"][whole], c["packet_size"][whole], track[whole])
     check(not twice, "packets overlap")
+    _check_keys(c["key_bytes"], c["key_stop"], check)
+
+
+def _check_keys(text: npt.NDArray[np.uint8], stops: npt.NDArray[np.uint64], check: Check) -> None:
+    begins = text[stops[:-1][stops[:-1] < len(text)]]
+    check(not ((begins & 0xC0) == 0x80).any(), "a key ends within a character")
     try:
-        c["key_bytes"].tobytes().decode()
+        keys = text.tobytes().decode()
     except UnicodeDecodeError:
         check(False, "the keys are not UTF-8")
+    check(_LINE_ENDS.search(keys) is None, "a key holds a line end or a control character")
 
 
 def overlap(
@@ -157,9 +165,9 @@ def read_columns(data: mmap.mmap, path: Path) -> tuple[dict[str, npt.NDArray[Any
     length = int.from_bytes(data[:8], "little")
     check(2 <= length <= min(len(data) - 8, MAX_HEADER_BYTES), "it is cut short or not an index")
     try:
-        table = json.loads(data[8 : 8 + length])
-        about = json.loads(table["__metadata__"][HEADER_KEY])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        table = plain_json(data[8 : 8 + length])
+        about = plain_json(table["__metadata__"][HEADER_KEY])
+    except (ValueError, KeyError, TypeError):
         check(False, "its header is not an index header")
     check(
         isinstance(about, dict) and about.get("format") == FORMAT,

@@ -3,9 +3,10 @@
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 def json_bytes(content: object, indent: int | None = None) -> bytes:
@@ -17,13 +18,64 @@ def json_bytes(content: object, indent: int | None = None) -> bytes:
         return json.dumps(content, sort_keys=True, indent=indent).encode()
 
 
-def third_party_json(text: str | bytes) -> Any:
-    """A value that others wrote, where NaN and Infinity, which json does not have, mean null.
+def plain_json(text: str | bytes, **options: Any) -> Any:
+    """A value that this program wrote; `options` are of `json.loads`.
 
     Raises:
-        ValueError: it is no json; or RecursionError, where it is too deep.
+        ValueError: it is no json, or is nested too deep.
     """
-    return json.loads(text, parse_constant=lambda _name: None)
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def third_party_json(text: str | bytes) -> Any:
+    """A value that others wrote: numbers that json does not have mean null, and texts are whole.
+
+    Such numbers are NaN, Infinity and what is too large for a float; for texts see `whole_text`.
+
+    Raises:
+        ValueError: it is no json, or is nested too deep.
+    """
+    found = plain_json(text, parse_constant=lambda _name: None, parse_float=_finite)
+    try:
+        return whole_text(found)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def whole_text(value: Any) -> Any:
+    """A json value in which a half of a surrogate pair, which is no text, is written out."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [whole_text(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_text(name): whole_text(item) for name, item in value.items()}
+    return value
+
+
+def exact_json(text: str) -> Any:
+    """A value that somebody wrote for us.
+
+    Raises:
+        ValueError: it is no json, has numbers that are none, or is nested too deep.
+    """
+    return plain_json(text, parse_constant=_no_number, parse_float=_number)
+
+
+def _finite(digits: str) -> float | None:
+    return number if math.isfinite(number := float(digits)) else None
+
+
+def _number(digits: str) -> float:
+    number = _finite(digits)
+    return _no_number(digits) if number is None else number
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in json")
 
 
 def jsonl_bytes(lines: Iterable[dict[str, Any]]) -> bytes:
@@ -35,7 +87,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file that `jsonl_bytes` made; gzipped, where its name says so."""
     with _opened(path) as file:
         for line in file:
-            yield json.loads(line)
+            yield plain_json(line)
 
 
 def jsonl_sha256(path: Path) -> str:

@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shards.errors import IndexFormatError
+from shards.format.json_text import plain_json
+from shards.shown import shown
 from shards.storage.local_files import open_regular, write_atomically
 
 MANIFEST_NAME = "manifest.json"
 INDEX_SUFFIX = ".index"
 FORMAT, VERSION = "gdt-data-set", 3  # 1 and 2 are read too
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TOO_MANY = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -92,32 +97,36 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
         IndexFormatError: it is damaged or of another version.
     """
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content = plain_json(data)
+    except ValueError as error:
         raise IndexFormatError(
             f"{path} is not a manifest ({error}); build the data set again."
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise IndexFormatError(f"{path} is not a manifest of shards; build the data set again.")
-    if content.get("version") not in (1, 2, VERSION):
+    version = content.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise IndexFormatError(
-            f"{path} has version {content.get('version')!r}; this program reads 1 to {VERSION}. "
+            f"{path} has version {f'{version!r}'[:40]}; this program reads 1 to {VERSION}. "
             "Build the data set again with this version."
         )
     try:
+        if not isinstance(content["shards"], list):
+            raise ValueError("its shards are no list")
         shards = tuple(_entry(e) for e in content["shards"])
         manifest = Manifest(shards, dict(content["build"]))
+        _check_together(shards)
     except (KeyError, TypeError, ValueError) as error:
         raise IndexFormatError(
-            f"{path} is damaged ({error!r}); build the data set again."
+            f"{path} is damaged ({f'{error!r}'[:200]}); build the data set again."
         ) from error
-    fingerprint = _digest_1(shards) if content["version"] == 1 else manifest.fingerprint
+    fingerprint = _digest_1(shards) if version == 1 else manifest.fingerprint
     if fingerprint != content.get("fingerprint"):
         raise IndexFormatError(
             f"{path} does not agree with its own fingerprint: it was edited or damaged; "
             "build the data set again."
         )
-    has_checksum = content["version"] == VERSION or "checksum" in content
+    has_checksum = version == VERSION or "checksum" in content
     if has_checksum and content.get("checksum") != _checksum(content):
         raise IndexFormatError(
             f"{path} does not agree with its own checksum: it was edited or damaged; copy it "
@@ -130,17 +139,29 @@ def _entry(plain: dict[str, Any]) -> ShardEntry:
     entry = ShardEntry(**plain)
     if not _lies_within(entry.name):
         raise ValueError(f"shard name {entry.name!r}")
+    for digest in (entry.sha256, entry.index_sha256):
+        if not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+            raise ValueError(f"checksums of shard {entry.name!r}")
     counts = (entry.size, entry.num_samples, entry.index_size)
-    if not all(type(c) is int and c >= 0 for c in counts):
+    if not all(type(c) is int and 0 <= c < _TOO_MANY for c in counts):
         raise ValueError(f"counts of shard {entry.name!r}")
     return entry
 
 
-def _lies_within(name: str) -> bool:
+def _check_together(shards: tuple[ShardEntry, ...]) -> None:
+    """Refuse a shard that is listed twice, and more samples than can be numbered."""
+    names = {shard.name for shard in shards}
+    if len(names) < len(shards):
+        raise ValueError("a shard is listed twice")
+    if sum(shard.num_samples for shard in shards) >= _TOO_MANY:
+        raise ValueError("too many samples")
+
+
+def _lies_within(name: object) -> bool:
     """Whether this is a plain path within the data set's folder, as `merge` writes them."""
-    steps = name.split("/")
-    plain = not any(c == "\\" or ord(c) < 32 for c in name)
-    return plain and not any(step in ("", ".", "..") for step in steps)
+    if not isinstance(name, str) or shown(name) != name or "\\" in name:
+        return False
+    return not any(step in ("", ".", "..") for step in name.split("/"))
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -18,11 +18,17 @@ from shards.format.json_text import json_bytes
 MAX_KEY_BYTES = 90  # a plain ustar header holds names of 100 bytes; the rest is for the extension
 
 
+def is_control(character: str) -> bool:
+    """Whether a character ends a line, steers, turns text around, or is none (a lone surrogate)."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
 def check_key(key: str) -> str:
     """Return `key` if it may name a sample; raise `ShardError` that says what is wrong with it."""
     if not key:
         raise ShardError("A sample's key is empty; give every sample a name of its own.")
-    wrong = [c for c in key if c in "./\\" or unicodedata.category(c).startswith("C")]
+    wrong = [c for c in key if c in "./\\" or is_control(c)]
     if wrong:
         raise ShardError(
             f"Key {key!r} holds {wrong[0]!r}: a key has no dot, slash or control character, "

@@ -7,7 +7,6 @@ that are shown otherwise than they are coded are left out (displayed.py).
 
 import hashlib
 import os
-import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import BinaryIO, Self
 
 from shards.errors import ShardError, SourceError
 from shards.format.index_file import Check, decode_header, encode_header
+from shards.format.sample import is_control
 from shards.format.tracks import TrackTable
 from shards.format.webdataset_tar import CUT_SHORT, Entry, tar_samples
 from shards.format.writer import IndexColumns
@@ -179,7 +179,7 @@ def _sample(
 
 
 def _check_third_party_key(key: str) -> None:
-    if any(unicodedata.category(c).startswith("C") for c in key):  # also bytes that are no text
+    if any(map(is_control, key)):  # also bytes that are no text
         raise SourceError("list", "a key with control characters, or that is not text")
     if len(key.encode()) > MAX_KEY_BYTES:
         raise SourceError("list", f"a key of more than {MAX_KEY_BYTES} bytes")

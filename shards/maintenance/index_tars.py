@@ -6,7 +6,6 @@ index, counted and named in `index-report.jsonl`. The manifest is written last.
 
 import fcntl
 import hashlib
-import json
 import os
 import tempfile
 from collections import Counter
@@ -22,7 +21,7 @@ from shards.building.target import REPORT_NAME as BUILD_REPORT_NAME
 from shards.building.worker_pool import CRASHED, WorkerFailure, WorkerPool
 from shards.errors import BuildError, ShardError, SourceError
 from shards.format.index import ShardIndex
-from shards.format.json_text import jsonl_bytes
+from shards.format.json_text import jsonl_bytes, plain_json
 from shards.format.manifest import INDEX_SUFFIX, MANIFEST_NAME, Manifest, ShardEntry, read_manifest
 from shards.maintenance.index_tar import IndexedTar, TarTask, index_task
 from shards.maintenance.verify import PARTS
@@ -203,7 +202,7 @@ def _refuse_unfinished(folder: Path) -> None:
 def _is_build(home: Path) -> bool:
     """Whether a folder is that of a build: other programs write files of this name too."""
     try:
-        about = json.loads((home / BUILD_NAME).read_bytes())
+        about = plain_json((home / BUILD_NAME).read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and about.get("format") == BUILD_FORMAT

@@ -18,6 +18,7 @@ from shards.building.clip_plan import HELD_OUT, TRAIN, WHOLE
 from shards.building.target import BUILD_NAME, REPORT_NAME
 from shards.errors import BuildError, IndexFormatError
 from shards.format.index import ShardIndex
+from shards.format.json_text import plain_json
 from shards.format.manifest import MANIFEST_NAME, Manifest, ShardEntry, parse_manifest
 from shards.maintenance.verify import key_hashes
 from shards.reading.local_store import Folder
@@ -160,7 +161,7 @@ class _Merger:
                 f"(--part {portion.number}/{portion.count})."
             )
         try:
-            build = dict(json.loads(data))
+            build = dict(plain_json(data))
             dict(build["options"])
         except (ValueError, KeyError, TypeError) as error:
             raise BuildError(

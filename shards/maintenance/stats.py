@@ -4,7 +4,6 @@ Sizes, lengths, rates and codecs are in the indexes, which are small; sources an
 samples' json, a few hundred bytes each that are read where they lie.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shards.building.report import BuildSummary, count
+from shards.building.report import BuildSummary, count, read_report
 from shards.building.target import REPORT_NAME
-from shards.errors import ShardError
 from shards.format.index import IndexedSample, Track
 from shards.maintenance.verify import PARTS, open_data_sets
 from shards.reading.dataset import Dataset
@@ -185,12 +183,8 @@ def _count_skips(folder: Path, found: Stats) -> None:
         path = place / REPORT_NAME
         if path.exists():
             summary = BuildSummary()
-            try:
-                with path.open(encoding="utf-8") as file:
-                    for _ in count(map(json.loads, file), summary):
-                        pass
-            except (ValueError, KeyError, TypeError) as error:
-                raise ShardError(f"{path} is damaged ({error!r}); move it aside.") from error
+            for _ in count(read_report(path), summary):
+                pass
             found.skipped_sources = summary.skipped_sources
             found.skipped_clips = summary.skipped_clips
             return

@@ -201,7 +201,7 @@ class Dataset:
         if "json" in sample.members:
             try:
                 content = third_party_json(self.read_member(sample, "json"))
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 raise ShardError(
                     f"Sample {sample.key} of {sample.shard}: its json cannot be read ({error})."
                 ) from error

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from shards.errors import SourceError
+from shards.format.json_text import whole_text
 from shards.storage.opening import Location
 
 
@@ -55,7 +56,7 @@ def row_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a label or caption is no text; says which, and what is allowed.
     """
-    others = {name: value for name, value in fields.items() if value not in (None, "")}
+    others = {n: v for n, v in whole_text(dict(fields)).items() if v not in (None, "")}
     row: dict[str, Any] = {}
     for name in ("label", "caption"):
         if name in others:

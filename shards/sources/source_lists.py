@@ -22,7 +22,6 @@ source's end is cut there, and the clips it loses are counted.
 
 import csv
 import hashlib
-import json
 import math
 import os
 from array import array
@@ -34,6 +33,7 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from shards.errors import BuildError, SourceError
+from shards.format.json_text import exact_json
 from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.limits import MAX_HOURS
 from shards.sources.list_columns import ListColumns
@@ -184,8 +184,8 @@ def _json_lines(path: Path) -> Iterator[_Line]:
 
 def _json_line(text: str, where: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        fields = exact_json(text)
+    except ValueError as error:
         raise BuildError(f"{where} is not a line of json ({error}); write one object.") from error
     if not isinstance(fields, dict) or not {"path", "url"} & set(
         ListColumns("").meanings(tuple(fields)).values()
@@ -198,10 +198,6 @@ def _parquet_lines(path: Path) -> Iterator[_Line]:
     from shards.sources.parquet import parquet_rows
 
     return parquet_rows(path, check_columns)
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number in json")
 
 
 _READERS: dict[str, Callable[[Path], Iterator[_Line]]] = {
@@ -220,8 +216,8 @@ def _with_ranges(fields: dict[str, Any], where: str) -> Iterator[dict[str, Any]]
     clips = fields.pop("clips")
     if isinstance(clips, str):
         try:
-            clips = json.loads(clips, parse_constant=_no_number)
-        except (ValueError, RecursionError):
+            clips = exact_json(clips)
+        except ValueError:
             _wrong(where, f"the clips {clips[:60]!r}, which are not json; write [[start, stop], …]")
     pairs = isinstance(clips, list) and clips and all(_is_pair(clip) for clip in clips)
     if not pairs or {"start", "stop"} & fields.keys():

@@ -144,7 +144,7 @@ def _text(file: BinaryIO, entry: Entry) -> str:
 def _json(text: str) -> dict[str, Any]:
     try:
         fields = third_party_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SourceError("list", "json that cannot be read", str(error)) from error
     if not isinstance(fields, dict):
         raise SourceError("list", "json that is not an object", text[:60])

@@ -84,17 +84,17 @@ def stream(
     if config is not None:  # what can be refused without torch is refused before it is imported
         read_tables(find_config(config), overrides or ())
 
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     from shards import open_samples
+    from tools.terminal import Terminal
 
     settings = bench_config(shards, config, overrides or [])
     dataset = open_samples(shards, settings.data.remote)
     counts = sorted(set(threads or (1, settings.data.threads)))
-    console = Console()
+    console = Terminal()
     columns = (TextColumn("{task.description}"), BarColumn())
-    waiting = Console(stderr=True)
+    waiting = Terminal(stderr=True)
     with Progress(*columns, console=waiting, transient=True) as bar:
         ways = [(count, False) for count in counts]
         if _decodes_on_cpu(settings):
@@ -114,7 +114,7 @@ def stream(
             transformed = rate(options, settings, dataset, segments, progress)
             rates.append((way, decoded, transformed))
     for line in report(settings, dataset, times, rates):
-        console.print(line, soft_wrap=True, highlight=False)
+        console.say(line)
 
 
 def bench_config(shards: str, name: str | None, overrides: list[str]) -> "Config":

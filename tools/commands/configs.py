@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tools.commands.group import CommandGroup, command
+from tools.say import say
 
 app = typer.Typer(cls=CommandGroup, help="The configs that come along, and what every key means.")
 
@@ -14,22 +15,21 @@ def list_configs(ctx: typer.Context) -> None:
     """List the configs that come along; each is a name that `gdt pretrain` takes."""
     if ctx.invoked_subcommand is not None:
         return
-    from rich.console import Console
     from rich.table import Table
 
     from tools.runs.config_files import headline, shipped_configs
+    from tools.terminal import Terminal
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for name, path in shipped_configs().items():
         table.add_row(name, headline(path))
-    console = Console(markup=False)
+    console = Terminal()
     console.print(table)
     console.print(
         "\n`gdt configs show NAME > mine.toml` copies one, `gdt configs explain` says what a key "
         "means.",
-        highlight=False,
     )
 
 
@@ -38,7 +38,7 @@ def show(config: Annotated[str, typer.Argument(help="Name of a config.")]) -> No
     """Print a config as it lies on disk, comments and all."""
     from tools.runs.config_files import find_config
 
-    typer.echo(find_config(config).read_text(encoding="utf-8"), nl=False)
+    say(find_config(config).read_text(encoding="utf-8"), nl=False)
 
 
 @command(app, "explain", "gdt configs explain optimizer.learning_rate", "gdt configs explain data")
@@ -48,14 +48,14 @@ def explain(
     ] = None,
 ) -> None:
     """Say what a key means, which values it takes and what it is by default."""
-    from rich.console import Console
     from rich.text import Text
 
     from tools.runs.config import Config
     from tools.runs.config_keys import config_keys
     from tools.runs.config_keys import explain as explain_keys
+    from tools.terminal import Terminal
 
-    console = Console(markup=False, highlight=False)
+    console = Terminal()
     for found in config_keys(Config) if key is None else explain_keys(Config, key):
         form = f" ({found.where})" if found.where else ""
         if found.kind == "table":

@@ -8,6 +8,7 @@ import typer
 from tools.commands.flag_groups import with_flag_groups
 from tools.commands.group import command, group
 from tools.commands.task_flags import TaskFlags
+from tools.say import say
 
 app = group("What a model has learned, beside chance.")
 
@@ -71,9 +72,9 @@ def retrieval(
         untrained=untrained,
     )
     for line in chosen.lines():
-        typer.echo(f"{'protocol':<11} {line}")
+        say(f"{'protocol':<11} {line}")
     page = write_page(task, outcome, num_queries=queries, num_hits=hits, beside=tuple(beside or ()))
-    typer.echo(f"{'page':<11} {page}")
+    say(f"{'page':<11} {page}")
 
 
 @command(
@@ -276,11 +277,11 @@ def protocols(
     from tools.evaluation.protocol import load_protocol, preset_names, protocol_text
 
     if name is not None:
-        typer.echo(protocol_text(name), nl=False)
+        say(protocol_text(name), nl=False)
         return
     for preset in preset_names():
         lines = load_protocol(preset).lines()
-        typer.echo("\n   ".join(lines))
+        say("\n   ".join(lines))
 
 
 def parse_counts(option: str, text: str) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from tools.say import say
+
 EXAMPLES: Final = (
     "gdt export runs/first --modality video --out encoder.safetensors",
     "gdt export runs/first --modality audio --out audio.onnx --checkpoint best",
@@ -26,4 +28,4 @@ def export(
     from tools.runs.run import load_run
 
     for path in export_encoder(load_run(run, checkpoint=checkpoint), modality, out):
-        typer.echo(path)
+        say(path)

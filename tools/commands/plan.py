@@ -22,10 +22,10 @@ MOST_COLUMNS: Final = 32
 @command(app, "list", "gdt plan list")
 def list_plans() -> None:
     """List the plans that have a name: `[plan] name = NAME` in a config, or --set plan=NAME."""
-    from rich.console import Console
     from rich.table import Table
 
     from gdt.named_plans import NAMED_PLANS, named_plan
+    from tools.terminal import Terminal
 
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "distinctive to", "invariant to"):
@@ -37,7 +37,7 @@ def list_plans() -> None:
             for relation in ("distinctive", "invariant")
         ]
         table.add_row(name, *columns)
-    Console(markup=False).print(table, highlight=False)
+    Terminal().print(table)
 
 
 @command(
@@ -65,16 +65,16 @@ def show(
         read_tables(path, overrides or ())
 
     import torch
-    from rich.console import Console
 
     from tools.runs.config import load_config, load_named_plan
+    from tools.terminal import Terminal
 
     plan = (
         load_named_plan(name, overrides or ())
         if path is None
         else load_config(path, overrides or ()).build_plan()
     )
-    console = Console(markup=False, highlight=False)  # file names may hold brackets
+    console = Terminal()  # file names may hold brackets
     console.print(factor_table(plan, name))
 
     codes = plan.codes(torch.arange(num_samples))
@@ -91,7 +91,7 @@ def show(
         from tools.display.matrices import draw_matrices
 
         draw_matrices(plan, codes, out, title=f"plan of {name}")
-        console.print(f"matrices    {out}", soft_wrap=True)
+        console.say(f"matrices    {out}")
 
 
 def factor_table(plan: "Plan", name: str) -> "Table":

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tools.say import say
+
 if TYPE_CHECKING:
     from tools.runs.config import Config
     from tools.runs.run_folder import RunFolder
@@ -65,15 +67,14 @@ def train_in(folder: "RunFolder", settings: "Config", name: str, *, resume: bool
         name: of the config, for people.
         resume: go on with the run that is there.
     """
-    from rich.console import Console
-
     from tools.runs.ranks import is_first_rank
+    from tools.terminal import Terminal
 
-    console = Console(markup=False)  # file names may hold brackets
+    console = Terminal()
     is_first = is_first_rank(os.environ)
     with folder.claimed(settings, resume=resume, is_first=is_first):
         if is_first:
-            console.print(f"{name} → {folder.path}", soft_wrap=True)
+            console.say(f"{name} → {folder.path}")
         _train(settings, folder, resume=resume, is_first=is_first)
     if is_first:
         from pipelines.skips import count_skips
@@ -84,11 +85,9 @@ def train_in(folder: "RunFolder", settings: "Config", name: str, *, resume: bool
             ("losses", folder.losses),
             ("loss curve", folder.loss_curve),
         ):
-            console.print(f"{what:<11} {path}", soft_wrap=True)
+            console.say(f"{what:<11} {path}")
         if folder.skip_log.exists():
-            console.print(
-                f"{count_skips(folder.skip_log)} skips    {folder.skip_log}", soft_wrap=True
-            )
+            console.say(f"{count_skips(folder.skip_log)} skips    {folder.skip_log}")
     return is_first
 
 
@@ -104,9 +103,9 @@ def _train(config: "Config", folder: "RunFolder", *, resume: bool, is_first: boo
         if not is_first:
             return  # the first rank speaks for all
         folder.release()
-        typer.echo(describe_stop(stopped, folder), err=True)
+        say(describe_stop(stopped, folder), err=True)
         if stopped.signum == signal.SIGUSR1:
-            typer.echo(requeue_slurm_job(), err=True)
+            say(requeue_slurm_job(), err=True)
             raise typer.Exit(0) from stopped
         raise typer.Exit(128 + stopped.signum) from stopped
 

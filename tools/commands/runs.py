@@ -2,11 +2,12 @@
 
 import json
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from tools.say import say
 
 if TYPE_CHECKING:
     from tools.runs.overview import RunOverview
@@ -36,26 +37,27 @@ def compare(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("compare.png"),
 ) -> None:
     """Draw the losses and validation scores of runs, and say in which keys they differ."""
-    from rich.console import Console
     from rich.table import Table
 
     from tools.display.run_curves import RunCurves, draw_runs
     from tools.runs.config import flattened
+    from tools.runs.config_files import read_tables
     from tools.runs.overview import overview
     from tools.runs.run_folder import RunError
+    from tools.terminal import Terminal
 
     if len(runs) < 2:
         raise RunError(f"only {runs[0]} is given: name two runs or more to compare")
     found = [overview(path) for path in runs]
     names = _names(runs)
     _print(found, as_json=False)
-    configs = [dict(flattened(tomllib.loads((path / "config.toml").read_text()))) for path in runs]
+    configs = [dict(flattened(read_tables(path / "config.toml"))) for path in runs]
     table = Table("key", *names, box=None, pad_edge=False)
     for key in sorted(set().union(*configs)):
         values = [str(config.get(key, "")) for config in configs]
         if len(set(values)) > 1:
             table.add_row(key, *values)
-    console = Console(markup=False)
+    console = Terminal()
     if table.row_count:
         console.print(table)
     else:
@@ -71,7 +73,7 @@ def compare(
         ],
         out,
     )
-    console.print(f"picture     {out}", soft_wrap=True)
+    console.say(f"picture     {out}")
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -81,11 +83,12 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _print(found: "list[RunOverview]", *, as_json: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from tools.terminal import Terminal
+
     if as_json:
-        typer.echo(json.dumps([_as_json(run) for run in found], indent=2, ensure_ascii=False))
+        say(json.dumps([_as_json(run) for run in found], indent=2, ensure_ascii=False))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "state", "step", "loss", "validation", "evaluated"):
@@ -100,11 +103,11 @@ def _print(found: "list[RunOverview]", *, as_json: bool) -> None:
             "" if best is None else f"{best.value:.3f} after step {best.step}",
             "\n".join(f"{name}: {value}" for name, value in run.results.items()),
         )
-    console = Console(markup=False, highlight=False)
+    console = Terminal()
     console.print(table)
     for run in found:
         if run.reason and run.state != "running":
-            console.print(f"{run.path}: {run.reason}", soft_wrap=True)
+            console.say(f"{run.path}: {run.reason}")
 
 
 def _as_json(run: "RunOverview") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tools.commands.group import command, group
+from tools.say import say
 
 app = group("Videos to try everything on.")
 
@@ -26,12 +27,12 @@ def film(
 
     The exit status is 3 where it cannot be fetched.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     from tools.sample_data.film import BIG_BUCK_BUNNY, STORY_NAME, FilmError, fetch_film
+    from tools.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(BIG_BUCK_BUNNY.title, total=None)
@@ -45,18 +46,18 @@ def film(
             out,
             source=BIG_BUCK_BUNNY,
             sdist=sdist,
-            say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+            say=console.say,
             report_bytes=report_bytes,
         )
     except FilmError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"error: {error}", style="red")
         raise typer.Exit(NOT_FETCHED) from error
     finally:
         if bar.live.is_started:
             bar.stop()
-    typer.echo(f"{path}  (© Blender Foundation, CC BY 3.0; see {path.parent / 'ATTRIBUTION.txt'})")
+    say(f"{path}  (© Blender Foundation, CC BY 3.0; see {path.parent / 'ATTRIBUTION.txt'})")
     start, stop = BIG_BUCK_BUNNY.story_seconds
-    typer.echo(
+    say(
         f"{path.parent / STORY_NAME}  (a list for `gdt shards build`: seconds {start} to {stop}, "
         "the film without its titles and credits)"
     )
@@ -73,27 +74,27 @@ def synthetic(
     workers: Annotated[int | None, typer.Option(help="Threads; by default one per core.")] = None,
 ) -> None:
     """Make a synthetic corpus: shapes whose kind, motion and flashes match their audio."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from tools.sample_data.synthetic import KINDS, SyntheticOptions, build_corpus
+    from tools.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     try:
         options = SyntheticOptions(
             num_train=videos, num_val=val_videos, seconds=seconds, size=size, seed=seed
         )
     except ValueError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"error: {error}", style="red")
         raise typer.Exit(2) from error
-    console.print(f"making {videos} + {val_videos} videos of {seconds:g} s", highlight=False)
+    console.print(f"making {videos} + {val_videos} videos of {seconds:g} s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("synthetic videos", total=videos + val_videos)
         build_corpus(
             out, options, workers=workers, report=lambda done, _: bar.update(task, completed=done)
         )
-    typer.echo(
+    say(
         f"{out}: train/ {videos} and val/ {val_videos} videos of {seconds:g} s, "
         f"{len(KINDS)} kinds of shape; labels in {out / 'labels.csv'}"
     )
@@ -121,17 +122,17 @@ def digits(
 
     Speakers, recordings and pictures of val/ are not in train/.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from tools.sample_data.digit_material import MaterialError, material_of, packaged_material
     from tools.sample_data.digits import build_digits
+    from tools.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     try:
         material = packaged_material() if source is None else material_of(source)
     except MaterialError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"error: {error}", style="red")
         raise typer.Exit(2) from error
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -146,7 +147,7 @@ def digits(
             report=lambda done, _: bar.update(task, completed=done),
         )
     licence = "voices CC BY-SA 4.0" if source is None else "licences are those of the source"
-    typer.echo(
+    say(
         f"{out}: train/ {videos} and val/ {val_videos} videos of 1 s, labels in "
         f"{out / 'labels.csv'}  ({licence}; see {out / 'ATTRIBUTION.txt'})"
     )

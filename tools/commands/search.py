@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tools.say import say
+
 EMBED_EXAMPLES = (
     "gdt embed data/shards/val --run runs/first --out index",
     "gdt embed holiday/*.mp4 --run runs/first --out index --modality video",
@@ -54,9 +56,9 @@ def embed(
     )
     causes = ", ".join(f"{stage} {count}" for stage, count in skipped.items())
     left_out = f"; {sum(skipped.values())} skipped ({causes})" if skipped else ""
-    typer.echo(f"{out}: {plural(len(index), 'clip')}{left_out}")
+    say(f"{out}: {plural(len(index), 'clip')}{left_out}")
     for name, rows in index.vectors.items():
-        typer.echo(f"  {name}: {rows.shape[1]} numbers a clip, searched {index.how(name)}")
+        say(f"  {name}: {rows.shape[1]} numbers a clip, searched {index.how(name)}")
 
 
 def search(
@@ -93,11 +95,11 @@ def search(
     if page is not None:
         write_page(searcher, answer, page)
     if as_json:
-        typer.echo(json.dumps(answer.to_tables(), indent=2, ensure_ascii=False))
+        say(json.dumps(answer.to_tables(), indent=2, ensure_ascii=False))
     else:
         print_answer(answer)
         if page is not None:
-            typer.echo(f"page        {page}")
+            say(f"page        {page}")
 
 
 def serve(
@@ -116,7 +118,7 @@ def serve(
     searcher = Searcher(SearchIndex(index, exact=exact), run, device)
     searcher.load()
     server = make_server(searcher, host, port)
-    typer.echo(f"search  http://{host}:{server.server_address[1]}/   (end with Ctrl-C)")
+    say(f"search  http://{host}:{server.server_address[1]}/   (end with Ctrl-C)")
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from tools.display.progress_bar import progress_bar
+from tools.say import say
 
 if TYPE_CHECKING:
     from shards import Dataset, IndexedSample
@@ -40,15 +41,15 @@ def verify(
     what = "sizes and indexes" if quick else f"all {plural(found.bytes_read, 'byte')}"
     held = f"{plural(found.shards, 'shard')}, {plural(found.samples, 'sample')}"
     if not found.problems:
-        typer.echo(f"{public(data_set)}: {held}, {what} as they were written")
+        say(f"{public(data_set)}: {held}, {what} as they were written")
         return
     problems = plural(len(found.problems), "problem")
-    typer.echo(f"{public(data_set)}: {problems} in {held}:", err=True)
+    say(f"{public(data_set)}: {problems} in {held}:", err=True)
     for problem in found.problems[:20]:
-        typer.echo(f"  {problem}", err=True)
+        say(f"  {problem}", err=True)
     if len(found.problems) > 20:
-        typer.echo(f"  … and {len(found.problems) - 20} more", err=True)
-    typer.echo("`gdt shards repair` rebuilds them where the sources are still there.", err=True)
+        say(f"  … and {len(found.problems) - 20} more", err=True)
+    say("`gdt shards repair` rebuilds them where the sources are still there.", err=True)
     raise typer.Exit(PROBLEMS_FOUND)
 
 
@@ -65,7 +66,7 @@ def merge(
 
     made = [merge_data_sets(out, data_sets)] if data_sets else merge_portions(out)
     for merged in made:
-        typer.echo(
+        say(
             f"{merged.location}: {plural(merged.data_sets, 'data set')}, "
             f"{plural(merged.shards, 'shard')}, {plural(merged.samples, 'sample')}"
         )
@@ -83,9 +84,8 @@ def stats(
     """Count what is in a data set: hours, bytes, rates, sizes, codecs, sources, labels, skips."""
     import json
 
-    from rich.console import Console
-
     from shards.maintenance.stats import stats as count_stats
+    from tools.terminal import Terminal
 
     with progress_bar("reading samples") as progress:
         found = count_stats(
@@ -93,18 +93,18 @@ def stats(
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+        say(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
     else:
         from tools.display.stats_page import stats_table
 
-        console = Console(markup=False)
-        console.print(found.location, highlight=False, soft_wrap=True)
-        console.print(stats_table(found), highlight=False)
+        console = Terminal()
+        console.say(found.location)
+        console.print(stats_table(found))
     if out is not None:
         from tools.display.stats_page import draw_stats
 
         draw_stats(found, out)
-        typer.echo(f"drew {out}", err=True)
+        say(f"drew {out}", err=True)
 
 
 def repair(
@@ -137,15 +137,15 @@ def repair(
             progress=progress,
         )
     for line in found.repaired:
-        typer.echo(line)
-    typer.echo(
+        say(line)
+    say(
         f"{folder}: whole: {plural(found.whole, 'shard')}; made again: "
         f"{plural(len(found.repaired), 'file')}"
     )
     if found.problems:
-        typer.echo(f"{len(found.problems)} could not be:", err=True)
+        say(f"{len(found.problems)} could not be:", err=True)
         for problem in found.problems:
-            typer.echo(f"  {problem}", err=True)
+            say(f"  {problem}", err=True)
         raise typer.Exit(PROBLEMS_FOUND)
 
 
@@ -159,7 +159,7 @@ def dali_index(
     from shards.storage.urls import public
 
     written = write_dali_indexes(data_set)
-    typer.echo(f"{len(written)} index files for DALI are in {public(data_set)}")
+    say(f"{len(written)} index files for DALI are in {public(data_set)}")
 
 
 def inspect(
@@ -173,10 +173,10 @@ def inspect(
     segments: Annotated[int, typer.Option(min=1, help="Number of segments to draw.")] = 6,
 ) -> None:
     """Show what a sample holds; with --out, draw segments of it, or of several without --key."""
-    from rich.console import Console
     from rich.table import Table
 
     from shards import Dataset
+    from tools.terminal import Terminal
 
     opened = Dataset.open(data_set)
     number = opened.find(key) if key is not None else 0
@@ -186,12 +186,12 @@ def inspect(
     table.add_column("", overflow="fold")
     for name, value in _facts(opened, sample, number):
         table.add_row(name, value)
-    console = Console(markup=False)  # file names may hold brackets
-    console.print(f"{opened}", highlight=False, markup=False, soft_wrap=True)
-    console.print(table, highlight=False)
+    console = Terminal()  # file names may hold brackets
+    console.say(f"{opened}")
+    console.print(table)
     if out is not None:
         _draw(opened, number, every=key is None, segments=segments, out=out)
-        console.print(f"drew {out}", highlight=False, soft_wrap=True)
+        console.say(f"drew {out}")
 
 
 def _facts(data_set: "Dataset", sample: "IndexedSample", number: int) -> "list[tuple[str, str]]":

@@ -17,6 +17,7 @@ from tools.commands.build_flags import (
 from tools.commands.flag_groups import with_flag_groups
 from tools.commands.group import command, group
 from tools.display.progress_bar import build_progress, progress_bar
+from tools.say import say
 
 app = group("Turn videos into shards, and look after them.")
 
@@ -102,13 +103,13 @@ def index(
             progress=progress,
         )
     indexed = f"{plural(summary.samples, 'sample')} of {plural(summary.tars, 'tar')}"
-    typer.echo(f"indexed: {indexed}")
+    say(f"indexed: {indexed}")
     for cause, number in summary.skipped_tars.most_common():
-        typer.echo(f"  left out: {plural(number, 'tar')}: {cause}")
+        say(f"  left out: {plural(number, 'tar')}: {cause}")
     for cause, number in summary.skipped.most_common():
-        typer.echo(f"  left out: {plural(number, 'sample')}: {cause}")
+        say(f"  left out: {plural(number, 'sample')}: {cause}")
     folder = tars[0] if tars[0].is_dir() else tars[0].parent
-    typer.echo(f"{folder / REPORT_NAME} has a line for each tar")
+    say(f"{folder / REPORT_NAME} has a line for each tar")
 
 
 for name, function in shard_care.COMMANDS.items():

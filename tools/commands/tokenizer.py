@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tools.commands.group import command, group
+from tools.say import say
 
 app = group("Tokenizers of captions, for plans with the modality text.")
 
@@ -46,4 +47,4 @@ def train(
         num_tokens = train_tokenizer(captions(), vocab_size, out)
     except (ValueError, ImportError) as error:
         raise ConfigError(str(error)) from error
-    typer.echo(f"{out}: {num_tokens} tokens from {count} captions of {len(dataset)} samples")
+    say(f"{out}: {num_tokens} tokens from {count} captions of {len(dataset)} samples")

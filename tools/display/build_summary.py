@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 
 from shards.building.report import BuildSummary
 from shards.building.target import REPORT_NAME
 from shards.plural import plural
+from tools.terminal import Terminal
 
 
 def print_summary(summary: BuildSummary, out: str, seconds: float) -> None:
@@ -18,21 +18,18 @@ def print_summary(summary: BuildSummary, out: str, seconds: float) -> None:
         out: where the shards are.
         seconds: how long it took.
     """
-    console = Console(markup=False)  # file names may hold brackets
-
-    def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, highlight=False, soft_wrap=True)
+    console = Terminal()
 
     if summary.already_built:
-        say(f"{out} is complete already; nothing was left to do.")
+        console.say(f"{out} is complete already; nothing was left to do.")
     console.print(_table(summary))
     skipped = sum(summary.skipped_sources.values())
-    say(
+    console.say(
         f"{plural(summary.sources, 'source')} = {summary.made} made + {skipped} skipped, "
         f"in {seconds:.1f} s; each has a line in {out}/{REPORT_NAME}"
     )
     for text in _warnings(summary):
-        say(text, "yellow")
+        console.say(text, "yellow")
 
 
 def _table(summary: BuildSummary) -> Table:

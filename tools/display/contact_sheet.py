@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shards.shown import shown
 from tools.display.style import (
     FAINT,
     HEADLINE_INCHES,
@@ -138,9 +139,9 @@ def contact_sheet(
 def _name(figure: Any, row: ContactRow, top: float) -> None:
     width, height = figure.get_size_inches()
     y = 1 - (top - 0.08) / height
-    figure.text(LEFT_INCHES / width, y, row.name, weight="bold", parse_math=False, **LABEL)
+    figure.text(LEFT_INCHES / width, y, shown(row.name), weight="bold", parse_math=False, **LABEL)
     right = 1 - MARGIN_INCHES / width
-    figure.text(right, y, row.note, ha="right", parse_math=False, **NOTE)
+    figure.text(right, y, shown(row.note), ha="right", parse_math=False, **NOTE)
 
 
 def _panel(figure: Any, bottom: float, panel_height: float) -> Any:

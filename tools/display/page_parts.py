@@ -7,8 +7,10 @@ the server that sends it, and all text is escaped.
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
 from typing import Final
+
+from shards.shown import shown_lines
 
 #: First bytes of what a card may carry → its media type.
 MEDIA_TYPES: Final = (
@@ -63,6 +65,11 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: Sequence[Row]
+
+
+def escape(text: str) -> str:
+    """Text for a page: no markup, nothing that steers or turns text around."""
+    return escape_html(shown_lines(text))
 
 
 def data_uri(content: bytes | None) -> str:

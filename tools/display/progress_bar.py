@@ -9,12 +9,13 @@ def progress_bar(
     description: str, *, in_bytes: bool = False
 ) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar; yield a function that takes how much is done and the total (None: unknown)."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tools.terminal import Terminal
 
     amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), amount)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -25,7 +26,6 @@ def build_progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
     Yields what is told the stage, how much of it is done, and of how much.
     """
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -34,8 +34,10 @@ def build_progress() -> Iterator[Callable[[str, int, int | None], None]]:
         TimeRemainingColumn,
     )
 
+    from tools.terminal import Terminal
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         tasks = {
             "probe": bar.add_task("reading headers of files", total=None),

@@ -1,10 +1,11 @@
 """At which ranks right answers stand: a histogram with bins that grow, as SVG, beside chance."""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
+
+from tools.display.page_parts import escape
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 190, 34, 22, 12
 

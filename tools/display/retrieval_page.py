@@ -8,9 +8,8 @@ for. All text is escaped; nothing is fetched.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
-from tools.display.page_parts import Card, Table, card_html, data_uri, page_html, table_html
+from tools.display.page_parts import Card, Table, card_html, data_uri, escape, page_html, table_html
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """The pages of search: one answer as a file of its own, and the live page that a server has."""
 
 from collections.abc import Sequence
-from html import escape
 
-from tools.display.page_parts import Card, card_html, page_html
+from tools.display.page_parts import Card, card_html, escape, page_html
 
 
 def answer_page(title: str, words: str, hits: Sequence[tuple[Card, int, float]]) -> str:

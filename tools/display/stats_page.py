@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shards.maintenance.stats import Stats, quantiles
 from shards.plural import plural
+from shards.shown import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -148,7 +149,8 @@ def _bars(axes: Any, most: list[tuple[str, int]], name: str) -> None:
 
     axes.barh(range(len(most)), [number for _, number in most], color=ACCENT, height=0.7)
     plain_axes(axes, grid="x")
-    names = [label if len(label) <= 24 else "…" + label[-23:] for label, _ in most]
+    shorts = (label if len(label) <= 24 else "…" + label[-23:] for label, _ in most)
+    names = [shown(short) for short in shorts]
     axes.set_yticks(range(len(most)), names, fontsize=8, color=INK, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.6, max(len(most), 6) - 0.4)

@@ -6,6 +6,8 @@ Figures are matplotlib's, each on its own: no global state, no screen.
 from pathlib import Path
 from typing import Any, Final
 
+from shards.shown import shown
+
 INK: Final = "#22252b"
 FAINT: Final = "#8a8f98"
 GRID: Final = "#e4e6ea"
@@ -34,11 +36,11 @@ def headline(figure: Any, text: str, note: str = "") -> None:
     """Write a title at the top of a figure, and a faint note after it."""
     width, height = figure.get_size_inches()
     place = MARGIN_INCHES / width, 1 - 0.32 / height
-    title = figure.text(*place, text, va="center", parse_math=False, **HEADLINE)
+    title = figure.text(*place, shown(text), va="center", parse_math=False, **HEADLINE)
     if note:
         end = title.get_window_extent(figure.canvas.get_renderer()).x1 / (width * figure.dpi)
         figure.text(
-            end + 0.2 / width, place[1], note, va="center_baseline", parse_math=False, **NOTE
+            end + 0.2 / width, place[1], shown(note), va="center_baseline", parse_math=False, **NOTE
         )
 
 

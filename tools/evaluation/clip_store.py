@@ -15,7 +15,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.skips import SkipError
+from shards.format.json_text import plain_json
 from tools.evaluation.errors import EvaluationError
 
 Vectors = npt.NDArray[np.float32]
@@ -63,7 +64,7 @@ class ClipStore:
         self.path.mkdir(parents=True, exist_ok=True)
         about = self.path / "about.json"
         if about.exists():
-            if json.loads(about.read_text(encoding="utf-8")) != self.facts:
+            if _facts_in(about) != self.facts:
                 raise EvaluationError(
                     f"{self.path} holds embeddings that were made otherwise ({about.name} differs "
                     "from what this run and data set give); delete the folder, it can be made again"
@@ -188,6 +189,13 @@ class ClipStore:
             else:
                 self.clips[number] = Clip(number, entry["key"], tuple(entry["starts"]))
                 self.skips.pop(number, None)
+
+
+def _facts_in(about: Path) -> Any:
+    """What is written there; nothing where it cannot be read."""
+    with suppress(OSError, ValueError):
+        return plain_json(about.read_bytes())
+    return None
 
 
 def _write_whole(path: Path, text: str) -> None:

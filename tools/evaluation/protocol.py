@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
+from tools.runs.toml_text import parse_toml
 
 PRESETS: Final = Path(__file__).parent / "protocols"
 METRIC: Final = re.compile(r"(?P<kind>R|nDCG)@(?P<k>[1-9]\d*)|median rank|mean rank|MRR|mAP")
@@ -139,13 +139,13 @@ def load_protocol(given: str) -> Protocol:
     """
     path = PRESETS / f"{given}.toml" if given in preset_names() else Path(given)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EvaluationError(
             f"--protocol {given}: no preset and no file of that name ({error.strerror}); the "
             f"presets are {', '.join(preset_names())}"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise EvaluationError(f"{path}: not a TOML file: {error}") from error
     return protocol_of(tables, str(path))
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shards.format.json_text import plain_json
 from shards.plural import plural
 from tools.evaluation.errors import EvaluationError
 
@@ -132,7 +133,7 @@ class Evaluation:
             EvaluationError: it is something else.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = plain_json(path.read_bytes())
             if content["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {content['schema']!r}, expected {SCHEMA!r}")
             return cls(
@@ -203,14 +204,14 @@ def interval_text(score: Score) -> str:
 
 def print_evaluation(result: Evaluation, title: str, out: Path) -> None:
     """Print the table beside chance, what was left out, and where the files are."""
-    from rich.console import Console
+    from tools.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     print_table(title, [("", result)])
     for line in report_lines(result, out):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.say(line)
     for note in result.notes:
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.say(note, style="yellow")
 
 
 def print_table(title: str, named: Sequence[tuple[str, Evaluation]]) -> None:
@@ -218,16 +219,17 @@ def print_table(title: str, named: Sequence[tuple[str, Evaluation]]) -> None:
 
     Where the terminal is too narrow for the intervals, they are left out.
     """
-    from rich.console import Console
     from rich.measure import Measurement
 
-    console = Console()
+    from tools.terminal import Terminal
+
+    console = Terminal()
     table = _table(title, named, with_intervals=True)
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     if console.is_terminal and width > console.width:
         table = _table(title, named, with_intervals=False)
     elif width > console.width:
-        console = Console(width=width)  # a file or a pipe has no edge
+        console = Terminal(width=width)  # a file or a pipe has no edge
     console.print(table)
 
 

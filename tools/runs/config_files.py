@@ -4,10 +4,11 @@ Needs the standard library alone: a missing file or a malformed --set is refused
 """
 
 import difflib
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from tools.runs.toml_text import parse_toml
 
 #: The configs that come along: beside the package, in a checkout as in an installed wheel.
 CONFIGS: Final = Path(__file__).parents[2] / "configs"
@@ -75,10 +76,10 @@ def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: the file cannot be read, or is not TOML, or an override is not one.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
     apply_overrides(tables, overrides)
     return tables
@@ -137,8 +138,8 @@ def _apply(tables: dict[str, Any], override: str) -> None:
             f"--set {override}: must be KEY=VALUE with a dotted key, like trainer.epochs=5"
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text
     table = tables
     for depth, key in enumerate(keys[:-1], start=1):

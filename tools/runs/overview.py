@@ -1,12 +1,12 @@
 """What a run's folder tells without its checkpoint: how it stands, its losses, its scores."""
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from shards.format.json_text import plain_json
 from tools.runs.losses import LossFileError, LossRow, read_losses
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
@@ -114,7 +114,7 @@ def is_held(folder: RunFolder) -> bool:
 def _results(run: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(run.glob("evaluation/*/*/metrics.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = plain_json(path.read_bytes())
             if content["schema"] != _METRICS:
                 continue
             score = next(s for s in content["scores"] if s["encoder"] == "trained")

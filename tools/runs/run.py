@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from gdt import Plan
 from models import Labels, Method, RunFacts, Setting, build_method
@@ -19,6 +18,7 @@ from tools.runs.checkpoints import (
 )
 from tools.runs.config import Config, ConfigError, as_config_errors, load_config
 from tools.runs.run_folder import RunError, RunFolder
+from tools.terminal import Terminal
 
 _METHOD = "method."  # where the training module keeps it
 
@@ -91,7 +91,7 @@ def build_device_transform(config: Config, *, training: bool) -> DeviceTransform
 
 def say_on_stderr(line: str) -> None:
     """Print a line for the person at the keyboard, beside what the command prints for a pipe."""
-    Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
+    Terminal(stderr=True).say(line)
 
 
 def load_run(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from shards.format.json_text import plain_json
+
 State = Literal["running", "finished", "stopped", "failed"]
 
 
@@ -41,7 +43,7 @@ class RunStatus:
 def read_status(path: Path) -> RunStatus | None:
     """What was last written; None where nothing was, or nothing that can be read."""
     try:
-        found = RunStatus(**json.loads(path.read_text(encoding="utf-8")))
+        found = RunStatus(**plain_json(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     return found if found.state in get_args(State) else None

@@ -1,4 +1,4 @@
-"""Nested tables as TOML text: the other half of the standard library's `tomllib`, for configs.
+"""Nested tables from TOML text, and as TOML text, which the standard library does not write.
 
 Writes what a config holds: strings, booleans, numbers, (nested) lists of them, and tables. None is
 left out: a key that is not there stands for it.
@@ -7,11 +7,37 @@ left out: a key that is not there stands for it.
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
+MAX_DEPTH: Final = 50  # no table of ours has more than six
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML file's text.
+
+    Raises:
+        ValueError: it is not TOML, has a number of thousands of digits, or is nested too deep.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    level: list[Any] = [tables]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError(f"nested too deep: more than {MAX_DEPTH} tables or lists")
+    return tables
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def toml_text(tables: Mapping[str, Any]) -> str:

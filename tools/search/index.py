@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shards.format.json_text import plain_json
 from tools.evaluation.errors import EvaluationError
 from tools.search import approximate
 from tools.search.approximate import Approximate
@@ -63,7 +64,7 @@ class SearchIndex:
         self.path = path
         about = path / "index.json"
         try:
-            self.facts: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+            self.facts: dict[str, Any] = plain_json(about.read_bytes())
             found = (self.facts["format"], self.facts["version"])
             if found != (FORMAT, VERSION):
                 raise ValueError(f"format and version are {found}, expected {(FORMAT, VERSION)}")

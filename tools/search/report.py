@@ -11,15 +11,16 @@ from tools.search.searcher import Answer, Searcher
 def print_answer(answer: Answer) -> None:
     """Print the hits, best first."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from tools.terminal import Terminal
 
     table = Table(box=SIMPLE_HEAD, title=words_of(answer), title_justify="left")
     for name in ("", "score", "clip", "label", "key"):
         table.add_column(name, justify="right" if name in ("", "score") else "left")
     for hit in answer.hits:
         table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.name, hit.label, hit.key)
-    Console().print(table, markup=False)
+    Terminal().print(table)
 
 
 def words_of(answer: Answer) -> str:

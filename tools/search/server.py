@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from shards.shown import shown
 from tools.display.page_parts import media_type
 from tools.display.search_page import SEARCH_SCRIPT, live_page
 from tools.evaluation.errors import EvaluationError
@@ -188,7 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         return json.dumps(tables).encode()
 
     def _entry(self, hit: Any) -> dict[str, Any]:
-        return {**asdict(hit), "has_sound": "audio" in self.server.query_modalities}
+        texts = {"name": shown(hit.name), "label": shown(hit.label)}
+        return {**asdict(hit), **texts, "has_sound": "audio" in self.server.query_modalities}
 
     def _preview(self, parts: list[str]) -> tuple[str, bytes]:
         known = len(parts) == 4 and parts[1] == "clips" and parts[3] in ("picture", "sound")

@@ -4,10 +4,10 @@ import time
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shards.plural import plural
+from tools.terminal import Terminal
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -29,7 +29,7 @@ class TrainingProgress(Callback):
         self.num_steps = num_steps
         self.loss = float("nan")
         self.epoch = 0
-        self._console = Console()
+        self._console = Terminal()
         self._bar = Progress(
             TextColumn("pretrain"),
             BarColumn(),
@@ -49,33 +49,24 @@ class TrainingProgress(Callback):
             weight.numel() for weight in pl_module.parameters() if weight.requires_grad
         )
         device = pl_module.device.type
-        self._console.print(
+        self._console.say(
             f"{plural(self.num_steps, 'step')} of {plural(self.samples_per_step, 'sample')}, "
             f"{plural(self.epochs, 'epoch')} · "
             f"{num_weights / 1e6:.1f} M weights · {trainer.world_size} × {device}, "
-            f"{trainer.precision}",
-            soft_wrap=True,
+            f"{trainer.precision}"
         )
         stream = cast(Any, trainer.train_dataloader).stream
         size = "" if stream.frame_size is None else ", {}×{} pixels".format(*stream.frame_size)
-        self._console.print(
-            f"{plural(len(stream.dataset), 'sample')} of {stream.dataset.path}{size}",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
+        self._console.say(f"{plural(len(stream.dataset), 'sample')} of {stream.dataset.path}{size}")
         name, reason = stream.decoder
-        self._console.print(
-            f"decoder {name}: {reason}", soft_wrap=True, markup=False, highlight=False
-        )
+        self._console.say(f"decoder {name}: {reason}")
         if stream.left_out:
-            self._console.print(
+            self._console.say(
                 f"not in a last batch, which they would not fill: "
-                f"{plural(stream.left_out, 'sample')}, other ones in every epoch",
-                soft_wrap=True,
+                f"{plural(stream.left_out, 'sample')}, other ones in every epoch"
             )
         if trainer.global_step:
-            self._console.print(f"resumed after step {trainer.global_step}")
+            self._console.say(f"resumed after step {trainer.global_step}")
         self._first_step = trainer.global_step
         self._start = self._last_line = time.monotonic()
         self._bar.start()
@@ -102,20 +93,14 @@ class TrainingProgress(Callback):
         if not self._console.is_terminal and is_due:
             self._last_line = now
             left = (self.num_steps - step) * self.samples_per_step / rate
-            self._console.print(
-                f"step {step}/{self.num_steps} · {status} · {left:.0f} s left", soft_wrap=True
-            )
+            self._console.say(f"step {step}/{self.num_steps} · {status} · {left:.0f} s left")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the finished bar, and say what the decoder could not do."""
         self._bar.stop()
         if self._is_shown:
             for cause, number in cast(Any, trainer.train_dataloader).stream.fallbacks.items():
-                self._console.print(
-                    f"decoded on the CPU: {plural(number, 'sample')}: {cause}",
-                    soft_wrap=True,
-                    markup=False,
-                )
+                self._console.say(f"decoded on the CPU: {plural(number, 'sample')}: {cause}")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

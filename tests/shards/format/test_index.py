@@ -73,6 +73,16 @@ def _set(name: str, row: int, value: int) -> Callable[[Columns, dict[str, Any]],
     return change
 
 
+def _spell(text: str, row: int = 1) -> Callable[[Columns, dict[str, Any]], None]:
+    """Write over the bytes of key `row`, and on over the next one's."""
+
+    def change(columns: Columns, _about: dict[str, Any]) -> None:
+        data = np.frombuffer(text.encode(), np.uint8)
+        columns["key_bytes"][9 * row : 9 * row + len(data)] = data
+
+    return change
+
+
 def _cut(name: str) -> Callable[[Columns, dict[str, Any]], None]:
     def change(columns: Columns, _about: dict[str, Any]) -> None:
         columns[name] = columns[name][:-1].copy()
@@ -115,6 +125,11 @@ SPOILT = {
     "an unlisted codec": (_set("track_header", 0, 2), "a codec header is not listed"),
     "a track of no member": (_set("track_member", 0, 9), "a track's member does not exist"),
     "a key that is no text": (_set("key_bytes", 0, 0xFF), "the keys are not UTF-8"),
+    "a key with a line end": (_set("key_bytes", 4, 0x0A), "a key holds a line end or a control"),
+    "a key that deletes": (_set("key_bytes", 4, 0x7F), "a key holds a line end or a control"),
+    "a key with a C1 control": (_spell("\x9b"), "a key holds a line end or a control"),
+    "a key with a line separator": (_spell("\u2028"), "a key holds a line end or a control"),
+    "a key cut within a letter": (_spell("aaaaaaaa\u00e9", 0), "a key ends within a character"),
     "a column too short": (_cut("packet_pts"), "column packet_pts has 62 rows, not 63"),
     "samples too few": (_cut("key_stop"), "column member_stop has 3 rows, not 2"),
     "another version": (_say("version", 2), "has version 2; this program reads 1"),

@@ -173,6 +173,12 @@ def test_no_file_and_no_toml(tmp_path: Path) -> None:
     assert "cannot read this config: No such file" in refusal(tmp_path / "none.toml")
     assert "cannot read this config: Is a directory" in refusal(tmp_path)
     assert "not a TOML file" in refusal(write(tmp_path, "seed == 1"))
+    for nested in ("seed = " + "[" * 100_000, ".".join(["a"] * 5000) + " = 1"):
+        text = refusal(write(tmp_path, nested))
+        assert "not a TOML file: nested too deep" in text
+        assert len(text) < 1000
+    assert "unknown key" in refusal(write(tmp_path), ".".join(["a"] * 5000) + "=1")
+    assert "seed" in refusal(write(tmp_path), "seed=" + "[" * 100_000)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
     assert "not a TOML file" in refusal(binary)

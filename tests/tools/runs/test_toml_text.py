@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.runs.toml_text import toml_text
+from tools.runs.toml_text import parse_toml, toml_text
 
 
 def test_reads_back_equal() -> None:
@@ -40,3 +40,24 @@ def test_an_empty_table_keeps_its_heading() -> None:
 def test_refuses_what_has_no_spelling() -> None:
     with pytest.raises(TypeError, match="no TOML spelling for"):
         toml_text({"a": object()})
+
+
+DEEP_KEY = ".".join(["a"] * 5000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        "a = " + "[" * 60 + "]" * 60,
+        "a = " + "{ a = " * 60 + "1" + "}" * 60,
+        f"{DEEP_KEY} = 1",
+        f"[{DEEP_KEY}]",
+        "a = " + "9" * 5000,
+        "a = \x1b",
+        "a",
+    ],
+)
+def test_toml_that_cannot_be_read_is_one_kind_of_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_toml(text)
