@@ -277,6 +277,10 @@ class Method(nn.Module, ABC):
         """Encode rows without the head: what a classifier or kNN takes; see `Towers.features`."""
         return self.towers.features(modality, values)
 
+    def maps(self, modality: str, values: Tensor) -> Tensor:
+        """Encode rows place by place: what correspondence is looked for in; see `Towers.maps`."""
+        return self.towers.maps(modality, values)
+
     def embed(self, modality: str, values: Tensor) -> Tensor:
         """Embed rows, L2-normalised: what retrieval compares; see `Towers.embed`."""
         return self.towers.embed(modality, values)

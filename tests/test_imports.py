@@ -48,9 +48,18 @@ ROOMS = {
         "runs": set[str](),
         "sample_data": set[str](),
         "evaluation": {"display", "runs"},
+        "propagation": {"display", "runs", "sample_data", "evaluation"},
         "training": {"runs", "evaluation"},
         "search": {"display", "runs", "evaluation"},
-        "commands": {"display", "runs", "sample_data", "evaluation", "search", "training"},
+        "commands": {
+            "display",
+            "runs",
+            "sample_data",
+            "evaluation",
+            "propagation",
+            "search",
+            "training",
+        },
     },
 }
 

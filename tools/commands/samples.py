@@ -1,4 +1,4 @@
-"""`gdt samples`: videos to try everything on: a film, a synthetic corpus, spoken digits."""
+"""`gdt samples`: videos to try everything on: a film, shapes that sound or move, spoken digits."""
 
 from pathlib import Path
 from typing import Annotated
@@ -150,4 +150,39 @@ def digits(
     say(
         f"{out}: train/ {videos} and val/ {val_videos} videos of 1 s, labels in "
         f"{out / 'labels.csv'}  ({licence}; see {out / 'ATTRIBUTION.txt'})"
+    )
+
+
+@command(app, "shapes", "gdt samples shapes --out data/shapes")
+def shapes(
+    out: Annotated[
+        Path, typer.Option(help="Folder for train/, and clips with masks in DAVIS's layout.")
+    ],
+    videos: Annotated[int, typer.Option(help="How many training videos.")] = 128,
+    val_videos: Annotated[int, typer.Option(help="How many clips with masks.")] = 16,
+    frames: Annotated[int, typer.Option(help="Frames of each, at 12 a second.")] = 24,
+    size: Annotated[int, typer.Option(help="Height and width, pixels, even.")] = 96,
+    seed: Annotated[int, typer.Option(help="Another seed gives other videos.")] = 0,
+) -> None:
+    """Make moving shapes with exact masks, for `gdt evaluate propagate`; no sound."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tools.sample_data.moving_shapes import MovingShapesOptions, build_moving_shapes
+
+    console = Console(stderr=True)
+    try:
+        options = MovingShapesOptions(
+            num_train=videos, num_val=val_videos, size=size, num_frames=frames, seed=seed
+        )
+    except ValueError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("moving shapes", total=videos + val_videos)
+        build_moving_shapes(out, options, report=lambda done, _: bar.update(task, completed=done))
+    typer.echo(
+        f"{out}: train/ {videos} videos of {frames} frames; {val_videos} clips with masks in "
+        "JPEGImages/, Annotations/, ImageSets/"
     )

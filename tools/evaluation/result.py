@@ -272,8 +272,9 @@ def report_lines(result: Evaluation, out: Path) -> list[str]:
         causes = ", ".join(f"{stage} {count}" for stage, count in facts.skipped.items())
         skipped = f"; {facts.num_skipped} skipped ({causes})" if causes else ""
         lines.append(f"{role:<11} {facts.path}: {plural(facts.clips, 'clip')}{skipped}")
-    segments = plural(len(result.settings["places"]), "segment")
-    lines.append(f"{'settings':<11} {segments} a clip; small numbers: {result.interval}")
+    places = result.settings.get("places")
+    segments = "" if places is None else f"{plural(len(places), 'segment')} a clip; "
+    lines.append(f"{'settings':<11} {segments}small numbers: {result.interval}")
     lines += [f"{'left out':<11} {entry['what']}: {entry['why']}" for entry in result.left_out]
     lines.append(f"{'metrics':<11} {out / METRICS}")
     return lines

@@ -163,7 +163,7 @@ def render_video(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.uint
     y = (grid[None, :, None] + (top - centre_y)[:, None, None].astype(np.float32)) / side
     cos = np.cos(turn).astype(np.float32)[:, None, None]
     sin = np.sin(turn).astype(np.float32)[:, None, None]
-    distance = _DISTANCES[scene.kind](x * cos + y * sin, y * cos - x * sin, scene.radius)
+    distance = DISTANCES[scene.kind](x * cos + y * sin, y * cos - x * sin, scene.radius)
     alpha = np.clip(0.5 - distance * side, 0.0, 1.0)[..., None]  # [T, window, window, 1]
 
     frames = np.empty((len(times), side, side, 3), np.uint8)
@@ -340,7 +340,7 @@ def _bars(u: Any, v: Any, r: float) -> Any:
 
 
 # signed distance to the outline at (u, v) from the centre: negative inside
-_DISTANCES: dict[str, Callable[[Any, Any, float], Any]] = {
+DISTANCES: dict[str, Callable[[Any, Any, float], Any]] = {
     "disc": _disc,
     "square": _square,
     "triangle": _triangle,
