@@ -21,6 +21,7 @@ from tools.commands import (
     finetune,
     plan,
     pretrain,
+    propagate,
     runs,
     samples,
     search,
@@ -100,6 +101,7 @@ app.add_typer(plan.app, name="plan")
 app.add_typer(tokenizer.app, name="tokenizer")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 command(app, "finetune", *finetune.EXAMPLES)(finetune.finetune)
+command(evaluate.app, "propagate", *propagate.EXAMPLES)(propagate.propagate)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
 command(app, "export", *export.EXAMPLES)(export.export)

@@ -98,8 +98,8 @@ def test_body_parts_and_joints_have_their_own_measures(run: Path, tmp_path: Path
 
     places = np.tile(np.random.default_rng(0).uniform(2, 11, (2, 15, 1)), 3)
     root = jhmdb(tmp_path / "jhmdb", places)
-    options = ("--layout", "jhmdb", "--out", tmp_path / "joints", "--map-stride", 2, *SHORT)
-    code, output = invoke("--run", run, "--clips", root, *options)
+    more = ("--layout", "jhmdb", "--out", tmp_path / "joints", "--map-stride", 2, *SHORT)
+    code, output = invoke("--run", run, "--clips", root, *more)
     assert code == 0, output
     joints_found = Evaluation.read(tmp_path / "joints" / "metrics.json")
     assert joints_found.value("joints", "PCK at 0.1", STILL) == 1.0
