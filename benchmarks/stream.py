@@ -165,15 +165,15 @@ def _window(batches: Iterator[int], seconds: float) -> tuple[float, float]:
     """(CPU ms a segment, segments a second), after the first batches."""
     for _ in range(WARM_UP_BATCHES):
         next(batches)
-    cpu, begin, segments, taken = _cpu_seconds(), time.perf_counter(), 0, 0
+    cpu, begin, segments, taken = cpu_seconds(), time.perf_counter(), 0, 0
     while time.perf_counter() - begin < seconds or taken < LEAST_BATCHES:
         segments += next(batches)
         taken += 1
     wall = time.perf_counter() - begin
-    return (_cpu_seconds() - cpu) / segments * 1e3, segments / wall
+    return (cpu_seconds() - cpu) / segments * 1e3, segments / wall
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """Of this process and its descendants, those that have ended included (as Linux counts)."""
     tick = os.sysconf("SC_CLK_TCK")
     parents, times = {}, {}

@@ -47,6 +47,7 @@ class Setting:
         segments: evenly spaced ones of a clip.
         modalities: those to score; all of the plan where empty.
         score_every: steps between scores; at the end only where None.
+        train: trains a config in a folder, as `tools.fit` does; `resume` says that it was begun.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Setting:
     segments: int = 1
     modalities: tuple[str, ...] = ()
     score_every: int | None = None
+    train: Callable[..., object] = fit
 
     def resolved(self, seed: int) -> Config:
         """The config of the trial of one seed."""
@@ -185,7 +187,7 @@ def run_trial(setting: Setting, seed: int, folder: Path) -> Trial | Failed:
     resume = RunFolder(path).config.exists()
     began = time.process_time()
     try:
-        fit(config, path, resume=resume)
+        setting.train(config, path, resume=resume)
         cpu_seconds = None if resume else time.process_time() - began
         points, steps = _score(setting, path)
     except Exception as error:  # noqa: BLE001 - whatever ended it is its row
@@ -237,6 +239,7 @@ def _identity(setting: Setting, config: Config) -> str:
         data,
         [[task.name, task.settings()] for task in setting.tasks],
         [setting.segments, setting.modalities, setting.score_every],
+        setting.train.__name__,
     ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.stream import Figures, _cpu_seconds, _offset_ms, _window, goals, table
+from benchmarks.stream import Figures, cpu_seconds, _offset_ms, _window, goals, table
 from benchmarks.stream_ways import RATE, Clips, Way
 
 
@@ -21,15 +21,15 @@ def test_the_offset_of_a_sound_is_found() -> None:
 
 def test_cpu_time_counts_workers_that_have_ended_and_those_that_have_not() -> None:
     busy = "import time, sys\nwhile time.process_time() < 0.5: pass\nprint(1, flush=True)"
-    before = _cpu_seconds()
+    before = cpu_seconds()
     subprocess.run([sys.executable, "-c", busy], check=True, stdout=subprocess.DEVNULL)
-    ended = _cpu_seconds() - before
+    ended = cpu_seconds() - before
     assert 0.45 < ended < 5
     wait = [sys.executable, "-c", busy + "\nsys.stdin.read()"]
     with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        assert _cpu_seconds() - before > ended + 0.45
+        assert cpu_seconds() - before > ended + 0.45
     assert os.getpid() != worker.pid
 
 
