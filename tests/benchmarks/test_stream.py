@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.stream import Figures, cpu_seconds, _offset_ms, _window, goals, table
+from benchmarks.stream import Figures, _offset_ms, _window, cpu_seconds, goals, table
 from benchmarks.stream_ways import RATE, Clips, Way
 
 

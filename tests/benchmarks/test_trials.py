@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+import tools
 from benchmarks import trials
 from benchmarks.trials import Column, Failed, Setting, Trial, mean_and_spread, run_trials, table
 from tests.pipelines.stills import image_file, smooth_picture
-from tools import fit
 from tools.evaluation.tasks.knn import Knn
+from tools.runs.config import Config
 from tools.training.stopping import Stopped
 
 COLUMN = Column("kNN", "knn", "image", "accuracy, k = 1")
@@ -66,15 +67,19 @@ def test_a_trial_is_scored_at_every_step_beside_the_untrained_encoder_and_chance
 
 
 def test_a_finished_trial_is_read_and_another_question_is_another_trial(
-    setting: Setting, done: tuple[Path, Trial], monkeypatch: pytest.MonkeyPatch
+    setting: Setting, done: tuple[Path, Trial]
 ) -> None:
     folder, trial = done
-    monkeypatch.setattr(trials, "fit", _no_fit)
-    assert run_trials([setting], [3], folder, say=_silent) == {"two steps": [trial]}
+
+    def fit(*given: Any, **options: Any) -> None:
+        raise AssertionError("trained again")
+
+    asked = replace(setting, train=fit)
+    assert run_trials([asked], [3], folder, say=_silent) == {"two steps": [trial]}
     for other in (
-        replace(setting, overrides=(*setting.overrides, "optimizer.learning_rate=0.01")),
-        replace(setting, tasks=(Knn((1, 5)),)),
-        replace(setting, score_every=2),
+        replace(asked, overrides=(*setting.overrides, "optimizer.learning_rate=0.01")),
+        replace(asked, tasks=(Knn((1, 5)),)),
+        replace(asked, score_every=2),
     ):
         (found,) = run_trials([other], [3], folder, say=_silent)["two steps"]
         assert isinstance(found, Failed)
@@ -82,23 +87,17 @@ def test_a_finished_trial_is_read_and_another_question_is_another_trial(
 
 
 def test_an_interrupted_trial_goes_on_to_the_same_scores(
-    setting: Setting,
-    done: tuple[Path, Trial],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    setting: Setting, done: tuple[Path, Trial], tmp_path: Path
 ) -> None:
     _, whole = done
 
-    def interrupted(*given: Any, **options: Any) -> None:
-        config, path = given
-        short = config.trainer.__class__(**{**vars(config.trainer), "max_steps": 1})
-        fit(config.model_copy(update={"trainer": short}), path, **options)
+    def fit(config: Config, path: Path, **options: Any) -> None:
+        short = replace(config.trainer, max_steps=1)
+        tools.fit(config.model_copy(update={"trainer": short}), path, **options)
         raise Stopped(2)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(trials, "fit", interrupted)
-        with pytest.raises(Stopped):
-            run_trials([setting], [3], tmp_path, say=_silent)
+    with pytest.raises(Stopped):
+        run_trials([replace(setting, train=fit)], [3], tmp_path, say=_silent)
     (path,) = tmp_path.iterdir()
     assert not (path / "trial.json").exists()
     (path / "config.toml").write_text(setting.resolved(3).to_toml())
@@ -133,7 +132,3 @@ def test_the_spread_is_the_standard_deviation_over_seeds() -> None:
 
 def _silent(line: str) -> None:
     pass
-
-
-def _no_fit(*given: Any, **options: Any) -> None:
-    raise AssertionError("trained again")
