@@ -99,6 +99,15 @@ class Towers(nn.Module):
         """
         return at_least_float32(self.encoder(modality).maps(values))
 
+    def stages(self, modality: str, values: Tensor) -> list[Tensor]:
+        """Encode rows of one modality; the mean over places of each residual stage: [B, C] each.
+
+        Raises:
+            ValueError: the plan has no such modality, or its encoder no stages.
+        """
+        maps = self.encoder(modality).stages(values)
+        return [at_least_float32(stage.flatten(2).mean(2)) for stage in maps]
+
     def projection(self, modality: str, values: Tensor) -> Tensor:
         """Project rows of one modality: the head's output, float32 [B, D].
 

@@ -58,6 +58,47 @@ class Encoder(nn.Module):
         self.check(values)
         return cast(Tensor, self.trunk(values))
 
+    def stages(self, values: Tensor) -> list[Tensor]:
+        """Encode a batch; what each residual stage gives, the first one first: [B, C, …] each.
+
+        Raises:
+            ValueError: the batch does not have the shape that this encoder takes, or the encoder
+                is no ResNet.
+        """
+        self.check(values)
+        stem, stages = self._residual_stages()
+        for layer in stem:
+            values = layer(values)
+        found = []
+        for stage in stages:
+            values = stage(values)
+            found.append(values)
+        return found
+
+    def stage_channels(self) -> list[int]:
+        """Return the channels of each residual stage.
+
+        Raises:
+            ValueError: the encoder is no ResNet.
+        """
+        norms = [
+            [m for m in stage.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            for stage in self._residual_stages()[1]
+        ]
+        return [of_stage[-1].num_features for of_stage in norms]
+
+    def _residual_stages(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """Return the layers before the first residual stage, and the stages."""
+        layers = list(self.trunk) if isinstance(self.trunk, nn.Sequential) else []
+        is_stage = [any(hasattr(m, "downsample") for m in layer.modules()) for layer in layers]
+        if not any(is_stage) or not all(is_stage[is_stage.index(True) :]):
+            raise ValueError(
+                "the stages of an encoder are asked for, and this one has none: take a ResNet, "
+                'as encoders.image = "resnet18"'
+            )
+        first = is_stage.index(True)
+        return layers[:first], layers[first:]
+
     def check(self, values: Tensor) -> None:
         """Raise ValueError for a batch that does not have the shape that this encoder takes."""
         fits = values.ndim == len(self.input_shape) and all(

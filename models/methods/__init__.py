@@ -13,6 +13,7 @@ from models.methods.cpc import CPC
 from models.methods.crw import CRW
 from models.methods.deepcluster import DeepCluster
 from models.methods.deepcluster_v2 import DeepClusterV2
+from models.methods.detco import DetCo
 from models.methods.dino import DINO
 from models.methods.distillation import Distillation
 from models.methods.gdt import GDT
@@ -48,6 +49,7 @@ __all__ = [
     "Classifier",
     "DeepCluster",
     "DeepClusterV2",
+    "DetCo",
     "Distillation",
     "InfoMin",
     "InstDisc",
@@ -83,6 +85,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "infomin": InfoMin,
     "deepcluster": DeepCluster,
     "distillation": Distillation,
+    "detco": DetCo,
     "cmc": CMC,
     "sela": SeLa,
     "block_contrast": BlockContrast,

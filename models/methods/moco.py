@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gdt import Batch, contrastive_loss, gather_with_gradients, num_ranks
+from gdt import Batch, Plan, contrastive_loss, gather_with_gradients, num_ranks
 from models.method import Losses, Method, MethodOptions, Needs, Setting
 from models.methods.gdt import ContrastiveOptions
 from models.parts import KeyQueue, MomentumCopy, MomentumSchedule
@@ -114,19 +114,8 @@ class MoCo(Method):
         self, queries: Tensor, query_codes: Tensor, keys: Tensor, key_codes: Tensor
     ) -> Tensor:
         """Return the loss of queries N × D against keys P × D and the queue."""
-        contrast, weight = self._relations(query_codes, key_codes)  # N × (P+K) each
-        total = (contrast * weight).sum()
-        if num_ranks() > 1:  # ranks may hold different numbers of queries
-            dist.all_reduce(total)
-        with torch.autocast(queries.device.type, enabled=False):
-            return contrastive_loss(
-                queries,
-                torch.cat([keys, self.queue.rows]),
-                contrast,
-                weight,
-                self.temperature,
-                normalizer=total / num_ranks(),
-            )
+        queue = (self.plan, self.queue, self.temperature)
+        return contrast_with_queue(*queue, queries, query_codes, keys, key_codes)
 
     def _shuffle(self, batch: Batch) -> Batch:
         """Return the rows in an order drawn from torch's generator; one group needs none."""
@@ -142,10 +131,44 @@ class MoCo(Method):
         embeddings, codes = zip(*map(towers, groups), strict=True)
         return torch.cat(embeddings), torch.cat(codes)  # N × D, N × M
 
-    def _relations(self, query_codes: Tensor, key_codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return c and w, N × (P+K): of the batch's keys only positives, of the queue the rest."""
-        all_codes = torch.cat([key_codes, self.queue.codes])  # (P+K) × M
-        contrast = self.plan.contrast(query_codes, all_codes)  # N × (P+K)
-        weight = self.plan.weight(query_codes, all_codes)  # N × (P+K)
-        in_batch = torch.arange(len(all_codes), device=contrast.device) < len(key_codes)  # P+K
-        return contrast, weight * ((contrast > 0) == in_batch)
+
+def contrast_with_queue(
+    plan: Plan,
+    queue: KeyQueue,
+    temperature: float,
+    queries: Tensor,
+    query_codes: Tensor,
+    keys: Tensor,
+    key_codes: Tensor,
+) -> Tensor:
+    """Return the loss of queries: their positives in the batch, their negatives in the queue.
+
+    Args:
+        plan: its c and w say which keys are which; of the batch's only positives count, of the
+            queue's only the rest.
+        queue: K earlier keys.
+        temperature: that similarities are divided by.
+        queries: [N, D], of this rank.
+        query_codes: int64 [N, M].
+        keys: [P, D], of all ranks.
+        key_codes: int64 [P, M].
+
+    Returns:
+        A scalar whose mean over ranks is the mean over all queries.
+    """
+    all_codes = torch.cat([key_codes, queue.codes])  # (P+K) × M
+    contrast = plan.contrast(query_codes, all_codes)  # N × (P+K)
+    in_batch = torch.arange(len(all_codes), device=contrast.device) < len(key_codes)  # P+K
+    weight = plan.weight(query_codes, all_codes) * ((contrast > 0) == in_batch)
+    total = (contrast * weight).sum()
+    if num_ranks() > 1:  # ranks may hold different numbers of queries
+        dist.all_reduce(total)
+    with torch.autocast(queries.device.type, enabled=False):
+        return contrastive_loss(
+            queries,
+            torch.cat([keys, queue.rows]),
+            contrast,
+            weight,
+            temperature,
+            normalizer=total / num_ranks(),
+        )

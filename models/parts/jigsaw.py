@@ -38,21 +38,40 @@ class Jigsaw(nn.Module):
         Raises:
             ValueError: rows without pieces, or with another number of them.
         """
-        values = view.values
-        dims = len(towers.encoder(view.modality).input_shape)
-        got = values.shape[1] if values.ndim == dims + 1 else 1
-        if got != self.num_pieces or values.ndim != dims + 1:
-            raise ValueError(
-                f"a jigsaw of method.num_pieces = {self.num_pieces} pieces of {view.modality}, and "
-                f"the rows have {got}: give that view `grid = n` with n · n pieces, in the `views` "
-                "of [image_augment] or [video_augment]"
-            )
-        features = towers.features(view.modality, values.flatten(0, 1))  # B·P × E
-        pieces = self.piece_head(features).unflatten(0, (len(view), got))  # B × P × D
-        order = self.draw_orders(len(view)).to(pieces.device)
-        pieces = pieces.gather(1, order[:, :, None].expand_as(pieces))
-        return normalize(at_least_float32(self.together(pieces.flatten(1))))
+        pieces = pieces_of(towers, view, self.num_pieces)
+        features = towers.features(view.modality, pieces)  # B·P × E
+        rows = in_random_order(self.piece_head(features).unflatten(0, (-1, self.num_pieces)))
+        return normalize(at_least_float32(self.together(rows.flatten(1))))
 
-    def draw_orders(self, num_rows: int) -> Tensor:
-        """Draw in which order the pieces of each row lie, from torch's generator: int64 [B, P]."""
-        return torch.rand(num_rows, self.num_pieces).argsort(dim=1)  # on the CPU: alike anywhere
+
+def pieces_of(towers: Towers, view: View, num_pieces: int) -> Tensor:
+    """Return the pieces of a view as rows of their own, row by row: [B·P, …].
+
+    Args:
+        towers: their encoder, which says what a row is.
+        view: values [B, P, …].
+        num_pieces: P.
+
+    Raises:
+        ValueError: rows without pieces, or with another number of them.
+    """
+    is_cut = view.values.ndim == len(towers.encoder(view.modality).input_shape) + 1
+    got = view.values.shape[1] if is_cut else 1
+    if not is_cut or got != num_pieces:
+        raise ValueError(
+            f"a jigsaw of method.num_pieces = {num_pieces} pieces of {view.modality}, and the rows "
+            f"have {got}: give that view `grid = n` with n · n pieces, in the `views` of "
+            "[image_augment] or [video_augment]"
+        )
+    return view.values.flatten(0, 1)
+
+
+def in_random_order(pieces: Tensor) -> Tensor:
+    """Return the pieces of each row [B, P, D] in an order of its own."""
+    order = draw_orders(*pieces.shape[:2]).to(pieces.device)
+    return pieces.gather(1, order[:, :, None].expand_as(pieces))
+
+
+def draw_orders(num_rows: int, num_pieces: int) -> Tensor:
+    """Draw in which order the pieces of each row lie, from torch's generator: int64 [B, P]."""
+    return torch.rand(num_rows, num_pieces).argsort(dim=1)  # on the CPU: alike on any device

@@ -98,6 +98,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "momentum": 0.9,
         "num_pieces": 4,
     },
+    "detco": {"embedding_dim": 16, "queue_size": 12, "momentum": 0.9, "num_pieces": 4},
     "deepcluster": {"hidden_dim": 16, "num_clusters": 6, "pca_dim": 8},
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
     "crw": {"embedding_dim": 16},
@@ -140,9 +141,13 @@ TEXTS = Plan.from_tables(
         "augmentation": {"relation": "invariant", "draws": 2},
     }
 )
+FOUR_VIEWS = Plan.from_tables(
+    {"name": "simclr", "augmentation": {"relation": "invariant", "draws": 4}}
+)
 #: Plans of methods that do not take two views, by the method's name.
 PLANS: dict[str, Plan] = {
     "deepcluster": ONE_VIEW,
+    "detco": FOUR_VIEWS,
     "infomin": THREE_VIEWS,
     "instdisc": ONE_VIEW,
     "cmc": ONE_VIEW,
@@ -158,7 +163,7 @@ PLANS: dict[str, Plan] = {
 #: Shapes of rows that a method wants otherwise, by its name.
 SHAPES_OF: dict[str, dict[str, tuple[int, ...]]] = {"cpc": {"audio": (1, 1920)}}
 #: Augmentation codes whose rows a method takes in patches, by its name.
-PATCHED: dict[str, tuple[int, ...]] = {"pirl": (1,), "infomin": (2,)}
+PATCHED: dict[str, tuple[int, ...]] = {"pirl": (1,), "infomin": (2,), "detco": (2, 3)}
 
 
 def plan_for(name: str) -> Plan:

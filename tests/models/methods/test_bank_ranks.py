@@ -13,7 +13,7 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch
 from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
-from models.parts import Jigsaw, MemoryBank
+from models.parts import MemoryBank, jigsaw
 from tests.models.conftest import (
     ENCODERS_OF,
     PATCHED,
@@ -33,6 +33,7 @@ NAMES = [
     "block_contrast",
     "pirl",
     "infomin",
+    "detco",
 ]
 NUM_SAMPLES = 10
 SAMPLES_OF_FIRST_RANK = 6  # uneven on purpose
@@ -69,15 +70,15 @@ def same_draw(bank: MemoryBank, num_rows: int, count: int) -> torch.Tensor:
     return (torch.arange(count) % len(bank)).expand(num_rows, count)
 
 
-def same_order(jigsaw: Jigsaw, num_rows: int) -> torch.Tensor:
-    return torch.arange(jigsaw.num_pieces).flip(0).expand(num_rows, -1)
+def same_order(num_rows: int, num_pieces: int) -> torch.Tensor:
+    return torch.arange(num_pieces).flip(0).expand(num_rows, -1)
 
 
 def one_rank(rank: int, folder: str) -> None:
     """What comes of every method on one rank, in one process: importing torch takes longest."""
     torch.set_num_threads(1)
     setattr(MemoryBank, "draw", same_draw)  # noqa: B010 - methods for the spawned process
-    setattr(Jigsaw, "draw_orders", same_order)  # noqa: B010
+    setattr(jigsaw, "draw_orders", same_order)  # noqa: B010
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     torch.save({name: outcome(name, rank) for name in NAMES}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
@@ -97,7 +98,7 @@ def test_the_mean_over_two_ranks_is_one_process(
     name: str, ranks: list[dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryBank, "draw", same_draw)
-    monkeypatch.setattr(Jigsaw, "draw_orders", same_order)
+    monkeypatch.setattr(jigsaw, "draw_orders", same_order)
     expected, found = outcome(name, None), [of_rank[name] for of_rank in ranks]
     for key in ("loss", "gradient"):
         mean = (found[0][key] + found[1][key]) / 2
