@@ -58,6 +58,8 @@ SUFFIX: Final = ", lightly"
 #: Of the linear probe: one for all, so that a score is one fit.
 COST: Final = 0.1
 
+#: Nine pieces of a picture, each cut on its own.
+PIECES: Final = "{ grid = 3, size = 8, scales = [0.6, 1.0], patch_scales = [0.567, 0.567] }"
 TWO_VIEWS: Final = ("plan.augmentation.relation=invariant", "plan.augmentation.draws=2")
 #: Sizes of heads, where a method has them.
 SIZES: Final = {"hidden_dim": 256, "embedding_dim": 64}
@@ -109,9 +111,28 @@ RECIPES: Final[dict[str, tuple[str, ...]]] = {
     "deepcluster_v2": (*TWO_VIEWS, "method.num_prototypes=[30, 30, 30]"),
     "sela": ("method.num_clusters=30", "method.num_heads=3"),
     "block_contrast": TWO_VIEWS,
+    "pirl": (
+        *TWO_VIEWS,
+        "method.num_negatives=512",
+        f"image_augment.views=[{{ count = 1 }}, {PIECES}]",
+    ),
+    "infomin": (
+        *TWO_VIEWS,
+        "plan.augmentation.draws=3",
+        "method.temperature=0.2",
+        "method.momentum=0.95",
+        "method.queue_size=512",
+        f"image_augment.views=[{{ count = 2 }}, {PIECES}]",
+    ),
+    "deepcluster": ("method.num_clusters=30", "method.pca_dim=64"),
 }
-#: Methods that are left out, and why.
-LEFT_OUT: Final = {"gdt": "on pictures alone it is SimCLR: the same plan, the same loss"}
+#: Methods that are left out, and why; what else cannot be built says so itself.
+LEFT_OUT: Final = {
+    "gdt": "on pictures alone it is SimCLR: the same plan, the same loss",
+    "classifier": "learns from labels",
+    "distillation": "learns from a teacher, which learned from labels",
+    "crw": "walks through the frames of a clip",
+}
 
 
 def draw_pictures(folder: Path, material: Material | None = None) -> None:
@@ -164,8 +185,8 @@ def settings(
         )
         try:
             _build(setting)
-        except (ValueError, ImportError) as error:
-            left_out[name] = " ".join(str(error).split())
+        except Exception as error:  # noqa: BLE001 - why it cannot be had here is what is shown
+            left_out[name] = " ".join(str(error).split()) or type(error).__name__
             continue
         found.append(setting)
         if lightly and name in LIGHTLY:
