@@ -3,11 +3,13 @@
 from typing import Final
 
 from models.method import Method, MethodOptions, Setting
+from models.methods.avid import AVID
 from models.methods.barlow_twins import BarlowTwins
 from models.methods.block_contrast import BlockContrast
 from models.methods.byol import BYOL
 from models.methods.classifier import Classifier
 from models.methods.clip import CLIP
+from models.methods.cma import CMA
 from models.methods.cmc import CMC
 from models.methods.cpc import CPC
 from models.methods.crw import CRW
@@ -26,6 +28,7 @@ from models.methods.pcl import PCL
 from models.methods.pirl import PIRL
 from models.methods.pixpro import PixPro
 from models.methods.sela import SeLa
+from models.methods.selavi import SeLaVi
 from models.methods.siglip import SigLIP
 from models.methods.simclr import SimCLR
 from models.methods.simcse import SimCSE
@@ -33,8 +36,10 @@ from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 
 __all__ = [
+    "AVID",
     "BYOL",
     "CLIP",
+    "CMA",
     "CMC",
     "CPC",
     "CRW",
@@ -57,6 +62,7 @@ __all__ = [
     "MoCoV3",
     "PixPro",
     "SeLa",
+    "SeLaVi",
     "SigLIP",
     "SimCLR",
     "SimCSE",
@@ -94,6 +100,9 @@ METHODS: Final[dict[str, type[Method]]] = {
     "clip": CLIP,
     "siglip": SigLIP,
     "cpc": CPC,
+    "avid": AVID,
+    "cma": CMA,
+    "selavi": SeLaVi,
     "simcse": SimCSE,
 }
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gdt import Batch, global_mean
 from models.method import EmbedDataset, Losses, Method, MethodOptions, Needs, Setting
+from models.parts.even_labels import even_shares, labelling_times
 from models.towers import Towers
 
 
@@ -95,20 +96,13 @@ class SeLa(Method):
         return Losses(torch.stack(losses).mean())
 
 
-def labelling_times(epochs: float, count: int) -> list[float]:
-    """Return when to label, in epochs: quadratically spaced from 0 to just behind the run's end."""
-    shares = torch.linspace(0, 1, count, dtype=torch.float64)
-    return ((epochs + 1.01) * shares.square()).tolist()
-
-
-@torch.no_grad()
 def sinkhorn_knopp(logits: Tensor, sharpness: float, tolerance: float) -> Tensor:
     """Divide samples among clusters evenly, as near to their predictions as that allows.
 
     Args:
         logits: [N, K] of all samples.
         sharpness: λ.
-        tolerance: of Σ |c / c' − 1| over samples, which is looked at every tenth round.
+        tolerance: see `even_shares`.
 
     Returns:
         float64 [N, K]: a sample's shares sum to 1/N, a cluster's to about 1/K.
@@ -116,19 +110,4 @@ def sinkhorn_knopp(logits: Tensor, sharpness: float, tolerance: float) -> Tensor
     Raises:
         ValueError: predictions so sure that their powers vanish.
     """
-    shares = (logits.double().log_softmax(dim=1) * sharpness).exp()  # N × K
-    num_samples, num_clusters = shares.shape
-    columns = shares.new_full((num_samples,), 1 / num_samples)
-    change, rounds = float("inf"), 0
-    while change > tolerance:
-        rows = 1 / num_clusters / (columns @ shares)  # K
-        new = 1 / num_samples / (shares @ rows)  # N
-        if rounds % 10 == 0:
-            change = float((columns / new - 1).abs().sum())
-        columns, rounds = new, rounds + 1
-    if not (torch.isfinite(rows).all() and torch.isfinite(columns).all()):
-        raise ValueError(
-            f"a cluster or a sample has no share left of predictions to the power {sharpness}: "
-            "lower method.sharpness"
-        )
-    return columns[:, None] * shares * rows
+    return even_shares(logits.double().log_softmax(dim=1) * sharpness, tolerance)

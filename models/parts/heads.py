@@ -26,6 +26,17 @@ def gdt_head(features_dim: int, hidden_dim: int, embedding_dim: int, dropout: fl
     )
 
 
+def mlp_head(
+    features_dim: int, hidden_dim: int, embedding_dim: int, num_layers: int = 2
+) -> nn.Sequential:
+    """Return linear layers with ReLU between: AVID's head of three, SeLaVi's classifier of two."""
+    widths = [features_dim, *[hidden_dim] * (num_layers - 1), embedding_dim]
+    layers: list[nn.Module] = []
+    for dim_in, dim_out in itertools.pairwise(widths):
+        layers += [nn.Linear(dim_in, dim_out), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers[:-1])
+
+
 #: Modules of each hidden layer of SimCLR's head.
 SIMCLR_LAYER: Final = 4
 

@@ -105,6 +105,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "clip": {"embedding_dim": 16},
     "simcse": {},
     "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
+    "avid": {"hidden_dim": 16, "embedding_dim": 8, "num_negatives": 6, "within_weight": 0.5},
+    "cma": {
+        "hidden_dim": 16,
+        "embedding_dim": 8,
+        "num_negatives": 6,
+        "num_positives": 2,
+        "num_within": 3,
+    },
+    "selavi": {"num_clusters": 6, "num_heads": 2, "hidden_dim": 16, "sizes": "gaussian"},
     "siglip": {"embedding_dim": 16},
 }
 #: Images, one draw of each.
@@ -119,6 +128,13 @@ CLIPS = Plan.from_tables(
     {
         "sample": {"relation": "distinctive"},
         "modality": {"relation": "invariant", "values": ["video"]},
+    }
+)
+#: Single frames and their sound.
+SEEN_AND_HEARD = Plan.from_tables(
+    {
+        "sample": {"relation": "distinctive"},
+        "modality": {"relation": "invariant", "values": ["image", "audio"], "pairs": "cross"},
     }
 )
 #: Sounds, one draw of each.
@@ -158,6 +174,9 @@ PLANS: dict[str, Plan] = {
     "clip": PAIRS,
     "simcse": TEXTS,
     "cpc": SOUNDS,
+    "avid": SEEN_AND_HEARD,
+    "cma": SEEN_AND_HEARD,
+    "selavi": SEEN_AND_HEARD,
     "siglip": PAIRS,
 }
 #: Shapes of rows that a method wants otherwise, by its name.
@@ -225,13 +244,17 @@ def build_small() -> BuildSmall:
     return build
 
 
-def dataset_of(images: Tensor, skipped: Sequence[int] = ()) -> EmbedDataset:
-    """What an epoch begins with, over a data set of these images [N, 3, H, W]."""
+def dataset_of(
+    images: Tensor, skipped: Sequence[int] = (), sounds: Tensor | None = None
+) -> EmbedDataset:
+    """What an epoch begins with, over images [N, 3, H, W], and sounds [N, 1, F, L] if given."""
 
     @torch.no_grad()
     def embed_all(embed: Any, *, training: bool = False) -> dict[str, Tensor]:
-        rows = embed("image", images)
-        rows[list(skipped)] = 0
-        return {"image": rows}
+        found = {"image": images} | ({} if sounds is None else {"audio": sounds})
+        rows = {modality: embed(modality, values) for modality, values in found.items()}
+        for embedded in rows.values():
+            embedded[list(skipped)] = 0
+        return rows
 
     return embed_all

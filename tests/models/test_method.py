@@ -96,6 +96,8 @@ def test_a_resumed_method_goes_on_bit_for_bit(
     ]
 
     images = torch.randn(64, 3, 16, 16)
+    sounds = torch.randn(64, 1, 40, 33) if "audio" in plan.modalities else None
+    dataset = dataset_of(images, sounds=sounds)
 
     def train(trained: Any, first: int, stop: int) -> list[torch.Tensor]:
         optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
@@ -103,7 +105,7 @@ def test_a_resumed_method_goes_on_bit_for_bit(
         for step in range(first, stop):
             torch.manual_seed(step)
             if step % 3 == 0:  # an epoch of three steps
-                trained.before_epoch(step // 3, dataset_of(images))
+                trained.before_epoch(step // 3, dataset)
             optimizer.zero_grad()
             losses = trained(batches[step])
             losses.total.backward()

@@ -10,11 +10,20 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View
 from models import METHODS, RunFacts, Setting, build_method
-from tests.models.conftest import ENCODERS_OF, ROW_SHAPES, SMALL, SMALL_ENCODERS, plan_for, texts
+from models.methods.avid import BankPairs
+from tests.models.conftest import (
+    ENCODERS_OF,
+    ROW_SHAPES,
+    SMALL,
+    SMALL_ENCODERS,
+    dataset_of,
+    plan_for,
+    texts,
+)
 
-NAMES = ("clip", "siglip", "simcse")
-NUM_SAMPLES = 5
-SAMPLES_OF_FIRST_RANK = 3  # uneven on purpose
+NAMES = ("clip", "siglip", "simcse", "avid", "cma", "selavi")
+NUM_SAMPLES = 8
+SAMPLES_OF_FIRST_RANK = 5  # uneven on purpose
 
 
 def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
@@ -24,6 +33,14 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     options = METHODS[name].options_type(**SMALL[name])
     encoders = replace(SMALL_ENCODERS, **ENCODERS_OF.get(name, {}))
     method = build_method(options, Setting(plan, encoders, facts)).double().eval()
+    method.training = True  # banks move, and noise is measured; batch statistics would differ
+    if isinstance(method, BankPairs):
+        method.draw = same_draw  # type: ignore[method-assign]
+    images, sounds = (
+        torch.randn(NUM_SAMPLES, *ROW_SHAPES[name], dtype=torch.float64)
+        for name in ("image", "audio")
+    )
+    method.before_epoch(0, dataset_of(images, sounds=sounds))
     codes, views = plan.codes(torch.arange(NUM_SAMPLES)), []
     for number, modality in enumerate(plan.modalities):
         own = codes[codes[:, plan.names.index("modality")] == number]
@@ -37,7 +54,13 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     loss = method(Batch(tuple(views), 0, 0)).total
     loss.backward()
     gradients = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
-    return {"loss": loss.detach(), "gradient": torch.cat(gradients)}
+    found = {"loss": loss.detach(), "gradient": torch.cat(gradients)}
+    return found | {f"buffer {key}": buffer for key, buffer in method.named_buffers()}
+
+
+def same_draw(kept_out: torch.Tensor) -> torch.Tensor:
+    """Negatives that do not depend on the rank: the samples behind those that are kept out."""
+    return (kept_out.max(dim=1, keepdim=True).values + 1 + torch.arange(3)) % NUM_SAMPLES
 
 
 def one_rank(rank: int, folder: str) -> None:
@@ -63,3 +86,6 @@ def test_the_mean_over_two_ranks_is_one_process(name: str, ranks: list[dict[str,
     for key in ("loss", "gradient"):
         mean = (ranks[0][name][key] + ranks[1][name][key]) / 2
         torch.testing.assert_close(mean, expected[key], rtol=1e-7, atol=1e-9)
+    for key in (key for key in expected if key.startswith("buffer")):
+        for rank in ranks:
+            torch.testing.assert_close(rank[name][key], expected[key])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gdt import Batch
-from models.methods.sela import labelling_times, sinkhorn_knopp
+from models.methods.sela import sinkhorn_knopp
+from models.parts.even_labels import labelling_times
 from tests.models.conftest import ONE_VIEW, dataset_of
 from tests.models.golden_numbers import close, golden, tensor
 
@@ -27,7 +28,7 @@ def test_times_equal_the_authors() -> None:
 
 
 def test_predictions_that_vanish_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"predictions to the power 25: lower method.sharpness"):
+    with pytest.raises(ValueError, match=r"predictions to such a power: lower method.sharpness"):
         sinkhorn_knopp(torch.tensor([[0.0, 1e4], [0.0, 1e4]]), 25, 0.1)
 
 
