@@ -221,6 +221,8 @@ class BuildOptions:
 
     def for_source(self, frame_rate: Fraction, size: tuple[int, int]) -> "BuildOptions":
         """These choices for a source of that rate and size, which stand where they say "source"."""
+        if SOURCE not in (self.fps, self.size):
+            return self
         return replace(
             self,
             fps=frame_rate if self.fps == SOURCE else self.fps,

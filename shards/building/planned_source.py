@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,7 +99,7 @@ class PlannedSource:
         if "width" in line:
             probe = {name: line[name] for name in _PROBE if name in line}
             survey = Survey(
-                Probe(**probe | {name: Fraction(probe[name]) for name in _EXACT}),
+                Probe(**probe | {name: _fraction(probe[name]) for name in _EXACT}),
                 tuple(Fraction(time) for time in line.get("scene_cuts", ())),
                 tuple(Fraction(time) for time in line.get("borders", ())),
             )
@@ -114,6 +115,10 @@ class PlannedSource:
         clips = line["clips"] if skip is None else 0
         skipped_clips = line.get("skipped_clips", {})
         return cls(line["number"], source, survey, skip, clips, skipped_clips)
+
+
+#: Few sources have a rate or a length of their own.
+_fraction = lru_cache(4096)(Fraction)
 
 
 def read_plan(path: Path) -> Iterator[PlannedSource]:

@@ -8,7 +8,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
@@ -88,7 +88,7 @@ class UnitReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        line = asdict(self) | {"details": list(self.details)}
+        line = vars(self) | {"skipped": dict(self.skipped), "details": list(self.details)}
         return {k: v for k, v in line.items() if v or k not in ("deinterlaced", "tone_mapped")}
 
     @classmethod

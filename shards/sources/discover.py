@@ -213,7 +213,7 @@ def _sources(
             if remote:
                 name = within if len(roots) == 1 and root.is_folder else public(place)
             else:
-                name = Path(place).relative_to(base).as_posix()
+                name = place[len(base) :].lstrip("/")
             location = Location(place)
             if is_tar(place):
                 yield from tar_sources(location, name)

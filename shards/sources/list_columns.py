@@ -7,9 +7,11 @@ none of them is warned of, for without it the whole video would be taken.
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
+MAX_NOTES = 20  # of a list in which every row has columns of its own
 COLUMNS = ("path", "url", "start", "stop", "clips", "label", "labels", "caption")
 
 _STARTS, _STOPS = ("start", "begin", "onset"), ("stop", "end")
@@ -45,42 +47,43 @@ class ListColumns:
     def __init__(self, name: str) -> None:
         self.notes: list[str] = []
         self._name = name
-        self._known: dict[tuple[str, ...], dict[str, str]] = {}
 
     def renamed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """A row's fields under our names."""
-        names = self.meanings(tuple(fields))
+        names, notes = _meanings(tuple(fields))
+        for note in notes:
+            said = f"{self._name}: {note}"
+            if said not in self.notes and len(self.notes) < MAX_NOTES:
+                self.notes.append(said)
         return {names[name]: value for name, value in fields.items()}
 
-    def meanings(self, columns: Sequence[str]) -> dict[str, str]:
-        """Column → our name for it, or its own, without blanks around it."""
-        columns = tuple(columns)
-        if columns not in self._known:
-            self._known[columns] = self._meanings(columns)
-        return self._known[columns]
 
-    def _meanings(self, columns: tuple[str, ...]) -> dict[str, str]:
-        plain = {c: c.strip().lower().replace("-", "_").replace(" ", "_") for c in columns}
-        names = {c: plain[c] if plain[c] in COLUMNS else c.strip() for c in columns}
-        for ours, others in _OTHERS.items():
-            if ours in names.values() or (ours == "url" and "path" in names.values()):
-                continue
-            found = next((c for other in others for c in columns if plain[c] == other), None)
-            if found is not None:
-                names[found] = ours
-        for column, name in names.items():
-            if name in COLUMNS and column != name:
-                self._note(f"{self._name}: the column {column!r} is taken for {name}")
-            elif name not in COLUMNS and _may_be_time(plain[column]):
-                self._note(
-                    f"{self._name}: the column {column!r} is kept as metadata, and cuts nothing; "
-                    "a range's columns are start and stop, in seconds, or clips"
-                )
-        return names
+def meanings(columns: Sequence[str]) -> Mapping[str, str]:
+    """Column → our name for it, or its own, without blanks around it."""
+    return _meanings(tuple(columns))[0]
 
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+
+@lru_cache(256)
+def _meanings(columns: tuple[str, ...]) -> tuple[Mapping[str, str], Sequence[str]]:
+    """The same, and what has to be said of them."""
+    plain = {c: c.strip().lower().replace("-", "_").replace(" ", "_") for c in columns}
+    names = {c: plain[c] if plain[c] in COLUMNS else c.strip() for c in columns}
+    for ours, others in _OTHERS.items():
+        if ours in names.values() or (ours == "url" and "path" in names.values()):
+            continue
+        found = next((c for other in others for c in columns if plain[c] == other), None)
+        if found is not None:
+            names[found] = ours
+    notes = []
+    for column, name in names.items():
+        if name in COLUMNS and column != name:
+            notes.append(f"the column {column!r} is taken for {name}")
+        elif name not in COLUMNS and _may_be_time(plain[column]):
+            notes.append(
+                f"the column {column!r} is kept as metadata, and cuts nothing; "
+                "a range's columns are start and stop, in seconds, or clips"
+            )
+    return names, notes
 
 
 def _may_be_time(plain: str) -> bool:

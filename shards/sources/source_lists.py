@@ -36,7 +36,7 @@ from shards.errors import BuildError, SourceError
 from shards.format.json_text import exact_json
 from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.limits import MAX_HOURS
-from shards.sources.list_columns import ListColumns
+from shards.sources.list_columns import ListColumns, meanings
 from shards.sources.source import Source, row_of, split_labels
 from shards.storage.opening import Location
 from shards.storage.urls import folder_or_url, is_url, public
@@ -166,7 +166,7 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
     Raises:
         BuildError: a column is missing, or there twice.
     """
-    names = set(ListColumns(path.name).meanings(columns).values())
+    names = set(meanings(columns).values())
     if not {"path", "url"} & names or len(names) < len(columns):
         raise BuildError(
             f"List {path} has the columns {', '.join(columns) or '(none)'}; it needs path (or url),"
@@ -187,9 +187,7 @@ def _json_line(text: str, where: str) -> dict[str, Any]:
         fields = exact_json(text)
     except ValueError as error:
         raise BuildError(f"{where} is not a line of json ({error}); write one object.") from error
-    if not isinstance(fields, dict) or not {"path", "url"} & set(
-        ListColumns("").meanings(tuple(fields)).values()
-    ):
+    if not isinstance(fields, dict) or not {"path", "url"} & {*meanings(tuple(fields)).values()}:
         _wrong(where, f"{text[:60]!r}, which is not an object with a path")
     return fields
 

@@ -233,3 +233,26 @@ def test_lists_are_told_from_folders_and_stand_alone(tree: Path, tmp_path: Path)
         sources_of([tmp_path / "l.csv", "http://host/a.mp4"], tmp_path / "out")
     with pytest.raises(BuildError, match=r"List http://host/l\.CSV is behind a URL; copy it here"):
         sources_of(["http://me:x@host/l.CSV"], tmp_path / "out")
+
+
+def test_a_folder_is_walked_once_and_no_file_of_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 50,000 files on a network disk, each look would be a wait."""
+    for n in range(100):
+        (tmp_path / f"{n % 5}").mkdir(exist_ok=True)
+        (tmp_path / f"{n % 5}/{n:03d}.mp4").touch()
+    looks: list[object] = []
+
+    def counted(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            looks.append(arguments[0])
+            return plain(*arguments, **options)
+
+        return call
+
+    for name in ("stat", "lstat", "open"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    monkeypatch.setattr("builtins.open", counted(open))
+    assert len(list(list_sources([tmp_path]))) == 100
+    assert not [look for look in looks if str(look).endswith(".mp4")]
