@@ -145,6 +145,7 @@ class Needs:
         maps: it compares places of feature maps, not one vector a row.
         positives: it compares transformations of a batch with one another, so that each sample
             needs two.
+        lab: pictures must be L, a and b (`channels` of their augmentation); a config checks it.
         one_modality: its bank or clusters are of one kind of rows.
         labels: it learns what the samples show.
         teacher: it learns what a classifier, `method.teacher`, says of the samples.
@@ -155,6 +156,7 @@ class Needs:
     most_views: int | None = None
     maps: bool = False
     positives: bool = True
+    lab: bool = False
     one_modality: bool = False
     labels: bool = False
     teacher: bool = False

@@ -69,6 +69,21 @@ def resnet_small(
     return _resnet(trunk, 256, num_stages, map_stride, padding)
 
 
+def dcfnet() -> Encoder:
+    """Return the two convolutions of DCFNet: 10,144 weights, 32 features; maps 4 pixels smaller.
+
+    Wang et al. 2017, arXiv:1704.04057; the network of UDT (arXiv:1904.01828), with the size of
+    pictures in its maps.
+    """
+    trunk = nn.Sequential(
+        nn.Conv2d(3, 32, kernel_size=3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(32, 32, kernel_size=3),
+        nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+    )
+    return Encoder(trunk, nn.AdaptiveAvgPool2d(1), embedding_dim=32, input_shape=IMAGE_SHAPE)
+
+
 def small_trunk(stem: nn.Module, widths: tuple[int, ...]) -> nn.Sequential:
     """Return stem and one residual block per width; each after the first halves H and W.
 
@@ -104,6 +119,7 @@ IMAGE_ENCODERS = EncoderTable(
         "resnet18": resnet18,
         "resnet50": resnet50,
         "resnet_small": resnet_small,
+        "dcfnet": dcfnet,
         "vit_small": vit_small,
         "vit_base": vit_base,
         "vit_mini": vit_mini,

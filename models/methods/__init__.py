@@ -11,6 +11,7 @@ from models.methods.classifier import Classifier
 from models.methods.clip import CLIP
 from models.methods.cma import CMA
 from models.methods.cmc import CMC
+from models.methods.colorization import Colorization
 from models.methods.cpc import CPC
 from models.methods.crw import CRW
 from models.methods.deepcluster import DeepCluster
@@ -22,6 +23,7 @@ from models.methods.gdt import GDT
 from models.methods.infomin import InfoMin
 from models.methods.instdisc import InstDisc
 from models.methods.mae import MAE
+from models.methods.mast import MAST
 from models.methods.moco import MoCo
 from models.methods.moco_v3 import MoCoV3
 from models.methods.pcl import PCL
@@ -34,6 +36,7 @@ from models.methods.simclr import SimCLR
 from models.methods.simcse import SimCSE
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
+from models.methods.udt import UDT
 
 __all__ = [
     "AVID",
@@ -46,12 +49,15 @@ __all__ = [
     "DINO",
     "GDT",
     "MAE",
+    "MAST",
     "METHODS",
     "PCL",
     "PIRL",
+    "UDT",
     "BarlowTwins",
     "BlockContrast",
     "Classifier",
+    "Colorization",
     "DeepCluster",
     "DeepClusterV2",
     "DetCo",
@@ -96,6 +102,9 @@ METHODS: Final[dict[str, type[Method]]] = {
     "sela": SeLa,
     "block_contrast": BlockContrast,
     "crw": CRW,
+    "colorization": Colorization,
+    "mast": MAST,
+    "udt": UDT,
     "classifier": Classifier,
     "clip": CLIP,
     "siglip": SigLIP,

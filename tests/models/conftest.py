@@ -102,6 +102,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "deepcluster": {"hidden_dim": 16, "num_clusters": 6, "pca_dim": 8},
     "deepcluster_v2": {"hidden_dim": 32, "embedding_dim": 16, "num_prototypes": (8, 6)},
     "crw": {"embedding_dim": 16},
+    "colorization": {"embedding_dim": 16, "num_clusters": 4},
+    "mast": {"embedding_dim": 16, "radius": 2},
+    "udt": {"embedding_dim": 8},
     "clip": {"embedding_dim": 16},
     "simcse": {},
     "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
@@ -169,6 +172,9 @@ PLANS: dict[str, Plan] = {
     "cmc": ONE_VIEW,
     "sela": ONE_VIEW,
     "crw": CLIPS,
+    "colorization": CLIPS,
+    "mast": CLIPS,
+    "udt": CLIPS,
     "classifier": ONE_VIEW,
     "distillation": ONE_VIEW,
     "clip": PAIRS,
@@ -204,6 +210,9 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "cmc": {"channel_groups": (1, 2)},
     "mae": {"image": "vit_mini"},
     "crw": FRAMES,
+    "colorization": FRAMES,
+    "mast": FRAMES,
+    "udt": FRAMES,
     "simcse": {"dropout": 0.1},
     "cpc": {"audio": "waveform_cnn_small"},
 }
@@ -245,14 +254,15 @@ def build_small() -> BuildSmall:
 
 
 def dataset_of(
-    images: Tensor, skipped: Sequence[int] = (), sounds: Tensor | None = None
+    pictures: Tensor, skipped: Sequence[int] = (), sounds: Tensor | None = None
 ) -> EmbedDataset:
-    """What an epoch begins with, over images [N, 3, H, W], and sounds [N, 1, F, L] if given."""
+    """What an epoch begins with: images [N, 3, H, W] or clips [N, 3, T, H, W]; sounds if given."""
+    modality = "video" if pictures.ndim == 5 else "image"
 
     @torch.no_grad()
     def embed_all(embed: Any, *, training: bool = False) -> dict[str, Tensor]:
-        found = {"image": images} | ({} if sounds is None else {"audio": sounds})
-        rows = {modality: embed(modality, values) for modality, values in found.items()}
+        found = {modality: pictures} | ({} if sounds is None else {"audio": sounds})
+        rows = {name: embed(name, values) for name, values in found.items()}
         for embedded in rows.values():
             embedded[list(skipped)] = 0
         return rows

@@ -95,9 +95,10 @@ def test_a_resumed_method_goes_on_bit_for_bit(
         make_batch(plan, range(4 * step, 4 * step + 4), patched, shapes) for step in range(4)
     ]
 
-    images = torch.randn(64, 3, 16, 16)
+    is_video = plan.modalities == ("video",)
+    pictures = torch.randn(64, 3, *((2,) if is_video else ()), 16, 16)
     sounds = torch.randn(64, 1, 40, 33) if "audio" in plan.modalities else None
-    dataset = dataset_of(images, sounds=sounds)
+    dataset = dataset_of(pictures, sounds=sounds)
 
     def train(trained: Any, first: int, stop: int) -> list[torch.Tensor]:
         optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)

@@ -100,6 +100,21 @@ class Config(BaseModel):
             raise ValueError(text if text.startswith("[") else f"[plan]: {text}") from error
         return self
 
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        needs = METHODS[self.method.name].needs
+        for table in ("video_augment", "image_augment"):
+            if not needs.lab or table.partition("_")[0] not in self._plan.modalities:
+                continue
+            augment = getattr(self, table)
+            for channels in (augment.channels, *(v.get("channels") for v in augment.views)):
+                if channels not in ("lab", None):
+                    raise ValueError(
+                        f'[{table}]: channels = "{channels}", and {needs.why}: it takes L, a and '
+                        'b, so set channels = "lab" with the mean and std of those'
+                    )
+        return self
+
     def build_plan(self) -> Plan:
         """The plan that the `[plan]` tables state; it was parsed when they were checked."""
         return self._plan

@@ -9,7 +9,7 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View, named_plan
 from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
-from models.methods import DINO, MAE, MoCo
+from models.methods import DINO, MAE, UDT, Colorization, MoCo
 from tests.models.conftest import CLIPS, FRAMES, ROW_SHAPES
 
 NUM_SAMPLES = 5
@@ -29,9 +29,12 @@ RANKED = (
     "mae",
     "pixpro",
     "crw",
+    "colorization",
+    "mast",
+    "udt",
 )
 #: Of these, those that take clips.
-OF_CLIPS = ("crw",)
+OF_CLIPS = ("crw", "colorization", "mast", "udt")
 #: What else a method's options are set to.
 CHANGES: dict[str, dict[str, Any]] = {
     "moco": {"queue_size": 7},
@@ -39,6 +42,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dino": {"num_outputs": 12, "frozen_epochs": 0},
     "mae": {"decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
     "crw": {"embedding_dim": 8, "edge_dropout": 0.0},
+    "colorization": {"embedding_dim": 8, "num_clusters": 3},
+    "mast": {"embedding_dim": 8, "radius": 2},
+    "udt": {"embedding_dim": 8},
 }
 
 
@@ -68,6 +74,12 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     noise = torch.rand(len(codes), 16)  # of 4 × 4 patches: masks that do not depend on the rank
     if isinstance(method, MAE):
         method.draw_noise = lambda num_rows, num_patches: noise[rows]  # type: ignore[method-assign]
+    if isinstance(method, UDT):
+        later = torch.tensor([[1, 2], [2, 3], [1, 3], [1, 2], [2, 3]])
+        order = torch.cat([torch.zeros(NUM_SAMPLES, 1, dtype=torch.int64), later], dim=1)
+        method.draw_frames = lambda num_rows, num_frames: order[rows].T  # type: ignore[method-assign]
+    if isinstance(method, Colorization):
+        method.centroids.copy_(torch.tensor([[-1.0, -1.0], [1.0, 0.0], [0.0, 1.0]]))
     view = View(modality, values[rows], codes[rows], boxes[rows])
     loss = method(Batch((view,), 0, 0)).total
     loss.backward()

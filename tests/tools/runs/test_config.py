@@ -57,6 +57,13 @@ def test_a_published_plan_by_its_name(tmp_path: Path) -> None:
     assert load_config(tmp_path / "again.toml").build_plan() == plan
 
 
+def test_methods_of_lab_colours_refuse_others() -> None:
+    (path,) = (path for path in CONFIGS if path.stem == "colorization")
+    message = refusal(path, 'video_augment.channels="rgb"')
+    assert '[video_augment]: channels = "rgb", and colorization copies the colours' in message
+    assert 'set channels = "lab"' in message
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_config_loads_and_survives_being_written(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
