@@ -1,5 +1,6 @@
 """Encoders, parts that methods share, and one file for each method."""
 
+from models import _torchvision  # noqa: F401 - first of all: others would import it more slowly
 from models.encoder_file import load_encoder, save_encoder
 from models.encoders import ENCODERS, Encoder, EncoderOptions
 from models.method import Labels, Losses, Method, MethodOptions, RunFacts, Setting

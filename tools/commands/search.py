@@ -15,6 +15,7 @@ EMBED_EXAMPLES = (
 SEARCH_EXAMPLES = (
     "gdt search --index index rain.wav -k 5",
     "gdt search --index index rain.wav --find audio --json",
+    "gdt search --index index 'a dog barks'",
 )
 SERVE_EXAMPLES = ("gdt serve --index index",)
 
@@ -63,11 +64,11 @@ def embed(
 
 def search(
     query: Annotated[
-        str | None, typer.Argument(help="A film, sound or picture, or the key of a clip.")
+        str | None, typer.Argument(help="A film, sound or picture, the key of a clip, or words.")
     ] = None,
     index: Index = Path("index"),
     k: Annotated[int, typer.Option("-k", min=1, help="How many to find.")] = 10,
-    by: Annotated[str, typer.Option(help="Take the query as this modality.")] = "",
+    by: Annotated[str, typer.Option(help="Take the query as this modality; text: as words.")] = "",
     find: Annotated[
         str, typer.Option(help="Look through this modality; pictures by default.")
     ] = "",
@@ -80,7 +81,7 @@ def search(
     exact: Exact = False,
     device: Device = "auto",
 ) -> None:
-    """Find the clips that are nearest to a film, a sound, a picture or another clip."""
+    """Find the clips that are nearest to a film, a sound, a picture, another clip, or words."""
     if serve_page:
         serve(index, run=run, exact=exact, device=device)
         return
@@ -116,7 +117,7 @@ def serve(
     from tools.search.server import make_server
 
     searcher = Searcher(SearchIndex(index, exact=exact), run, device)
-    searcher.load()
+    searcher.encoder()  # and what it refuses, before anyone asks
     server = make_server(searcher, host, port)
     say(f"search  http://{host}:{server.server_address[1]}/   (end with Ctrl-C)")
     try:

@@ -20,15 +20,19 @@ def answer_page(title: str, words: str, hits: Sequence[tuple[Card, int, float]])
 def live_page(about: str, modalities: Sequence[str], query_modalities: Sequence[str]) -> str:
     """The page of `gdt serve`: a field, a file to ask with, and cards that fill as one types.
 
-    Its script and its look come from the server that sends it.
+    Where words can be asked with, Enter does. Its script and its look come from the server that
+    sends it.
     """
+    words = "name, label or key of a clip"
+    if "text" in query_modalities:
+        words += "; Enter: by meaning"
     find, by = (
         "".join(f"<option>{escape(name)}</option>" for name in names)
         for names in (modalities, query_modalities)
     )
     body = f"""<header><h1>Search</h1><p class=note>{escape(about)}</p></header>
-<form class="controls" role="search">
-<input type="search" id="words" placeholder="name, label or key of a clip" aria-label="search"
+<form class="controls" role="search"{' data-text="yes"' * ("text" in query_modalities)}>
+<input type="search" id="words" placeholder="{words}" aria-label="search"
   autocomplete="off" autofocus>
 <label class="note">file <input type="file" id="file" accept="video/*,audio/*,image/*"></label>
 <select id="by" aria-label="query as"><option value="">query as …</option>{by}</select>
@@ -78,6 +82,11 @@ async function byKey(key) {
   asked.set("key", key);
   return fetch("/search?" + asked);
 }
+async function byText(text) {
+  const asked = settings();
+  asked.set("text", text);
+  return fetch("/search?" + asked);
+}
 async function byFile(chosen) {
   const asked = settings();
   asked.set("name", chosen.name);
@@ -106,7 +115,14 @@ async function ask(question) {
 words.addEventListener("input", () => ask(() => listed(words.value)));
 file.addEventListener("change", () => { if (file.files.length) ask(() => byFile(file.files[0])); });
 for (const control of [by, find]) control.addEventListener("change", () => ask(last));
-document.querySelector("form").addEventListener("submit", event => event.preventDefault());
+const form = document.querySelector("form");
+form.addEventListener("submit", event => {
+  event.preventDefault();
+  if (form.dataset.text && words.value.trim()) {
+    const text = words.value;
+    ask(() => byText(text));
+  }
+});
 document.addEventListener("play", event => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
 }, true);

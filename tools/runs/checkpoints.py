@@ -6,13 +6,12 @@
     RUN/checkpoints/best.ckpt       that of the highest validation score
     RUN/checkpoints/step-000500.ckpt  one that was asked to be kept
 
-A checkpoint is written aside, flushed to disk, then renamed. It is one of torch's zip files, whose
-members each carry a CRC-32: all of them are checked before anything is read, so a flipped bit is a
-damaged checkpoint and never a changed weight. A run whose last checkpoint is damaged goes on from
-the one before it, and says so.
+A checkpoint is one of torch's zip files, whose members each carry a CRC-32: all of them are checked
+before anything is read, so a flipped bit is a damaged checkpoint and never a changed weight. A run
+whose last checkpoint is damaged goes on from the one before it, and says so. What writes them is
+tools/training/checkpoint_io.py.
 """
 
-import os
 import pickle
 import re
 import struct
@@ -20,10 +19,9 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError
 
 from tools.runs.run_folder import RunError, RunFolder
@@ -49,82 +47,6 @@ UNREADABLE = (
         struct.error,
     ),
 )
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes and reads a run's checkpoint on a file system of this machine."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Write a checkpoint; the one that was there becomes the previous one.
-
-        Raises:
-            RunError: the disk is full, or cannot be written; what was there is as it was.
-        """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with partial.open("wb") as file:
-                _write(checkpoint, file)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise RunError(
-                f"{path} cannot be written: {error.strerror}. "
-                + ("The checkpoint before it is kept: " if path.exists() else "")
-                + "make room (trainer.checkpoint_every_steps saves less often) and go on with "
-                "--resume"
-            ) from error
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        if path.exists():
-            path.replace(path.with_name(RunFolder.PREVIOUS))
-        partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the renames themselves
-        finally:
-            os.close(folder)
-
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Any | None = None,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Read a checkpoint; only tensors and plain values are ever unpickled."""
-        return load_checkpoint(Path(path), map_location or "cpu")
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
-
-
-def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
-    """Write to the disk itself; torch hides what kept it from writing, and this finds it again."""
-    faults: list[OSError] = []
-
-    class Watched:
-        def write(self, content: Any) -> int:
-            try:
-                return file.write(content)
-            except OSError as error:
-                faults.append(error)
-                raise
-
-        def flush(self) -> None:
-            file.flush()
-
-    try:
-        torch.save(checkpoint, cast(IO[bytes], Watched()))
-        file.flush()
-        os.fsync(file.fileno())
-    except RuntimeError as error:
-        if faults:
-            raise faults[0] from error
-        raise
 
 
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -165,11 +87,22 @@ def _check(path: Path) -> None:
 
 
 def newest_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> Path | None:
+    """The file of `read_newest`."""
+    found = read_newest(folder, say)
+    return None if found is None else found[0]
+
+
+def read_newest(
+    folder: RunFolder, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]] | None:
     """The last checkpoint, or the one before where that one is damaged; None where there is none.
 
     Args:
         folder: of the run.
         say: gets a line where it is not the last one.
+
+    Returns:
+        Its file, and what `load_checkpoint` gives of it.
 
     Raises:
         RunError: there are checkpoints, and none can be read.
@@ -179,13 +112,13 @@ def newest_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> Path | N
         if not path.exists():
             continue
         try:
-            load_checkpoint(path)
+            content = load_checkpoint(path)
         except RunError as error:
             faults.append(error)
             continue
         if faults:
             say(f"{faults[0]}. Using the checkpoint before it, {path}")
-        return path
+        return path, content
     if faults:
         raise faults[0]
     return None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from tools.runs.checkpoints import (
     RUN_FACTS,
     TRAINED_ON,
     load_checkpoint,
-    newest_checkpoint,
+    read_newest,
 )
 from tools.runs.config import Config, ConfigError, as_config_errors, load_config
 from tools.runs.run_folder import RunError, RunFolder
@@ -115,18 +116,18 @@ def load_run(
             f"{path} is no run folder: there is no {folder.config.name} in it. "
             "Give the --out of `gdt pretrain`"
         )
-    newest = _asked_checkpoint(folder, checkpoint, say)
-    if newest is None:
+    asked = _asked_checkpoint(folder, checkpoint, say)
+    if asked is None:
         raise RunError(
             f"{path} has no checkpoint yet ({folder.checkpoint.relative_to(path)}): "
             "go on with `gdt pretrain … --resume`, or save more often with "
             "trainer.checkpoint_every_steps"
         )
+    newest, found = asked
     config = load_config(folder.config)
     if folder.tokenizer.exists():  # the one that it was trained with
         text = replace(config.text, tokenizer=str(folder.tokenizer))
         config = config.model_copy(update={"text": text})
-    found = load_checkpoint(newest)
     needed = {"state_dict", "global_step", TRAINED_ON}
     if not isinstance(found, dict) or not needed <= found.keys():
         missing = needed - found.keys() if isinstance(found, dict) else needed
@@ -163,17 +164,17 @@ def load_run(
 
 def _asked_checkpoint(
     folder: RunFolder, checkpoint: str, say: Callable[[str], None]
-) -> Path | None:
-    """The file of the checkpoint that was asked for; None where there is no last one yet."""
+) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that was asked for, its file and content; None where there is no last yet."""
     if checkpoint == "last":
-        return newest_checkpoint(folder, say)
+        return read_newest(folder, say)
     if checkpoint == "best":
         if not folder.best_checkpoint.exists():
             raise RunError(
                 f"{folder.path} has no best checkpoint: nothing was validated. Name [validation] "
                 "shards in its config, or take the last one"
             )
-        return folder.best_checkpoint
+        return folder.best_checkpoint, load_checkpoint(folder.best_checkpoint)
     kept = folder.kept_steps()
     if not checkpoint.isdecimal() or int(checkpoint) not in kept:
         raise RunError(
@@ -181,7 +182,8 @@ def _asked_checkpoint(
             "by validation, and by its number each step that trainer.keep_every_steps kept: "
             f"{', '.join(map(str, kept)) or 'none'}"
         )
-    return folder.kept_checkpoint(int(checkpoint))
+    path = folder.kept_checkpoint(int(checkpoint))
+    return path, load_checkpoint(path)
 
 
 def _first_lines(error: Exception) -> str:

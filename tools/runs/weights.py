@@ -22,7 +22,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from tools.runs.checkpoints import UNREADABLE, load_checkpoint, newest_checkpoint
+from tools.runs.checkpoints import UNREADABLE, read_newest
 from tools.runs.run_folder import RunError, RunFolder
 
 Tensors = Mapping[str, Tensor]
@@ -64,12 +64,12 @@ def read_weights(source: str) -> Weights:
     """
     path = Path(source)
     if path.is_dir():
-        newest = newest_checkpoint(RunFolder(path), lambda line: None)
+        newest = read_newest(RunFolder(path), lambda line: None)
         if newest is None:
             raise RunError(
                 f"{path} has no checkpoint to take weights from; name a run that has one"
             )
-        return Weights(source, _ours(load_checkpoint(newest)["state_dict"]))
+        return Weights(source, _ours(newest[1]["state_dict"]))
     tensors = _tensors(_read(path))
     parts = _ours(tensors) or _authors(tensors) or _bare(tensors)
     if not parts:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tools.evaluation.errors import EvaluationError
-from tools.evaluation.ranking import Scorer, Side, search
 
 Vectors = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -70,6 +69,8 @@ def build(vectors: Vectors, kind: str, queries: Vectors) -> Approximate:
 
     Of an inverted file so many lists are visited that 95 % of the nearest are found, or all.
     """
+    from tools.evaluation.ranking import Scorer, Side, search  # torch, for who builds
+
     faiss = _faiss()
     size, num_clips = vectors.shape[1], len(vectors)
     if kind == "flat":

@@ -50,7 +50,12 @@ def build_index(
         else:
             found = embed_files(run, encoder, files, names, options, progress)
     facts = {
-        "run": {"path": str(run_path.resolve()), "step": run.step, "weights": encoder.weights},
+        "run": {
+            "path": str(run_path.resolve()),
+            "step": run.step,
+            "weights": encoder.weights,
+            "modalities": list(run.plan.modalities),
+        },
         "places": list(options.places),
         "data": dict(found.data),
         "skipped": dict(found.skipped),

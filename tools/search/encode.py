@@ -80,6 +80,7 @@ def embed_files(
     Raises:
         EvaluationError: not one of them can be.
     """
+    modalities = [name for name in modalities if name != "text"]  # a file has no caption
     kept: list[Path] = []
     rows: dict[str, list[Vectors]] = {name: [] for name in modalities}
     skipped: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """The search index: a folder with one vector a clip and modality, and what the clips are.
 
-    DIR/index.json       format, run (path, step, weights), how clips were embedded, where they are
+    DIR/index.json       format, run (path, step, weights, modalities), how clips were embedded,
+                         where they are
     DIR/{modality}.npy   float32 [N, D], rows of length 1, mapped when searched
     DIR/clips.npz        columns of N: key, name (source and time), label ("" for none),
                          start_seconds, number (in the data set, or in the list of files)
@@ -24,7 +25,7 @@ from tools.search import approximate
 from tools.search.approximate import Approximate
 
 FORMAT = "gdt-search-index"
-VERSION = 1
+VERSION = 2
 COLUMNS = ("key", "name", "label", "start_seconds", "number")
 
 Vectors = npt.NDArray[np.float32]

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from tools.display.page_parts import Card, data_uri
-from tools.display.search_page import answer_page
-from tools.search.previews import Previews
 from tools.search.searcher import Answer, Searcher
 
 
@@ -30,8 +27,11 @@ def words_of(answer: Answer) -> str:
 
 def write_page(searcher: Searcher, answer: Answer, path: Path) -> None:
     """Write a page of the hits."""
-    run, _ = searcher.load()
-    previews = Previews(searcher.index, run)
+    from tools.display.page_parts import Card, data_uri
+    from tools.display.search_page import answer_page
+    from tools.search.previews import Previews
+
+    previews = Previews(searcher.index, searcher.encoder().run)
     hits = []
     for hit in answer.hits:
         preview = previews.of(hit.row)

@@ -1,20 +1,26 @@
-"""Answers queries: a media file, the key of a clip, or words, by the run that the index is of."""
+"""Answers queries: a media file, the key of a clip, or words, by the run that the index is of.
 
+A clip of the index is asked by the vector that is there: that needs no encoder, and no torch.
+"""
+
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from shards.reading.media_file import MediaFile
-from tools.evaluation.embeddings import EmbedOptions
-from tools.evaluation.encoders import Encoder, trained_encoder
 from tools.evaluation.errors import EvaluationError
-from tools.runs.run import Run, choose_device, load_run
-from tools.search.encode import embed_media, open_media
 from tools.search.index import Hit, SearchIndex
+
+if TYPE_CHECKING:
+    from shards.reading.media_file import MediaFile
+    from tools.search.query_encoder import QueryEncoder
+
+#: One word that ends as a file's name does, or a path: hardly what anyone looks for in words.
+_LIKE_A_FILE: Final = re.compile(r"\S*[/\\]\S*|\S+\.\w{2,5}")
 
 
 @dataclass(frozen=True)
@@ -47,33 +53,27 @@ class Searcher:
         index: what is searched.
         run: folder of its run; the one the index names by default.
         device: "cpu", "cuda" or "auto".
-
-    Raises:
-        RunError: there is no such run.
-        EvaluationError: the index was made with other weights.
     """
 
     def __init__(self, index: SearchIndex, run: Path | None = None, device: str = "auto") -> None:
         self.index = index
         self._run_path = run or Path(index.facts["run"]["path"])
-        self._device = choose_device(device)
-        self._loaded: tuple[Run, Encoder] | None = None
+        self._device = device
+        self._encoder: QueryEncoder | None = None
         self._lock = threading.Lock()
 
-    def load(self) -> tuple[Run, Encoder]:
-        """The run and its encoder, read when a query first needs them."""
-        if self._loaded is None:
-            run = load_run(self._run_path)
-            encoder = trained_encoder(run)
-            made = self.index.facts["run"]
-            if encoder.weights != made["weights"]:
-                raise EvaluationError(
-                    f"{self.index.path} was made with other weights (step {made['step']}) than "
-                    f"{self._run_path} has now (step {run.step}): their vectors cannot be "
-                    "compared. Run `gdt embed` again, or name that run with --run"
-                )
-            self._loaded = run, encoder
-        return self._loaded
+    def encoder(self) -> "QueryEncoder":
+        """The encoders of the run, read when a query first needs them.
+
+        Raises:
+            RunError: there is no such run, or no such device.
+            EvaluationError: the index was made with other weights.
+        """
+        if self._encoder is None:
+            from tools.search.query_encoder import QueryEncoder
+
+            self._encoder = QueryEncoder(self.index, self._run_path, self._device)
+        return self._encoder
 
     def by_key(self, key: str, by: str = "", find: str = "", k: int = 10) -> Answer:
         """What is nearest to a clip of the index, itself left out.
@@ -85,7 +85,7 @@ class Searcher:
         if row is None:
             raise EvaluationError(
                 f"{key!r} is no file, and no key of {self.index.path}; a key there is "
-                f"{str(self.index.columns['key'][0])!r}. Words need a run with a text encoder"
+                f"{str(self.index.columns['key'][0])!r}"
             )
         by = by or next(iter(self.index.vectors))
         self.index.check_modality(by)
@@ -94,36 +94,56 @@ class Searcher:
         hits = self.index.nearest(vector, find, k, leave_out=row)
         return Answer(key, by, find, self.index.how(find), hits)
 
-    def by_media(self, media: MediaFile, by: str = "", find: str = "", k: int = 10) -> Answer:
+    def by_media(self, media: "MediaFile", by: str = "", find: str = "", k: int = 10) -> Answer:
         """What is nearest to a media file.
 
         Raises:
             EvaluationError: the run has no encoder for it, or it cannot be decoded.
         """
+        find = self._find(find)
         with self._lock:
-            run, encoder = self.load()
-            by = by or self._modality_of(media, run)
-            if by not in run.plan.modalities:
-                raise EvaluationError(
-                    f"{run.path} has no encoder for {by!r}: its plan has the modalities "
-                    f"{', '.join(run.plan.modalities)}"
-                )
-            find = self._find(find)
-            options = EmbedOptions(tuple(self.index.facts["places"]), device=self._device)
-            vector = embed_media(run, encoder, media, [by], options)[by]
+            by, vector = self.encoder().media(media, by)
         hits = self.index.nearest(vector, find, k)
         return Answer(str(media.path), by, find, self.index.how(find), hits)
 
-    def answer(self, query: str, by: str = "", find: str = "", k: int = 10) -> Answer:
-        """A file where there is one of that name, else a clip of the index by its key.
+    def by_words(self, words: str, find: str = "", k: int = 10) -> Answer:
+        """What is nearest to words, taken as a caption.
 
         Raises:
-            EvaluationError: it is neither, or what the other two refuse.
+            EvaluationError: the run has no encoder for text.
         """
+        find = self._find(find)
+        with self._lock:
+            vector = self.encoder().words(words)
+        hits = self.index.nearest(vector, find, k)
+        return Answer(words, "text", find, self.index.how(find), hits)
+
+    def answer(self, query: str, by: str = "", find: str = "", k: int = 10) -> Answer:
+        """A clip of the index by its key, a file of that name, or words.
+
+        Raises:
+            EvaluationError: it is none of those, or what the other ones refuse.
+        """
+        if self.index.row_of(query) is not None and by != "text":
+            return self.by_key(query, by, find, k)
         path = Path(query)
-        if self.index.row_of(query) is None and path.is_file():
+        if by != "text" and path.is_file():
+            from tools.search.encode import open_media
+
             return self.by_media(open_media(path), by, find, k)
-        return self.by_key(query, by, find, k)
+        if by == "text" or (by == "" and self._has_text() and not _LIKE_A_FILE.fullmatch(query)):
+            return self.by_words(query, find, k)
+        key = str(self.index.columns["key"][0])
+        refusal = f"{query!r} is no file, and no key of {self.index.path}; a key there is {key!r}. "
+        if self._has_text():
+            raise EvaluationError(f"{refusal}Words that look like a file are asked with --by text")
+        raise EvaluationError(
+            f"{refusal}Words need a run with a text encoder: {self._run_path} has "
+            f"{', '.join(self.index.facts['run']['modalities'])}"
+        )
+
+    def _has_text(self) -> bool:
+        return "text" in self.index.facts["run"]["modalities"]
 
     def _find(self, find: str) -> str:
         """What is looked through: pictures where the index has them, unless told."""
@@ -131,20 +151,3 @@ class Searcher:
         chosen = find or next((n for n in ("video", "image") if n in names), names[0])
         self.index.check_modality(chosen)
         return chosen
-
-    def _modality_of(self, media: MediaFile, run: Run) -> str:
-        """What a file is taken as: a still as image where there is an encoder for it."""
-        sample = media.sample(0)
-        known = run.plan.modalities
-        wanted = ["audio"] if sample.video is None else ["video", "image", "audio"]
-        if sample.video is not None and sample.video.is_still:
-            wanted = ["image", "video"]
-        if sample.audio is None and "audio" in wanted:
-            wanted.remove("audio")
-        for modality in wanted:
-            if modality in known:
-                return modality
-        raise EvaluationError(
-            f"{media.path} could be asked as {' or '.join(wanted) or 'nothing'}, and "
-            f"{run.path} has encoders for {', '.join(known)} alone"
-        )

@@ -3,6 +3,7 @@
     GET  /                         the page
     GET  /clips?words=…&k=…        clips whose name, label or key holds the words
     GET  /search?key=…&by=…&find=… what is nearest to a clip
+    GET  /search?text=…&find=…     what is nearest to words, by a run with a text encoder
     POST /search?name=…&by=…&find=…  what is nearest to the media file in the body
     GET  /clips/ROW/picture|sound  the preview of a clip
 
@@ -55,7 +56,7 @@ class SearchServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], searcher: Searcher) -> None:
         super().__init__(address, _Handler)
         self.searcher = searcher
-        run, _ = searcher.load()
+        run = searcher.encoder().run
         self.query_modalities = run.plan.modalities
         self.previews = Previews(searcher.index, run)
         self.decoding = threading.Lock()
@@ -81,6 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: SearchServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "gdt", ""
+    # headers and body are sent one after the other: the second would wait 40 ms for an answer
+    disable_nagle_algorithm = True
     timeout = 60
 
     def do_GET(self) -> None:
@@ -147,7 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
             return "application/json", self._listed(asked.get("words", ""), _count(asked))
         if url.path == "/search":
             by, find, k = asked.get("by", ""), asked.get("find", ""), _count(asked)
-            answer = searcher.by_key(asked.get("key", ""), by, find, k)
+            if "text" in asked:
+                answer = searcher.by_words(asked["text"], find, k)
+            else:
+                answer = searcher.by_key(asked.get("key", ""), by, find, k)
             return "application/json", self._found(answer)
         return self._preview(url.path.split("/"))
 

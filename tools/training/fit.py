@@ -43,7 +43,6 @@ from tools.runs.checkpoints import (
     EPOCH_BEGUN,
     RUN_FACTS,
     TRAINED_ON,
-    AtomicCheckpointIO,
     newest_checkpoint,
     set_damaged_aside,
 )
@@ -54,6 +53,7 @@ from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
 from tools.runs.weights import initialize, read_weights
+from tools.training.checkpoint_io import AtomicCheckpointIO
 from tools.training.embed_dataset import WholeDataset
 from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus

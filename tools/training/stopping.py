@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tools.runs.checkpoints import load_checkpoint, newest_checkpoint
+from tools.runs.checkpoints import read_newest
 from tools.runs.run_folder import RunFolder
 
 _SECONDS_TO_SECOND = 2.0  # a terminal and a launcher may both pass the same Ctrl-C on
@@ -104,11 +104,12 @@ class StopRequest:
 
 def describe_stop(stopped: Stopped, folder: RunFolder) -> str:
     """One line: what stopped the run, what is saved, and how to go on."""
-    newest = newest_checkpoint(folder, lambda line: None)
+    newest = read_newest(folder, lambda line: None)
     if newest is not None:
-        step = load_checkpoint(newest)["global_step"]
+        path, content = newest
+        step = content["global_step"]
         return (
-            f"{stopped} after step {step}: saved in {newest}; the same command with --resume "
+            f"{stopped} after step {step}: saved in {path}; the same command with --resume "
             "goes on from there"
         )
     if folder.config.exists():

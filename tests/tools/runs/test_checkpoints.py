@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tools.runs.checkpoints import (
-    AtomicCheckpointIO,
     load_checkpoint,
     newest_checkpoint,
     set_damaged_aside,
 )
 from tools.runs.run_folder import RunError, RunFolder
+from tools.training.checkpoint_io import AtomicCheckpointIO
 
 
 def content(step: int) -> dict[str, Any]:

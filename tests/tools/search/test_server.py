@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from tools.search.searcher import Searcher
 from tools.search.server import MAX_BODY_BYTES, SearchServer, make_server
 
 
-@pytest.fixture
-def server(index: SearchIndex) -> Iterator[SearchServer]:
+@contextmanager
+def serving(index: SearchIndex) -> Iterator[SearchServer]:
     made = make_server(Searcher(index), "127.0.0.1", 0)
     thread = threading.Thread(target=made.serve_forever)
     thread.start()
@@ -25,6 +26,12 @@ def server(index: SearchIndex) -> Iterator[SearchServer]:
     made.shutdown()
     thread.join()
     made.server_close()
+
+
+@pytest.fixture
+def server(index: SearchIndex) -> Iterator[SearchServer]:
+    with serving(index) as made:
+        yield made
 
 
 def ask(

@@ -19,12 +19,13 @@ from pipelines.skips import count_skips
 from shards import Dataset
 from tests.pipelines.stills import image_file, smooth_picture
 from tests.tools.training.damage import with_damage
-from tools.runs.checkpoints import AtomicCheckpointIO, load_checkpoint
+from tools.runs.checkpoints import load_checkpoint
 from tools.runs.config import ConfigError, load_config
 from tools.runs.losses import read_losses
 from tools.runs.run import load_run
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
+from tools.training.checkpoint_io import AtomicCheckpointIO
 from tools.training.finite import TrainingError
 from tools.training.fit import fit, step_seed
 
