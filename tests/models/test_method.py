@@ -37,9 +37,9 @@ def test_refusals_name_the_key_and_what_is_allowed(keys: dict[str, Any], message
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"video": "r3d"}, r"unknown video encoder 'r3d'; allowed: mc3_18, r2plus1d_18"),
+        ({"video": "r3d"}, r"unknown video encoder 'r3d'; allowed: dcfnet, mc3_18, r2plus1d_18"),
         ({"audio": "vggish"}, r"unknown audio encoder 'vggish'; allowed: resnet18, resnet9"),
-        ({"image": "vit"}, r"unknown image encoder 'vit'; allowed: resnet18, resnet50"),
+        ({"image": "vit"}, r"unknown image encoder 'vit'; allowed: dcfnet, resnet18, resnet50"),
         ({"patch_size": 0}, r"patch_size = 0, must be at least 1"),
     ],
 )
