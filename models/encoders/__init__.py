@@ -29,8 +29,9 @@ class EncoderOptions:
     """`[encoders]`: an encoder for each modality. Only those of the plan's modalities are built.
 
     Attributes:
-        video: "r2plus1d_18" (GDT), "mc3_18", "s3d", or "r2plus1d_small" for CPUs; or an image
-            encoder, which then sees the frames one by one.
+        video: "r2plus1d_18" (GDT), "mc3_18", "s3d", "video_vit_small", "video_vit_base"
+            (VideoMAE), or "r2plus1d_small" and "video_vit_mini" for CPUs; or an image encoder,
+            which then sees the frames one by one.
         audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs; of waveforms "waveform_cnn"
             (CPC), or "waveform_cnn_small".
         image: "resnet18", "resnet50", "vit_small", "vit_base", or "resnet_small" and "vit_mini" for

@@ -16,6 +16,7 @@ from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
 from models.encoders.encoder import Encoder, EncoderTable, trunk_of
 from models.encoders.frames import by_frame
 from models.encoders.image import IMAGE_ENCODERS
+from models.encoders.video_vit import video_vit_base, video_vit_mini, video_vit_small
 
 VIDEO_SHAPE = ("B", 3, "T", "H", "W")
 
@@ -105,6 +106,9 @@ VIDEO_ENCODERS = EncoderTable(
         "mc3_18": mc3_18,
         "s3d": s3d,
         "r2plus1d_small": r2plus1d_small,
+        "video_vit_small": video_vit_small,
+        "video_vit_base": video_vit_base,
+        "video_vit_mini": video_vit_mini,
         **by_frame(IMAGE_ENCODERS.constructors),
     },
 )

@@ -37,6 +37,7 @@ from models.methods.simcse import SimCSE
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 from models.methods.udt import UDT
+from models.methods.videomae import VideoMAE
 
 __all__ = [
     "AVID",
@@ -74,6 +75,7 @@ __all__ = [
     "SimCSE",
     "SimSiam",
     "SwAV",
+    "VideoMAE",
     "build_method",
 ]
 
@@ -112,6 +114,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "avid": AVID,
     "cma": CMA,
     "selavi": SeLaVi,
+    "videomae": VideoMAE,
     "simcse": SimCSE,
 }
 

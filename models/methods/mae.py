@@ -11,40 +11,23 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import EncoderBlock
 
 from gdt import Batch, View, global_mean
-from models.encoders.vit import VitEncoder, draw_weights, layer_norm, sine_cosine_positions
-from models.method import Losses, Method, MethodOptions, Needs, Setting
+from models.encoders.vit import VitEncoder, sine_cosine_positions
+from models.method import Losses, Method, Needs, Setting
+from models.parts.patch_decoder import MaskedOptions, PatchDecoder
 from models.towers import Towers, at_least_float32
 
 
 @dataclass(frozen=True)
-class MAEOptions(MethodOptions):
+class MAEOptions(MaskedOptions):
     """`[method]`: a reconstruction of masked patches.
 
     Attributes:
         name: "mae".
-        mask_share: share of the patches that the encoder does not see.
-        decoder_dim: width of the decoder.
-        decoder_depth: its blocks.
-        decoder_heads: heads of each block's attention.
-        normalize_patches: bring the pixels of each patch to mean 0 and variance 1 before they are
-            compared, as the paper's best results do.
     """
 
     name: Literal["mae"] = "mae"
-    mask_share: float = 0.75
-    decoder_dim: int = 512
-    decoder_depth: int = 8
-    decoder_heads: int = 16
-    normalize_patches: bool = True
-
-    def __post_init__(self) -> None:
-        self._check_counts("decoder_dim", "decoder_depth", "decoder_heads")
-        self._check("mask_share", 0 < self.mask_share < 1, "more than 0 and less than 1")
-        divides = self.decoder_dim % self.decoder_heads == 0
-        self._check("decoder_dim", divides, f"a multiple of decoder_heads = {self.decoder_heads}")
 
 
 class MAE(Method):
@@ -70,9 +53,8 @@ class MAE(Method):
                     f'"{getattr(setting.encoders, modality)}", must be one of "vit_mini", '
                     f'"vit_small", "vit_base", and plan.modality.values = ["image"]'
                 )
-            self.decoders[modality] = Decoder(
-                encoder.trunk.patch_size, encoder.embedding_dim, options
-            )
+            values = 3 * encoder.trunk.patch_size**2
+            self.decoders[modality] = PatchDecoder(values, encoder.embedding_dim, options, 1)
 
     def forward(self, batch: Batch) -> Losses:
         """Return the loss of a batch, a float32 scalar."""
@@ -91,7 +73,8 @@ class MAE(Method):
         noise = self.draw_noise(len(view), grid[0] * grid[1]).to(view.values.device)
         kept, hidden, places = random_masking(noise, self.options.mask_share)
         tokens = encoder.trunk(view.values, kept)  # B × 1+K × D
-        predicted = self.decoders[view.modality](tokens, places, grid)  # B × L × P·P·3
+        positions = sine_cosine_positions(*grid, self.options.decoder_dim)
+        predicted = self.decoders[view.modality](tokens, places, positions)  # B × L × P·P·3
         with torch.autocast(tokens.device.type, enabled=False):
             errors = patch_errors(
                 at_least_float32(predicted),
@@ -100,46 +83,6 @@ class MAE(Method):
                 normalize=self.options.normalize_patches,
             )
         return errors[hidden]
-
-
-class Decoder(nn.Module):
-    """A narrow transformer over all patches: seen ones by their tokens, others by a mask token.
-
-    Args:
-        patch_size: P.
-        features_dim: D.
-        options: its width, depth and heads.
-    """
-
-    def __init__(self, patch_size: int, features_dim: int, options: MAEOptions) -> None:
-        super().__init__()
-        self.width, heads = options.decoder_dim, options.decoder_heads
-        self.project = nn.Linear(features_dim, self.width)
-        self.mask_token = nn.Parameter(torch.zeros(self.width))
-        self.blocks = nn.Sequential(
-            *(
-                EncoderBlock(heads, self.width, 4 * self.width, 0.0, 0.0, layer_norm)
-                for _ in range(options.decoder_depth)
-            )
-        )
-        self.norm = layer_norm(self.width)
-        self.paint = nn.Linear(self.width, 3 * patch_size**2)
-        draw_weights(self)
-        nn.init.normal_(self.mask_token, std=0.02)
-
-    def forward(self, tokens: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return pixels of every patch, [B, L, P·P·3], by row, column and channel.
-
-        Args:
-            tokens: [B, 1 + K, D], the class token first.
-            places: int64 [B, L], see `random_masking`.
-            grid: rows and columns of patches, L together.
-        """
-        projected = self.project(tokens)  # B × 1+K × width
-        patches = in_place(projected[:, 1:], places, self.mask_token)  # B × L × width
-        patches = patches + sine_cosine_positions(*grid, self.width).to(patches)
-        seen = torch.cat([projected[:, :1], patches], dim=1)
-        return cast(Tensor, self.paint(self.norm(self.blocks(seen))))[:, 1:]
 
 
 def random_masking(noise: Tensor, mask_share: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,14 +109,6 @@ def random_masking(noise: Tensor, mask_share: float) -> tuple[Tensor, Tensor, Te
     order = noise.argsort(dim=1)
     places = order.argsort(dim=1)
     return order[:, :num_kept], places >= num_kept, places
-
-
-def in_place(tokens: Tensor, places: Tensor, mask_token: Tensor) -> Tensor:
-    """Put kept tokens [B, K, D] at their patches, and the mask token at all others: [B, L, D]."""
-    num_rows, num_kept, width = tokens.shape
-    masks = mask_token.to(tokens).expand(num_rows, places.shape[1] - num_kept, -1)
-    every = torch.cat([tokens, masks], dim=1)  # in the order of noise
-    return every.gather(1, places[:, :, None].expand(-1, -1, width))
 
 
 def patches_of(images: Tensor, patch_size: int) -> Tensor:

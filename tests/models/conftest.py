@@ -108,6 +108,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "clip": {"embedding_dim": 16},
     "simcse": {},
     "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
+    "videomae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2, "mask_share": 0.75},
     "avid": {"hidden_dim": 16, "embedding_dim": 8, "num_negatives": 6, "within_weight": 0.5},
     "cma": {
         "hidden_dim": 16,
@@ -181,6 +182,7 @@ PLANS: dict[str, Plan] = {
     "simcse": TEXTS,
     "cpc": SOUNDS,
     "avid": SEEN_AND_HEARD,
+    "videomae": CLIPS,
     "cma": SEEN_AND_HEARD,
     "selavi": SEEN_AND_HEARD,
     "siglip": PAIRS,
@@ -215,6 +217,7 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "udt": FRAMES,
     "simcse": {"dropout": 0.1},
     "cpc": {"audio": "waveform_cnn_small"},
+    "videomae": {"video": "video_vit_mini"},
 }
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gdt import Batch, global_mean, named_plan
 from models.encoders.vit import sine_cosine_positions
-from models.methods.mae import MAEOptions, in_place, patch_errors, patches_of, random_masking
+from models.methods.mae import MAEOptions, patch_errors, patches_of, random_masking
+from models.parts.patch_decoder import in_place
 from tests.models.golden_numbers import close, golden, tensor
 
 PLAN = named_plan("simclr")

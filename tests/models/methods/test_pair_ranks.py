@@ -1,4 +1,4 @@
-"""Two processes over gloo against one with all rows, for methods of pairs and of text."""
+"""Two processes over gloo against one with all rows, for methods of pairs, text and clips."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,7 @@ from torch.multiprocessing.spawn import spawn
 from gdt import Batch, View
 from models import METHODS, RunFacts, Setting, build_method
 from models.methods.avid import BankPairs
+from models.methods.videomae import VideoMAE
 from tests.models.conftest import (
     ENCODERS_OF,
     ROW_SHAPES,
@@ -21,7 +22,7 @@ from tests.models.conftest import (
     texts,
 )
 
-NAMES = ("clip", "siglip", "simcse", "avid", "cma", "selavi")
+NAMES = ("clip", "siglip", "simcse", "avid", "cma", "selavi", "videomae")
 NUM_SAMPLES = 8
 SAMPLES_OF_FIRST_RANK = 5  # uneven on purpose
 
@@ -36,6 +37,8 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     method.training = True  # banks move, and noise is measured; batch statistics would differ
     if isinstance(method, BankPairs):
         method.draw = same_draw  # type: ignore[method-assign]
+    if isinstance(method, VideoMAE):
+        method.draw_noise = same_noise  # type: ignore[method-assign]
     images, sounds = (
         torch.randn(NUM_SAMPLES, *ROW_SHAPES[name], dtype=torch.float64)
         for name in ("image", "audio")
@@ -61,6 +64,11 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
 def same_draw(kept_out: torch.Tensor) -> torch.Tensor:
     """Negatives that do not depend on the rank: the samples behind those that are kept out."""
     return (kept_out.max(dim=1, keepdim=True).values + 1 + torch.arange(3)) % NUM_SAMPLES
+
+
+def same_noise(num_rows: int, num_places: int) -> torch.Tensor:
+    """Masks that do not depend on the rank."""
+    return torch.linspace(0, 1, num_places).expand(num_rows, num_places)
 
 
 def one_rank(rank: int, folder: str) -> None:
