@@ -13,6 +13,7 @@ from models.methods.cma import CMA
 from models.methods.cmc import CMC
 from models.methods.colorization import Colorization
 from models.methods.cpc import CPC
+from models.methods.cpc_image import CPCImage
 from models.methods.crw import CRW
 from models.methods.deepcluster import DeepCluster
 from models.methods.deepcluster_v2 import DeepClusterV2
@@ -57,6 +58,7 @@ __all__ = [
     "UDT",
     "BarlowTwins",
     "BlockContrast",
+    "CPCImage",
     "Classifier",
     "Colorization",
     "DeepCluster",
@@ -111,6 +113,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "clip": CLIP,
     "siglip": SigLIP,
     "cpc": CPC,
+    "cpc_image": CPCImage,
     "avid": AVID,
     "cma": CMA,
     "selavi": SeLaVi,

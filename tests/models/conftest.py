@@ -108,6 +108,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "clip": {"embedding_dim": 16},
     "simcse": {},
     "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
+    "cpc_image": {"num_steps": 2, "context_dim": 16, "context_blocks": 2},
     "videomae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2, "mask_share": 0.75},
     "avid": {"hidden_dim": 16, "embedding_dim": 8, "num_negatives": 6, "within_weight": 0.5},
     "cma": {
@@ -183,12 +184,16 @@ PLANS: dict[str, Plan] = {
     "cpc": SOUNDS,
     "avid": SEEN_AND_HEARD,
     "videomae": CLIPS,
+    "cpc_image": ONE_VIEW,
     "cma": SEEN_AND_HEARD,
     "selavi": SEEN_AND_HEARD,
     "siglip": PAIRS,
 }
 #: Shapes of rows that a method wants otherwise, by its name.
-SHAPES_OF: dict[str, dict[str, tuple[int, ...]]] = {"cpc": {"audio": (1, 1920)}}
+SHAPES_OF: dict[str, dict[str, tuple[int, ...]]] = {
+    "cpc": {"audio": (1, 1920)},
+    "cpc_image": {"image": (16, 3, 16, 16)},  # 4 × 4 patches
+}
 #: Augmentation codes whose rows a method takes in patches, by its name.
 PATCHED: dict[str, tuple[int, ...]] = {"pirl": (1,), "infomin": (2,), "detco": (2, 3)}
 
