@@ -37,6 +37,7 @@ from models.methods.simclr import SimCLR
 from models.methods.simcse import SimCSE
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
+from models.methods.timecycle import TimeCycle
 from models.methods.udt import UDT
 from models.methods.videomae import VideoMAE
 
@@ -77,6 +78,7 @@ __all__ = [
     "SimCSE",
     "SimSiam",
     "SwAV",
+    "TimeCycle",
     "VideoMAE",
     "build_method",
 ]
@@ -109,6 +111,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "colorization": Colorization,
     "mast": MAST,
     "udt": UDT,
+    "timecycle": TimeCycle,
     "classifier": Classifier,
     "clip": CLIP,
     "siglip": SigLIP,

@@ -105,6 +105,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "colorization": {"embedding_dim": 16, "num_clusters": 4},
     "mast": {"embedding_dim": 16, "radius": 2},
     "udt": {"embedding_dim": 8},
+    "timecycle": {"embedding_dim": 8, "map_cells": 9, "kernels": (2, 2), "hidden_dims": (8, 4)},
     "clip": {"embedding_dim": 16},
     "simcse": {},
     "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
@@ -177,6 +178,7 @@ PLANS: dict[str, Plan] = {
     "colorization": CLIPS,
     "mast": CLIPS,
     "udt": CLIPS,
+    "timecycle": CLIPS,
     "classifier": ONE_VIEW,
     "distillation": ONE_VIEW,
     "clip": PAIRS,
@@ -193,6 +195,7 @@ PLANS: dict[str, Plan] = {
 SHAPES_OF: dict[str, dict[str, tuple[int, ...]]] = {
     "cpc": {"audio": (1, 1920)},
     "cpc_image": {"image": (16, 3, 16, 16)},  # 4 × 4 patches
+    "timecycle": {"video": (3, 5, 36, 36)},
 }
 #: Augmentation codes whose rows a method takes in patches, by its name.
 PATCHED: dict[str, tuple[int, ...]] = {"pirl": (1,), "infomin": (2,), "detco": (2, 3)}
@@ -220,6 +223,7 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "colorization": FRAMES,
     "mast": FRAMES,
     "udt": FRAMES,
+    "timecycle": FRAMES,
     "simcse": {"dropout": 0.1},
     "cpc": {"audio": "waveform_cnn_small"},
     "videomae": {"video": "video_vit_mini"},
