@@ -32,8 +32,8 @@ class EncoderOptions:
         video: "r2plus1d_18" (GDT), "mc3_18", "s3d", "video_vit_small", "video_vit_base"
             (VideoMAE), or "r2plus1d_small" and "video_vit_mini" for CPUs; or an image encoder,
             which then sees the frames one by one.
-        audio: "resnet9" (GDT), "resnet18", or "resnet9_small" for CPUs; of waveforms "waveform_cnn"
-            (CPC), or "waveform_cnn_small".
+        audio: "resnet9" (GDT), "resnet18", "vit_small", "vit_base", or "resnet9_small" and
+            "vit_mini" for CPUs; of waveforms "waveform_cnn" (CPC), or "waveform_cnn_small".
         image: "resnet18", "resnet50", "vit_small", "vit_base", or "resnet_small" and "vit_mini" for
             CPUs.
         text: "text_small", or "text_mini" for CPUs.
@@ -42,6 +42,8 @@ class EncoderOptions:
         zero_init_residual: start every residual block of a torchvision ResNet as the identity: its
             last batch norm's scale is 0 (Goyal et al. 2017, §5.1).
         patch_size: of a ViT, in pixels; 16 (8 of vit_mini) by default.
+        drop_path: of a ViT: probability with which each half of its last block is left out for a
+            row in training, rising from 0 in the first block (DINO: 0.1).
         freeze_patch_projection: leave a ViT's patch projection as it was drawn (MoCo v3, §4.2).
         num_stages: of an image encoder that is a ResNet: residual stages that are kept, 1 to 4.
         map_stride: of such a one: pixels from one cell of its map to the next, a power of two; the
@@ -67,6 +69,7 @@ class EncoderOptions:
     zero_init_residual: bool = False
     patch_size: int | None = None
     freeze_patch_projection: bool = False
+    drop_path: float = 0.0
     num_stages: int | None = None
     map_stride: int | None = None
     padding: Padding = "zeros"
@@ -79,8 +82,9 @@ class EncoderOptions:
             raise ValueError(f"patch_size = {self.patch_size}, must be at least 1 pixel")
         if self.vocab_size < 2:
             raise ValueError(f"vocab_size = {self.vocab_size}, must be at least 2 tokens")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout = {self.dropout}, must be at least 0 and less than 1")
+        for key in ("dropout", "drop_path"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"{key} = {getattr(self, key)}, must be at least 0, less than 1")
         if self.num_stages is not None and not 1 <= self.num_stages <= NUM_STAGES:
             raise ValueError(f"num_stages = {self.num_stages}, must be 1 to {NUM_STAGES}")
         groups = self.channel_groups
@@ -111,6 +115,7 @@ class EncoderOptions:
         asked = {
             "zero_init_residual": self.zero_init_residual or None,
             "patch_size": self.patch_size,
+            "drop_path": self.drop_path or None,
             "freeze_patch_projection": self.freeze_patch_projection or None,
             "vocab_size": self.vocab_size if modality == "text" else None,
             "dropout": (self.dropout or None) if modality == "text" else None,

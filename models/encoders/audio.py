@@ -9,6 +9,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from models.encoders.encoder import Encoder, EncoderTable, trunk_of
 from models.encoders.image import small_trunk
+from models.encoders.vit import SPECTROGRAMS, VIT_SIZES, vit
 from models.encoders.waveform import waveform_cnn, waveform_cnn_small
 
 AUDIO_SHAPE = ("B", 1, "F", "L")
@@ -53,6 +54,7 @@ AUDIO_ENCODERS = EncoderTable(
         "resnet9": resnet9,
         "resnet18": resnet18,
         "resnet9_small": resnet9_small,
+        **{f"vit_{name}": vit(SPECTROGRAMS, size) for name, size in VIT_SIZES.items()},
         "waveform_cnn": waveform_cnn,
         "waveform_cnn_small": waveform_cnn_small,
     },

@@ -12,7 +12,7 @@ from torchvision.models.resnet import BasicBlock
 
 from models.encoders.encoder import Encoder, EncoderTable, trunk_of
 from models.encoders.resnet_maps import NUM_STAGES, Padding, shaped
-from models.encoders.vit import vit_base, vit_mini, vit_small
+from models.encoders.vit import IMAGES, VIT_SIZES, vit
 
 IMAGE_SHAPE = ("B", 3, "H", "W")
 
@@ -120,8 +120,6 @@ IMAGE_ENCODERS = EncoderTable(
         "resnet50": resnet50,
         "resnet_small": resnet_small,
         "dcfnet": dcfnet,
-        "vit_small": vit_small,
-        "vit_base": vit_base,
-        "vit_mini": vit_mini,
+        **{f"vit_{name}": vit(IMAGES, size) for name, size in VIT_SIZES.items()},
     },
 )

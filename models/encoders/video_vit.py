@@ -7,14 +7,15 @@ token, positions of a sine and cosine over the tokens' numbers.
 Legend: B clips, T frames, L tokens, P patch size, D width, t × h × w cubes.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Final, cast
 
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import EncoderBlock
 
 from models.encoders.encoder import Encoder
 from models.encoders.text import positions
-from models.encoders.vit import draw_weights, layer_norm
+from models.encoders.vit import draw_weights, layer_norm, transformer_blocks
 
 #: Frames of a cube.
 TUBELET: Final = 2
@@ -28,16 +29,19 @@ class CubeTransformer(nn.Module):
         width: D.
         depth: blocks.
         num_heads: of each block's attention.
+        drop_path: see `vit.transformer_blocks`.
     """
 
-    def __init__(self, patch_size: int, width: int, depth: int, num_heads: int) -> None:
+    def __init__(
+        self, patch_size: int, width: int, depth: int, num_heads: int, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
         self.patch_size, self.width = patch_size, width
         cube = (TUBELET, patch_size, patch_size)
+        #: Sides of a cube, and how many tokens come before those of cubes.
+        self.channels, self.patch, self.num_leading = 3, cube, 0
         self.cube_projection = nn.Conv3d(3, width, kernel_size=cube, stride=cube)
-        self.blocks = nn.Sequential(
-            *(EncoderBlock(num_heads, width, 4 * width, 0.0, 0.0, layer_norm) for _ in range(depth))
-        )
+        self.blocks = transformer_blocks(width, depth, num_heads, drop_path)
         self.norm = layer_norm(width)
         draw_weights(self.blocks)
         weight = self.cube_projection.weight
@@ -58,12 +62,17 @@ class CubeTransformer(nn.Module):
         Raises:
             ValueError: cubes do not divide the clips.
         """
-        self.grid(clips)
+        grid = self.grid(clips)
         tokens = self.cube_projection(clips).flatten(2).transpose(1, 2)  # B × t·h·w × D
-        tokens = tokens + positions(tokens.shape[1], self.width).to(tokens)
+        tokens = tokens + self.positions(grid, self.width).to(tokens)
         if kept is not None:
             tokens = tokens.gather(1, kept[:, :, None].expand(-1, -1, self.width))  # B × K × D
         return cast(Tensor, self.norm(self.blocks(tokens)))
+
+    @staticmethod
+    def positions(grid: Sequence[int], dim: int) -> Tensor:
+        """Return the position of each cube of a grid (t, h, w), in a width: [L, dim]."""
+        return positions(math.prod(grid), dim)
 
     def grid(self, clips: Tensor) -> tuple[int, int, int]:
         """Return (t, h, w), the cubes of clips [B, 3, T, H, W].
@@ -111,16 +120,16 @@ class VideoVitEncoder(Encoder):
         return cast(Tensor, tokens.unflatten(2, self.trunk.grid(values)))
 
 
-def video_vit_small(*, patch_size: int = 16) -> Encoder:
+def video_vit_small(*, patch_size: int = 16, drop_path: float = 0.0) -> Encoder:
     """Return a ViT-S of cubes: 12 blocks of 6 heads, 384 features, 21.9 M weights."""
-    return VideoVitEncoder(CubeTransformer(patch_size, 384, 12, 6))
+    return VideoVitEncoder(CubeTransformer(patch_size, 384, 12, 6, drop_path))
 
 
-def video_vit_base(*, patch_size: int = 16) -> Encoder:
+def video_vit_base(*, patch_size: int = 16, drop_path: float = 0.0) -> Encoder:
     """Return a ViT-B of cubes: 12 blocks of 12 heads, 768 features, 86.2 M weights."""
-    return VideoVitEncoder(CubeTransformer(patch_size, 768, 12, 12))
+    return VideoVitEncoder(CubeTransformer(patch_size, 768, 12, 12, drop_path))
 
 
-def video_vit_mini(*, patch_size: int = 8) -> Encoder:
+def video_vit_mini(*, patch_size: int = 8, drop_path: float = 0.0) -> Encoder:
     """Return a ViT of cubes for CPUs: 4 blocks of 4 heads, 128 features, 0.8 M weights."""
-    return VideoVitEncoder(CubeTransformer(patch_size, 128, 4, 4))
+    return VideoVitEncoder(CubeTransformer(patch_size, 128, 4, 4, drop_path))

@@ -1,18 +1,19 @@
-"""Vision transformers: patches of an image as tokens, with fixed sine-cosine positions.
+"""Vision transformers: patches of an image, or of a spectrogram, as tokens at fixed positions.
 
 Dosovitskiy et al. 2021 (arXiv:2010.11929); positions and initial weights as in MoCo v3 (Chen et al.
 2021, arXiv:2104.02057, §4) and MAE, whose encoder sees some of the tokens only.
 
-Legend: B images, L tokens, P patch size, D width, h × w patches.
+Legend: B rows, L tokens, C channels, P patch size, D width, h × w patches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import EncoderBlock
+from torchvision.ops import StochasticDepth
 
 from models.encoders.encoder import Encoder
 
@@ -60,86 +61,153 @@ def draw_weights(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+class Rows(NamedTuple):
+    """What a ViT sees.
+
+    Attributes:
+        shape: of a batch, as `Encoder.input_shape`.
+        fix: what to set where patches do not divide it.
+        cut_last: leave out what fills no patch at the end of the last dimension.
+    """
+
+    shape: tuple[int | str, ...]
+    fix: str
+    cut_last: bool = False
+
+
+IMAGES: Final = Rows(("B", 3, "H", "W"), "image_augment.size to a multiple")
+SPECTROGRAMS: Final = Rows(
+    ("B", 1, "F", "L"), "log_mel.num_mels to a multiple, and seconds to more", cut_last=True
+)
+
+
+class VitSize(NamedTuple):
+    """Width D, blocks, heads of each, and the side of a patch unless another is asked for."""
+
+    width: int
+    depth: int
+    num_heads: int
+    patch_size: int
+
+
+#: By the end of its name: MoCo v3's ViT-S with 12 heads (21.6 M weights of images), ViT-B (85.6 M),
+#: and one for CPUs (0.8 M).
+VIT_SIZES: Final = {
+    "small": VitSize(384, 12, 12, 16),
+    "base": VitSize(768, 12, 12, 16),
+    "mini": VitSize(128, 4, 4, 8),
+}
+
+
 class VisionTransformer(nn.Module):
     """Class token and patch tokens through transformer blocks and a last layer norm.
 
     Args:
+        rows: what it sees.
         patch_size: P.
         width: D.
         depth: blocks.
         num_heads: of each block's attention.
         freeze_patch_projection: leave the patch projection as it was drawn.
+        drop_path: see `transformer_blocks`.
     """
 
     def __init__(
         self,
+        rows: Rows,
         patch_size: int,
         width: int,
         depth: int,
         num_heads: int,
         *,
         freeze_patch_projection: bool = False,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.patch_size, self.width = patch_size, width
-        self.patch_projection = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        self.rows, self.patch_size, self.width = rows, patch_size, width
+        #: Sides of a patch, and how many tokens come before those of patches.
+        self.channels, self.patch, self.num_leading = int(rows.shape[1]), (patch_size,) * 2, 1
+        self.patch_projection = nn.Conv2d(self.channels, width, patch_size, stride=patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.blocks = nn.Sequential(
-            *(EncoderBlock(num_heads, width, 4 * width, 0.0, 0.0, layer_norm) for _ in range(depth))
-        )
+        self.blocks = transformer_blocks(width, depth, num_heads, drop_path)
         self.norm = layer_norm(width)
         self._initialise()
         if freeze_patch_projection:
             self.patch_projection.requires_grad_(False)
 
-    def forward(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Encode images [B, 3, H, W].
+    def forward(self, values: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Encode rows [B, C, H, W].
 
         Args:
-            images: sides that the patch size divides.
+            values: sides that the patches divide.
             kept: int64 [B, K], the patches that are seen, in this order; all by default.
 
         Returns:
-            [B, 1 + L, D], the class token first; L = K or h·w.
+            [B, 1 + L, D], the class token first; L = K or all.
 
         Raises:
-            ValueError: patches do not divide the images.
+            ValueError: patches do not divide the rows.
         """
-        tokens = self.patches(images)  # B × h·w × D
+        tokens = self.patches(values)  # B × L × D
         if kept is not None:
             tokens = tokens.gather(1, kept[:, :, None].expand(-1, -1, self.width))  # B × K × D
         tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
         return cast(Tensor, self.norm(self.blocks(tokens)))
 
-    def patches(self, images: Tensor) -> Tensor:
-        """Return the patches as tokens with their positions, [B, h·w, D]."""
-        height, width = self.grid(images)
-        tokens = self.patch_projection(images).flatten(2).transpose(1, 2)  # B × h·w × D
-        positions = sine_cosine_positions(height, width, self.width)
-        return cast(Tensor, tokens + positions.to(tokens))
+    def patches(self, values: Tensor) -> Tensor:
+        """Return the patches as tokens with their positions, [B, L, D]."""
+        grid = self.grid(values)
+        tokens = self.patch_projection(values).flatten(2).transpose(1, 2)  # B × L × D
+        return cast(Tensor, tokens + self.positions(grid, self.width).to(tokens))
 
-    def grid(self, images: Tensor) -> tuple[int, int]:
-        """Return (h, w), the patches of images [B, 3, H, W].
+    @staticmethod
+    def positions(grid: Sequence[int], dim: int) -> Tensor:
+        """Return the position of each patch of a grid (h, w), in a width: [L, dim]."""
+        height, width = grid
+        return sine_cosine_positions(height, width, dim)
+
+    def grid(self, values: Tensor) -> tuple[int, int]:
+        """Return (h, w): the patches of rows [B, C, H, W].
 
         Raises:
-            ValueError: patches do not divide the images.
+            ValueError: patches do not divide the rows.
         """
-        height, width = images.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
+        size, (height, width) = self.patch_size, values.shape[-2:]
+        left = width % size and not self.rows.cut_last
+        if height % size or left or not min(height // size, width // size):
             raise ValueError(
-                f"a ViT with patches of {self.patch_size} pixels takes images whose sides it "
-                f"divides, got {height}×{width}: set image_augment.size to a multiple, or "
-                "encoders.patch_size to a divisor"
+                f"a ViT with patches of {size}×{size} takes rows whose sides they divide, got "
+                f"{height}×{width}: set {self.rows.fix}, or encoders.patch_size to a divisor"
             )
-        return height // self.patch_size, width // self.patch_size
+        return height // size, width // size
 
     def _initialise(self) -> None:
         draw_weights(self.blocks)
-        bound = (6 / (3 * self.patch_size**2 + self.width)) ** 0.5
+        bound = (6 / (self.channels * self.patch_size**2 + self.width)) ** 0.5
         nn.init.uniform_(self.patch_projection.weight, -bound, bound)
         if self.patch_projection.bias is not None:
             nn.init.zeros_(self.patch_projection.bias)
         nn.init.normal_(self.class_token, std=1e-6)
+
+
+def transformer_blocks(
+    width: int, depth: int, num_heads: int, drop_path: float = 0.0
+) -> nn.Sequential:
+    """Return the blocks of a transformer.
+
+    Args:
+        width: D.
+        depth: how many.
+        num_heads: of each one's attention.
+        drop_path: probability with which each half of the last block is left out for a row, in
+            training; it rises from 0 in the first block (Huang et al. 2016, arXiv:1603.09382).
+    """
+    blocks = [EncoderBlock(num_heads, width, 4 * width, 0.0, 0.0, layer_norm) for _ in range(depth)]
+    for block, rate in zip(blocks, torch.linspace(0, drop_path, depth).tolist(), strict=True):
+        if rate:  # in place of the dropouts at the ends of both halves
+            block.dropout = StochasticDepth(rate, "row")
+            block.mlp[-1] = StochasticDepth(rate, "row")
+    return nn.Sequential(*blocks)
 
 
 class FirstToken(nn.Module):
@@ -151,41 +219,45 @@ class FirstToken(nn.Module):
 
 
 class VitEncoder(Encoder):
-    """A ViT as an encoder: its class token is the vector, its patch tokens are the map."""
+    """A ViT as an encoder: its class token is the vector, its patch tokens are the map.
+
+    Args:
+        transformer: the network.
+    """
 
     trunk: VisionTransformer
 
     def __init__(self, transformer: VisionTransformer) -> None:
-        super().__init__(transformer, FirstToken(), transformer.width, ("B", 3, "H", "W"))
+        super().__init__(transformer, FirstToken(), transformer.width, transformer.rows.shape)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Encode images [B, 3, H, W] → class tokens [B, D]."""
+        """Encode rows [B, C, H, W] → class tokens [B, D]."""
         self.check(values)
         return cast(Tensor, self.pool(self.trunk(values)))
 
     def maps(self, values: Tensor) -> Tensor:
-        """Encode images [B, 3, H, W] → patch tokens as maps [B, D, h, w]."""
+        """Encode rows [B, C, H, W] → patch tokens as maps [B, D, h, w]."""
         self.check(values)
-        tokens = self.trunk(values)[:, 1:]  # B × h·w × D
+        tokens = self.trunk(values)[:, 1:]  # B × L × D
         return cast(Tensor, tokens.transpose(1, 2).unflatten(2, self.trunk.grid(values)))
 
 
-def vit_small(*, patch_size: int = 16, freeze_patch_projection: bool = False) -> Encoder:
-    """Return the ViT-S of MoCo v3: 12 blocks of 12 heads, 384 features, 21.6 M weights."""
-    return _vit(384, 12, 12, patch_size, freeze_patch_projection)
+def vit(rows: Rows, size: VitSize) -> Callable[..., Encoder]:
+    """Return what makes a ViT of a size for rows of a kind."""
 
+    def make(
+        *,
+        patch_size: int = size.patch_size,
+        freeze_patch_projection: bool = False,
+        drop_path: float = 0.0,
+    ) -> Encoder:
+        transformer = VisionTransformer(
+            rows,
+            patch_size,
+            *(size.width, size.depth, size.num_heads),
+            freeze_patch_projection=freeze_patch_projection,
+            drop_path=drop_path,
+        )
+        return VitEncoder(transformer)
 
-def vit_base(*, patch_size: int = 16, freeze_patch_projection: bool = False) -> Encoder:
-    """Return a ViT-B: 12 blocks of 12 heads, 768 features, 85.6 M weights."""
-    return _vit(768, 12, 12, patch_size, freeze_patch_projection)
-
-
-def vit_mini(*, patch_size: int = 8, freeze_patch_projection: bool = False) -> Encoder:
-    """Return a ViT for CPUs: 4 blocks of 4 heads, 128 features, 0.8 M weights."""
-    return _vit(128, 4, 4, patch_size, freeze_patch_projection)
-
-
-def _vit(width: int, depth: int, heads: int, patch_size: int, freeze: bool) -> Encoder:
-    return VitEncoder(
-        VisionTransformer(patch_size, width, depth, heads, freeze_patch_projection=freeze)
-    )
+    return make

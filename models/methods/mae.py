@@ -1,11 +1,15 @@
 """MAE: paint the patches that an encoder did not see, from the quarter of them that it did.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv:2111.06377, §3. The
-loss is the squared error of the hidden patches' pixels, each patch at mean 0 and variance 1.
+loss is the squared error of the hidden patches' pixels, each patch at mean 0 and variance 1. Rows
+are images, clips (each cube is hidden for itself: Feichtenhofer et al. 2022, arXiv:2205.09113; the
+same places at all times: videomae.py) or spectrograms (Huang et al. 2022, arXiv:2207.06405).
 
-Legend: B images, L patches, K kept patches, P patch size, D width of the encoder.
+Legend: B rows, L patches, K kept patches, V values of a patch, D width of the encoder.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -13,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from gdt import Batch, View, global_mean
-from models.encoders.vit import VitEncoder, sine_cosine_positions
+from models.encoders.video_vit import VideoVitEncoder
+from models.encoders.vit import VitEncoder
 from models.method import Losses, Method, Needs, Setting
 from models.parts.patch_decoder import MaskedOptions, PatchDecoder
 from models.towers import Towers, at_least_float32
@@ -47,14 +52,19 @@ class MAE(Method):
         self.decoders = nn.ModuleDict()
         for modality in self.plan.modalities:
             encoder = self.towers.encoder(modality)
-            if not isinstance(encoder, VitEncoder):
+            if not isinstance(encoder, VitEncoder | VideoVitEncoder):
+                name = "video_vit" if modality == "video" else "vit"
                 raise ValueError(
                     f"MAE hides patches, which a ViT alone has: encoders.{modality} = "
-                    f'"{getattr(setting.encoders, modality)}", must be one of "vit_mini", '
-                    f'"vit_small", "vit_base", and plan.modality.values = ["image"]'
+                    f'"{getattr(setting.encoders, modality)}", must be one of "{name}_mini", '
+                    f'"{name}_small", "{name}_base"; plan.modality.values may name image, video '
+                    "and audio"
                 )
-            values = 3 * encoder.trunk.patch_size**2
-            self.decoders[modality] = PatchDecoder(values, encoder.embedding_dim, options, 1)
+            trunk = encoder.trunk
+            values = trunk.channels * math.prod(trunk.patch)
+            self.decoders[modality] = PatchDecoder(
+                values, encoder.embedding_dim, options, trunk.num_leading
+            )
 
     def forward(self, batch: Batch) -> Losses:
         """Return the loss of a batch, a float32 scalar."""
@@ -67,19 +77,19 @@ class MAE(Method):
 
     def _errors(self, view: View) -> Tensor:
         """Return the mean squared error of each hidden patch."""
-        encoder = cast(VitEncoder, self.towers.encoder(view.modality))
+        encoder = cast(VitEncoder | VideoVitEncoder, self.towers.encoder(view.modality))
         encoder.check(view.values)
-        grid = encoder.trunk.grid(view.values)  # h, w
-        noise = self.draw_noise(len(view), grid[0] * grid[1]).to(view.values.device)
+        grid = encoder.trunk.grid(view.values)  # (t,) h, w
+        noise = self.draw_noise(len(view), math.prod(grid)).to(view.values.device)
         kept, hidden, places = random_masking(noise, self.options.mask_share)
-        tokens = encoder.trunk(view.values, kept)  # B × 1+K × D
-        positions = sine_cosine_positions(*grid, self.options.decoder_dim)
-        predicted = self.decoders[view.modality](tokens, places, positions)  # B × L × P·P·3
+        tokens = encoder.trunk(view.values, kept)  # B × (1+)K × D
+        positions = encoder.trunk.positions(grid, self.options.decoder_dim)
+        predicted = self.decoders[view.modality](tokens, places, positions)  # B × L × V
         with torch.autocast(tokens.device.type, enabled=False):
             errors = patch_errors(
                 at_least_float32(predicted),
                 at_least_float32(view.values),
-                encoder.trunk.patch_size,
+                encoder.trunk.patch,
                 normalize=self.options.normalize_patches,
             )
         return errors[hidden]
@@ -111,22 +121,29 @@ def random_masking(noise: Tensor, mask_share: float) -> tuple[Tensor, Tensor, Te
     return order[:, :num_kept], places >= num_kept, places
 
 
-def patches_of(images: Tensor, patch_size: int) -> Tensor:
-    """Cut images [B, 3, H, W] into patches [B, L, P·P·3], by row, column and channel."""
-    pieces = images.unfold(2, patch_size, patch_size).unfold(3, patch_size, patch_size)
-    return pieces.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)  # B × h·w × P·P·3
+def patches_of(rows: Tensor, patch: Sequence[int]) -> Tensor:
+    """Cut rows [B, C, (T,) H, W] into patches [B, L, V], by (frame,) row, column and channel.
+
+    What fills no patch at the end of a dimension is left out.
+    """
+    pieces = rows
+    for axis, size in enumerate(patch, start=2):
+        pieces = pieces.unfold(axis, size, size)  # … × L × … × size
+    return pieces.movedim(1, -1).flatten(len(patch) + 1).flatten(1, -2)
 
 
-def patch_errors(predicted: Tensor, images: Tensor, patch_size: int, *, normalize: bool) -> Tensor:
+def patch_errors(
+    predicted: Tensor, rows: Tensor, patch: Sequence[int], *, normalize: bool
+) -> Tensor:
     """Return the mean squared error of each patch, [B, L].
 
     Args:
-        predicted: [B, L, P·P·3].
-        images: [B, 3, H, W].
-        patch_size: P.
+        predicted: [B, L, V].
+        rows: [B, C, (T,) H, W].
+        patch: sides of a patch.
         normalize: compare with patches of mean 0 and (unbiased) variance 1.
     """
-    target = patches_of(images, patch_size)
+    target = patches_of(rows, patch)
     if normalize:
         variance, mean = torch.var_mean(target, dim=2, keepdim=True)
         target = (target - mean) / (variance + 1e-6).sqrt()

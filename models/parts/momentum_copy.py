@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 class MomentumCopy(nn.Module, Generic[NetworkT]):
     """θ_copy ← m·θ_copy + (1 − m)·θ, parameter by parameter; no gradient reaches it.
 
-    Buffers (the statistics of batch norm) are the copy's own, as in the papers' code.
+    Buffers (the statistics of batch norm) are the copy's own, as in the papers' code. Of a ViT
+    whose paths are dropped (`encoders.drop_path`) the copy keeps them all, as DINO's teacher does.
 
     Args:
         source: the network that is copied and followed.
@@ -50,6 +52,9 @@ class MomentumCopy(nn.Module, Generic[NetworkT]):
     def __init__(self, source: NetworkT, schedule: MomentumSchedule) -> None:
         super().__init__()
         self.network = copy.deepcopy(source).requires_grad_(False)
+        for module in self.network.modules():
+            if isinstance(module, StochasticDepth):
+                module.p = 0.0
         self.schedule = schedule
 
     @torch.no_grad()

@@ -60,7 +60,7 @@ def test_an_option_of_another_encoder_is_refused() -> None:
 
 def test_a_vit_names_the_size_that_its_patches_do_not_divide() -> None:
     encoder = EncoderOptions(image="vit_mini").build("image")
-    with pytest.raises(ValueError, match=r"patches of 8 pixels .* got 36×32: set image_augment"):
+    with pytest.raises(ValueError, match=r"patches of 8×8 takes .* got 36×32: set image_augment"):
         encoder(torch.zeros(1, 3, 36, 32))
 
 

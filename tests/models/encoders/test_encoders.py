@@ -1,12 +1,17 @@
 """Encoders: shapes, sizes, gradients, memory formats, and the names that are allowed."""
 
+from collections.abc import Iterable
+from typing import cast
+
 import pytest
 import torch
+from torchvision.models.vision_transformer import EncoderBlock
 
 from models.encoders.audio import AUDIO_ENCODERS
 from models.encoders.encoder import EncoderTable
 from models.encoders.image import IMAGE_ENCODERS
 from models.encoders.video import VIDEO_ENCODERS
+from models.parts import MomentumCopy, MomentumSchedule
 
 # table, name, one small batch, features, weights (the papers' and torchvision's numbers)
 CASES = [
@@ -22,6 +27,9 @@ CASES = [
     (AUDIO_ENCODERS, "resnet9_small", (2, 1, 40, 99), 256, 1_227_104),
     (AUDIO_ENCODERS, "waveform_cnn", (2, 1, 3200), 256, 1_317_120),
     (AUDIO_ENCODERS, "waveform_cnn_small", (2, 1, 3200), 64, 83_520),
+    (AUDIO_ENCODERS, "vit_small", (2, 1, 32, 35), 384, 21_393_408),
+    (AUDIO_ENCODERS, "vit_base", (2, 1, 32, 35), 768, 85_254_144),
+    (AUDIO_ENCODERS, "vit_mini", (2, 1, 40, 99), 128, 801_792),
     (IMAGE_ENCODERS, "resnet18", (2, 3, 64, 64), 512, 11_176_512),
     (IMAGE_ENCODERS, "resnet50", (2, 3, 64, 64), 2048, 23_508_032),
     (IMAGE_ENCODERS, "resnet_small", (2, 3, 64, 64), 256, 1_226_400),
@@ -114,3 +122,30 @@ def test_unknown_name_lists_what_is_allowed() -> None:
         match=r"unknown audio encoder 'resnet8'; allowed: resnet18, resnet9, resnet9_small",
     ):
         AUDIO_ENCODERS.build("resnet8")
+
+
+def test_dropped_paths_leave_out_whole_branches_of_some_rows_in_training() -> None:
+    torch.manual_seed(0)
+    encoder = IMAGE_ENCODERS.build("vit_mini", drop_path=0.6)
+    blocks = cast(Iterable[EncoderBlock], encoder.get_submodule("trunk.blocks"))
+    rates = [getattr(block.dropout, "p", 0.0) for block in blocks]
+    assert rates == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    last = list(blocks)[-1]
+    tokens = torch.randn(200, 5, 128)
+    out, kept = last(tokens), last.eval()(tokens)
+    same = (out == tokens).all(dim=(1, 2))  # neither half of the block was added
+    assert 0.2 < same.float().mean() < 0.55  # 0.6²
+    assert not (kept == tokens).all(dim=(1, 2)).any()
+    attended = tokens + last.self_attention(*[last.ln_1(tokens)] * 3, need_weights=False)[0]
+    torch.testing.assert_close(kept, attended + last.mlp(last.ln_2(attended)))
+    plain = IMAGE_ENCODERS.build("vit_mini").state_dict()
+    assert plain.keys() == encoder.state_dict().keys()
+
+
+def test_a_momentum_copy_drops_no_path() -> None:
+    torch.manual_seed(0)
+    encoder = IMAGE_ENCODERS.build("vit_mini", drop_path=0.5)
+    copy = MomentumCopy(encoder, MomentumSchedule(0.9)).network
+    values = torch.randn(4, 3, 16, 16)
+    assert torch.equal(copy.train()(values), encoder.eval()(values))
+    assert not torch.equal(encoder.train()(values), encoder.eval()(values))

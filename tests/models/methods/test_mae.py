@@ -1,5 +1,6 @@
 """MAE equals its authors' numbers: masking, target and loss, positions; and trains a ViT."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gdt import Batch, global_mean, named_plan
+from gdt import Batch, Plan, View, global_mean, named_plan
+from models import EncoderOptions, RunFacts, Setting, build_method
 from models.encoders.vit import sine_cosine_positions
-from models.methods.mae import MAEOptions, patch_errors, patches_of, random_masking
+from models.methods.mae import MAE, MAEOptions, patch_errors, patches_of, random_masking
 from models.parts.patch_decoder import in_place
 from tests.models.golden_numbers import close, golden, tensor
 
@@ -34,11 +36,12 @@ def test_loss_and_gradients_equal_the_authors(normalize: bool) -> None:
     given, _ = golden("mae", "loss_norm_pix_True")
     _, expected = golden("mae", f"loss_norm_pix_{normalize}")
     images, predicted = tensor(given["imgs"]), tensor(given["pred"]).requires_grad_()
-    errors = patch_errors(predicted, images, given["patch_size"], normalize=normalize)
+    patch = (given["patch_size"],) * 2
+    errors = patch_errors(predicted, images, patch, normalize=normalize)
     loss = global_mean(errors[tensor(given["mask"]) == 1])
     close(loss, expected["loss"])
     if normalize:
-        patches = patches_of(images, given["patch_size"])
+        patches = patches_of(images, patch)
         close(patches[0, 0], expected["patchify_first_patch_of_first_image"])
         close(patches[0, 1], expected["patchify_second_patch"])
         loss.backward()
@@ -87,6 +90,54 @@ def test_a_step_trains_encoder_and_decoder(
     assert losses[-1] < losses[0]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
     assert method.features("image", batch.views[0].values).shape == (8, 128)
+
+
+def test_patches_of_clips_are_tubes_row_by_row() -> None:
+    clips = torch.arange(2 * 3 * 4 * 8 * 6, dtype=torch.float32).view(2, 3, 4, 8, 6)
+    patches = patches_of(clips, (2, 4, 3))
+    assert patches.shape == (2, 2 * 2 * 2, 2 * 4 * 3 * 3)
+    for number in range(8):
+        t, h, w = number // 4 * 2, number // 2 % 2 * 4, number % 2 * 3
+        tube = clips[:, :, t : t + 2, h : h + 4, w : w + 3]
+        assert torch.equal(patches[:, number], tube.permute(0, 2, 3, 4, 1).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("modality", "encoder", "shape", "grid"),
+    [
+        ("video", "video_vit_mini", (3, 3, 4, 32, 32), (2, 4, 4)),
+        ("audio", "vit_mini", (3, 1, 40, 33), (5, 4)),  # the last frame fills no patch
+    ],
+)
+def test_clips_and_spectrograms_are_painted_too(
+    modality: str, encoder: str, shape: tuple[int, ...], grid: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    plan = Plan.from_tables(
+        {
+            "sample": {"relation": "distinctive"},
+            "modality": {"relation": "invariant", "values": [modality]},
+        }
+    )
+    options = MAEOptions(decoder_dim=16, decoder_depth=1, decoder_heads=2)
+    encoders, facts = EncoderOptions(**{modality: encoder}), RunFacts(4, 3, 1, 4)  # type: ignore[arg-type]
+    method = build_method(options, Setting(plan, encoders, facts))
+    assert isinstance(method, MAE)
+    values, codes = torch.randn(shape), plan.codes(torch.arange(3))
+    noise = torch.rand(3, math.prod(grid))
+    method.draw_noise = lambda num_rows, num_patches: noise[:num_rows, :num_patches]  # type: ignore[method-assign]
+    loss = method(Batch((View(modality, values, codes),), 0, 0)).total
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
+
+    trunk: Any = method.towers.encoder(modality).trunk
+    kept, hidden, places = random_masking(noise, 0.75)
+    positions = trunk.positions(grid, 16)
+    painted = method.decoders[modality](trunk(values, kept), places, positions)
+    target = patches_of(values, trunk.patch)
+    target = (target - target.mean(2, keepdim=True)) / (target.var(2, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(loss, ((painted - target) ** 2).mean(2)[hidden].mean())
+    assert method.towers.maps(modality, values).shape == (3, 128, *grid)
 
 
 def test_refusals(build_small: Callable[..., Any]) -> None:
