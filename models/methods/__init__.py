@@ -39,6 +39,7 @@ from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 from models.methods.timecycle import TimeCycle
 from models.methods.udt import UDT
+from models.methods.uvc import UVC
 from models.methods.videomae import VideoMAE
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "PCL",
     "PIRL",
     "UDT",
+    "UVC",
     "BarlowTwins",
     "BlockContrast",
     "CPCImage",
@@ -112,6 +114,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "mast": MAST,
     "udt": UDT,
     "timecycle": TimeCycle,
+    "uvc": UVC,
     "classifier": Classifier,
     "clip": CLIP,
     "siglip": SigLIP,
