@@ -145,13 +145,13 @@ def render_video(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.uint
         options.frames_per_second
     )
     background = _background(rng, side)
-    colour = _bright_colour(rng)
+    colour = bright_colour(rng)
     across = 0.5 + (0.5 - scene.radius) * np.sin(
         rng.uniform(0, 2 * np.pi) + rng.uniform(-1.5, 1.5) * times
     )
     down = 1.0 - scene.heights(times)
     turn = rng.uniform(-0.35, 0.35) + rng.uniform(-0.2, 0.2) * times
-    light = _after_hits(times, scene.hits(options.seconds), FLASH_SECONDS)
+    light = after_hits(times, scene.hits(options.seconds), FLASH_SECONDS)
 
     # one window around the shape for each frame: [T, window, window]
     half = int(np.ceil(scene.radius * side)) + 1
@@ -190,7 +190,7 @@ def render_audio(scene: Scene, options: SyntheticOptions) -> npt.NDArray[np.floa
     partials = TIMBRES[scene.kind]
     tone = sum((loud * np.sin(phase * partial) for partial, loud in partials), np.zeros_like(times))
     tone *= 0.25 / sum(loud for _, loud in partials)
-    click = 0.6 * _after_hits(times, scene.hits(options.seconds), 0.03) ** 2
+    click = 0.6 * after_hits(times, scene.hits(options.seconds), 0.03) ** 2
     return (tone + click * rng.uniform(-1, 1, len(times))).astype(np.float32)
 
 
@@ -276,7 +276,7 @@ def build_corpus(
         writer.writerows(rows)
 
 
-def _after_hits(times: Floats, hits: Floats, fade_seconds: float) -> Floats:
+def after_hits(times: Floats, hits: Floats, fade_seconds: float) -> Floats:
     """1 at each hit, fading to 0 over `fade_seconds`: [N] → [N]."""
     level = np.zeros_like(times)
     for hit in hits:
@@ -305,7 +305,7 @@ def _background(rng: np.random.Generator, side: int) -> npt.NDArray[np.float32]:
     return np.asarray(np.clip(picture, 0, 140), np.float32)
 
 
-def _bright_colour(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def bright_colour(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """RGB [3] with at least one channel at 255 and none below 90."""
     colour = rng.uniform(90, 255, 3)
     colour[rng.integers(3)] = 255
