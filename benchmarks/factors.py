@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", default=list(_MADE), choices=list(_MADE))
     parser.add_argument("--plans", nargs="+", default=list(HYPOTHESES), choices=HYPOTHESES)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--picture", type=Path, help="where the picture goes")
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""`gdt samples`: videos to try everything on: a film, shapes that sound or move, spoken digits."""
+"""`gdt samples`: videos to try everything on: a film, synthetic corpora, spoken digits."""
 
 from pathlib import Path
 from typing import Annotated
@@ -185,4 +185,40 @@ def shapes(
     typer.echo(
         f"{out}: train/ {videos} videos of {frames} frames; {val_videos} clips with masks in "
         "JPEGImages/, Annotations/, ImageSets/"
+    )
+
+
+@command(app, "timeline", "gdt samples timeline --out data/timeline")
+def timeline(
+    out: Annotated[Path, typer.Option(help="Folder for train/, val/ and labels.csv.")],
+    videos: Annotated[int, typer.Option(min=0, help="How many training videos.")] = 240,
+    val_videos: Annotated[int, typer.Option(min=0, help="How many held-out videos.")] = 96,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other videos.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; one for each core if absent.")
+    ] = None,
+) -> None:
+    """Make a synthetic corpus in which time is seen and heard: its direction, and how late it is.
+
+    For plans of time_reversal and time_shift: docs/factors.md.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tools.sample_data.timeline import build_timeline
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("timeline", total=videos + val_videos)
+        build_timeline(
+            out,
+            videos,
+            val_videos,
+            seed,
+            workers=workers,
+            report=lambda done, _: bar.update(task, completed=done),
+        )
+    typer.echo(
+        f"{out}: train/ {videos} and val/ {val_videos} videos of 4 s, labels in "
+        f"{out / 'labels.csv'}"
     )

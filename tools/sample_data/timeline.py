@@ -4,12 +4,13 @@ What is seen is heard, each on its own:
 
     kind of shape                            → timbre and register          (the label)
     size                                     → pitch: larger is lower
-    strikes, at a pace of the video's own:   → a note, struck and dying     (the arrow of time)
-      bright at once, then fading              away
+    strikes, at a pace of the video's own:   → a loud, high note, dying     (the arrow of time)
+      up and bright at once, then sinking      away and falling
     the sun crosses the sky, left to right   → the wind's pitch rises       (the position in time)
 
-Played backwards, what was struck swells. Colours, and where the shape is, are not audible. Each
-video draws its scene from (seed, folder, number); files are real mp4s, H.264 and AAC.
+Played backwards, what was struck swells and rises. Colours, and where the shape is from left to
+right, are not audible. Each video draws its scene from (seed, folder, number); files are real mp4s,
+H.264 and AAC.
 
 Legend: T frames, S audio samples, H height, W width.
 """
@@ -36,13 +37,14 @@ from tools.sample_data.synthetic import (
 
 Floats = npt.NDArray[np.float64]
 FORM: Final = SyntheticOptions(seconds=4.0, size=48, frames_per_second=16, sample_rate_hz=16_000)
-RADII: Final = (0.16, 0.3)  # of the frame's side
+RADII: Final = (0.16, 0.28)  # of the frame's side
 LOWEST_HZ: Final = 400.0
-OCTAVES_BETWEEN_KINDS: Final = 0.4
-OCTAVES_OVER_SIZE: Final = 0.4
-SECONDS_BETWEEN_STRIKES: Final = (0.3, 0.9)
-FADE_SECONDS: Final = 0.15
-SHADE: Final = 0.4  # of a strike's light and sound that is always there
+OCTAVES_BETWEEN_KINDS: Final = 0.2
+OCTAVES_OVER_SIZE: Final = 0.8
+OCTAVES_A_STRIKE: Final = 1.0
+SECONDS_BETWEEN_STRIKES: Final = (0.5, 1.0)
+FADE_SECONDS: Final = 0.35
+SHADE: Final = 0.3  # of a strike's light and sound that is always there
 SUN_RADIUS: Final = 0.09
 WIND_HZ: Final = (1500.0, 6000.0)
 
@@ -82,10 +84,12 @@ def render_video(scene: TimelineScene) -> npt.NDArray[np.uint8]:
     side = FORM.size
     times = np.arange(round(FORM.seconds * FORM.frames_per_second)) / FORM.frames_per_second
     grid = (np.arange(side) + 0.5) / side
-    sky = rng.uniform(20, 110, 3)
-    x, y = rng.uniform(scene.radius, 1 - scene.radius, 2)
+    sky = rng.uniform(20, 80, 3)
+    x = rng.uniform(scene.radius, 1 - scene.radius)
+    loudness = scene.loudness(times)[:, None, None]
+    y = 1 - scene.radius - (1 - 2 * scene.radius) * loudness
     shape = DISTANCES[scene.kind](grid - x, grid[:, None] - y, scene.radius)
-    light = SHADE + (1 - SHADE) * scene.loudness(times)[:, None, None, None]
+    light = SHADE + (1 - SHADE) * loudness[..., None]
     day = (times / FORM.seconds)[:, None, None]
     sun = np.hypot(grid - day, grid[:, None] - 0.5 + 0.4 * np.sin(np.pi * day)) - SUN_RADIUS
     frames = _paint(
@@ -104,8 +108,9 @@ def render_audio(scene: TimelineScene) -> npt.NDArray[np.float32]:
     rng = np.random.default_rng(scene.look_seed + 1)
     times = np.arange(round(FORM.seconds * FORM.sample_rate_hz)) / FORM.sample_rate_hz
     size = (scene.radius - RADII[0]) / (RADII[1] - RADII[0])
-    octaves = KINDS.index(scene.kind) * OCTAVES_BETWEEN_KINDS - size * OCTAVES_OVER_SIZE
-    phase = 2 * np.pi * LOWEST_HZ * 2.0**octaves * times
+    register = KINDS.index(scene.kind) * OCTAVES_BETWEEN_KINDS - size * OCTAVES_OVER_SIZE
+    octaves = register + OCTAVES_A_STRIKE * scene.loudness(times)
+    phase = 2 * np.pi * np.cumsum(LOWEST_HZ * 2.0**octaves) / FORM.sample_rate_hz
     partials = TIMBRES[scene.kind]
     tone = sum((loud * np.sin(phase * partial) for partial, loud in partials), np.zeros_like(times))
     loudness = SHADE + (1 - SHADE) * scene.loudness(times)
