@@ -89,8 +89,12 @@ class OptimizerOptions:
         second_momentum: beta2 of AdamW.
         weight_decay: on every parameter, as in the reference implementation of the GDT paper, but
             for `exclude_norm_and_bias`.
+        final_weight_decay: at the last step, which it reaches along a half cosine (DINO: from 0.04
+            to 0.4); `weight_decay` all along where it is not given.
         exclude_norm_and_bias: leave tensors of one dimension (biases, scales of norms) without
             decay, and under LARS without adaptation.
+        norm_and_bias_scale: multiplies the learning rate of those tensors (Barlow Twins: 0.0048
+            beside 0.2, so 0.024).
         lars: whose form of LARS: "moco_v3" (and BYOL, Barlow Twins), "simclr", "pixpro" or "larc"
             (SwAV).
         trust: η of LARS.
@@ -98,6 +102,8 @@ class OptimizerOptions:
         warmup_steps: the same in steps; one of the two.
         warmup_start: share of the learning rate with which the warm-up of W steps begins; 1 / W
             unless it is given.
+        warmup_to: the step that has the full rate, where `warmup_start` is given: the one "after"
+            the warm-up, or its "last" (DINO).
         schedule: after the warm-up: "constant", "cosine" (to `final_share` at the last step) or
             "steps".
         schedule_by: "step", or "epoch" to change the rate at the start of each epoch only.
@@ -113,12 +119,15 @@ class OptimizerOptions:
     momentum: float = 0.9
     second_momentum: float = 0.999
     weight_decay: float = 1e-5
+    final_weight_decay: float | None = None
     exclude_norm_and_bias: bool = False
+    norm_and_bias_scale: float = 1.0
     lars: Literal["moco_v3", "simclr", "pixpro", "larc"] = "moco_v3"
     trust: float = 0.001
     warmup_epochs: float = 0.0
     warmup_steps: int = 0
     warmup_start: float | None = None
+    warmup_to: Literal["after", "last"] = "after"
     schedule: Literal["constant", "cosine", "steps"] = "constant"
     schedule_by: Literal["step", "epoch"] = "step"
     final_share: float = 0.0
@@ -132,7 +141,10 @@ class OptimizerOptions:
             _check(0 <= value < 1, name, value, "at least 0 and less than 1")
         for name in ("weight_decay", "warmup_epochs", "warmup_steps", "gamma", "final_share"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _check(self.trust > 0, "trust", self.trust, "more than 0")
+        for name in ("trust", "norm_and_bias_scale"):
+            _check(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        final = self.final_weight_decay
+        _check(final is None or final >= 0, "final_weight_decay", final, "at least 0")
         increasing = list(self.milestones_epochs) == sorted(set(self.milestones_epochs))
         _check(increasing, "milestones_epochs", list(self.milestones_epochs), "increasing")
         has_milestones = bool(self.milestones_epochs)
@@ -157,6 +169,8 @@ class OptimizerOptions:
             ("second_momentum", 0.999, self.name == "adamw", 'name = "adamw"'),
             ("final_share", 0.0, self.schedule == "cosine", 'schedule = "cosine"'),
             ("warmup_start", None, warms_up, "warmup_epochs or warmup_steps"),
+            ("warmup_to", "after", self.warmup_start is not None, "warmup_start"),
+            ("norm_and_bias_scale", 1.0, self.exclude_norm_and_bias, "exclude_norm_and_bias"),
         ):
             value = getattr(self, name)
             if value != default and not takes:
@@ -188,6 +202,8 @@ class TrainerOptions:
             cores want them in reduced precision.
         sync_batch_norm: statistics of batch normalisation over all ranks.
         gradient_clip_norm: clip the gradient's 2-norm to this; none by default.
+        gradient_clip_by: the norm of "all" gradients together, or of each "parameter" by itself
+            (DINO).
         log_every_steps: a line in the logs every so many steps.
         loggers: besides `losses.csv`: "tensorboard", "csv", "wandb" or "mlflow".
         checkpoint_every_steps: a checkpoint every so many steps, and one at the end.
@@ -210,6 +226,7 @@ class TrainerOptions:
     channels_last: bool = False
     sync_batch_norm: bool = False
     gradient_clip_norm: float | None = None
+    gradient_clip_by: Literal["all", "parameter"] = "all"
     log_every_steps: int = 1
     loggers: tuple[LoggerName, ...] = ("tensorboard",)
     checkpoint_every_steps: int = 200
@@ -224,6 +241,8 @@ class TrainerOptions:
         _check(timeout > 0, "rank_timeout_seconds", timeout, "more than 0")
         clip = self.gradient_clip_norm
         _check(clip is None or clip > 0, "gradient_clip_norm", clip, "more than 0")
+        idle = clip is None and self.gradient_clip_by != "all"
+        _check(not idle, "gradient_clip_by", self.gradient_clip_by, "with a gradient_clip_norm")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ from tools.training.embed_dataset import WholeDataset
 from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
 from tools.training.log_metrics import LogMetrics, build_loggers
-from tools.training.optimizer import build_optimizer
+from tools.training.optimizer import build_optimizer, clip_each, set_weight_decay
 from tools.training.overlap_warning import overlap_warning
 from tools.training.progress import TrainingProgress
 from tools.training.rank_errors import rank_errors_explained
@@ -179,8 +179,22 @@ class Pretraining(LightningModule):
         return {"loss": losses.total, "parts": parts}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Let the method change gradients."""
+        """Let the method change gradients; take the weight decay of this step."""
         self.method.after_backward(self.global_step)
+        set_weight_decay(optimizer, self.config.optimizer, self.global_step, self.num_steps)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip all gradients together, or each parameter's."""
+        norm = self.config.trainer.gradient_clip_norm
+        if norm is not None and self.config.trainer.gradient_clip_by == "parameter":
+            clip_each(self.method.parameters(), norm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_start(self) -> None:
         """Begin to let signals wait for a step; take the learning rate that belongs to this one.
@@ -361,6 +375,11 @@ def _trainer(
         raise MisconfigurationException(
             "[validation] with trainer.strategy = fsdp: one rank scores, and has a part of the "
             "weights only. Leave validation.shards out, or use ddp"
+        )
+    if isinstance(trainer.strategy, FSDPStrategy) and config.trainer.gradient_clip_by != "all":
+        raise MisconfigurationException(
+            'trainer.gradient_clip_by = "parameter" with strategy = fsdp: a rank has parts of '
+            'parameters only, and not their norms. Take "all", or ddp'
         )
     # Lightning's own handler waits for the other ranks from within the signal, which can hang
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

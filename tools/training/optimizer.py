@@ -5,10 +5,12 @@ The learning rate is a pure function of the step, so a resumed run needs no hist
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import torch
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,6 +18,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from models.method import ParameterGroup
 from tools.runs.options import OptimizerOptions
 from tools.training.lars import Lars
+
+_CLIP_EPSILON: Final = 1e-6  # as in the authors' code of DINO
 
 OptimizerConstructor = Callable[[list[dict[str, Any]], float, OptimizerOptions], Optimizer]
 
@@ -60,8 +64,8 @@ def learning_rate_factor(
     """What the learning rate is multiplied by at a step.
 
     Linear from 1/W to 1 over the W steps of the warm-up (Goyal et al. 2017, section 2.2), or from
-    `warmup_start` at step 0 to 1 at step W; then the schedule, whose share of the run done counts
-    from the end of the warm-up.
+    `warmup_start` at step 0 to 1 at step W, or W − 1; then the schedule, whose share of the run
+    done counts from the end of the warm-up.
 
     Args:
         options: schedule, warm-up, milestones.
@@ -73,11 +77,35 @@ def learning_rate_factor(
     if step < warmup_steps:
         if options.warmup_start is None:
             return (step + 1) / warmup_steps
-        return options.warmup_start + (1 - options.warmup_start) * step / warmup_steps
+        reached = warmup_steps - 1 if options.warmup_to == "last" else warmup_steps
+        return options.warmup_start + (1 - options.warmup_start) * step / max(1, reached)
     if options.schedule_by == "epoch":
         step = max(warmup_steps, step - step % steps_per_epoch)
     done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
     return SCHEDULES[options.schedule](options, step / steps_per_epoch, min(1.0, done))
+
+
+def set_weight_decay(
+    optimizer: Optimizer, options: OptimizerOptions, step: int, num_steps: int
+) -> None:
+    """Give the groups that decay the weight decay of a step, zero-based over the run."""
+    if options.final_weight_decay is None:
+        return
+    share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps)))
+    final = options.final_weight_decay
+    for group in optimizer.param_groups:
+        if not group.get("excluded", False):
+            group["weight_decay"] = final + (options.weight_decay - final) * share
+
+
+@torch.no_grad()
+def clip_each(parameters: Iterable[Tensor], norm: float) -> None:
+    """Scale down every gradient whose 2-norm exceeds `norm`, each by itself."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if gradients:
+        norms = torch.stack(torch._foreach_norm(gradients))
+        scales = (norm / (norms + _CLIP_EPSILON)).clamp_max(1)
+        torch._foreach_mul_(gradients, list(scales.unbind()))
 
 
 def build_optimizer(
@@ -103,6 +131,7 @@ def build_optimizer(
             table: dict[str, Any] = {"params": parameters, "lr": learning_rate * group.rate_scale}
             if is_excluded:
                 table |= {"weight_decay": 0.0, "excluded": True}
+                table["lr"] *= options.norm_and_bias_scale
             tables.append(table)
             factors.append(partial(factor, constant=group.constant_rate))
     optimizer = OPTIMIZERS[options.name](tables, learning_rate, options)

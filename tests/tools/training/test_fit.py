@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gdt import Batch, plan_loss
 from pipelines.device.overlap import Overlap
@@ -393,3 +394,39 @@ def test_a_run_of_an_earlier_version_goes_on_and_one_of_another_method_does_not(
         train(tiny_config, folder.path, still, resume=True)
     with pytest.raises(RunError, match=r"does not belong to .*Missing key"):
         load_run(folder.path)
+
+
+class _AfterStep(Callback):
+    """Notes, after each step, every gradient's norm and the groups' weight decay."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+        self.decays: list[list[float]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        self.norms += [float(gradient.norm()) for gradient in gradients]
+        groups = trainer.optimizers[0].param_groups
+        self.decays.append([group["weight_decay"] for group in groups])
+
+
+def test_gradients_are_clipped_each_and_weight_decay_changes_while_a_run_trains(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    settings = load_config(
+        tiny_config,
+        [
+            *("trainer.gradient_clip_norm=0.01", "trainer.gradient_clip_by=parameter"),
+            *("optimizer.weight_decay=0.1", "optimizer.final_weight_decay=0.3"),
+            *("optimizer.exclude_norm_and_bias=true", "trainer.max_steps=2"),
+        ],
+    )
+    folder, spy = RunFolder(tmp_path / "run"), _AfterStep()
+    folder.claim(settings, resume=False)
+    fit(settings, folder, resume=False, callbacks=[spy])
+    assert max(spy.norms) == pytest.approx(0.01, rel=1e-3)
+    assert sum(norm > 0.0099 for norm in spy.norms) > 10  # not all together
+    expected = [pytest.approx([0.1, 0.0]), pytest.approx([0.2, 0.0])]
+    assert spy.decays == expected

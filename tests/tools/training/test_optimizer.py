@@ -6,8 +6,14 @@ import torch
 from torch.nn import Parameter
 
 from models.method import ParameterGroup
+from tests.models.golden_numbers import golden
 from tools.runs.options import OptimizerOptions
-from tools.training.optimizer import build_optimizer, learning_rate_factor
+from tools.training.optimizer import (
+    build_optimizer,
+    clip_each,
+    learning_rate_factor,
+    set_weight_decay,
+)
 
 
 def factors(options: OptimizerOptions, num_steps: int, steps_per_epoch: int = 10) -> list[float]:
@@ -74,6 +80,9 @@ def test_only_what_can_be_trained_is_given_to_the_optimizer(name: str, kind: typ
             {"milestones_epochs": (5.0, 3.0), "schedule": "steps"},
             r"milestones_epochs = \[5.0, 3.0\], must be increasing",
         ),
+        ({"final_weight_decay": -0.1}, "final_weight_decay = -0.1, must be at least 0"),
+        ({"norm_and_bias_scale": 0.1}, "does nothing without exclude_norm_and_bias"),
+        ({"warmup_to": "last", "warmup_steps": 3}, "warmup_to = 'last' does nothing without"),
     ],
 )
 def test_refused_options(keys: dict[str, object], message: str) -> None:
@@ -133,3 +142,85 @@ def test_groups_keep_norm_and_bias_apart_and_a_constant_rate_constant() -> None:
 def test_what_would_do_nothing_is_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OptimizerOptions(learning_rate=0.1, **keys)
+
+
+def test_dinos_warm_up_and_cosine_are_the_authors() -> None:
+    given, expected = golden("dino", "cosine_scheduler")
+    steps = given["niter_per_ep"]
+    options = OptimizerOptions(
+        learning_rate=1.0,
+        warmup_epochs=given["warmup_epochs"],
+        warmup_start=given["start_warmup_value"],
+        warmup_to="last",
+        schedule="cosine",
+        final_share=given["final"] / given["base"],
+    )
+    got = factors(options, given["epochs"] * steps, steps)
+    assert got == pytest.approx(expected["schedule"], abs=1e-12)
+
+
+def test_weight_decay_follows_half_a_cosine_but_for_norms_and_biases() -> None:
+    """DINO: cosine_scheduler without a warm-up, for the groups that are regularised."""
+    options = OptimizerOptions(
+        learning_rate=0.1,
+        name="adamw",
+        weight_decay=0.04,
+        final_weight_decay=0.4,
+        exclude_norm_and_bias=True,
+    )
+    layer = torch.nn.Linear(3, 2)
+    run = {"num_ranks": 1, "steps_per_epoch": 5, "num_steps": 20}
+    optimizer, _ = build_optimizer(options, [ParameterGroup(list(layer.parameters()))], **run)
+    for step in range(20):
+        set_weight_decay(optimizer, options, step, 20)
+        wanted = 0.4 + 0.5 * (0.04 - 0.4) * (1 + math.cos(math.pi * step / 20))
+        found = [group["weight_decay"] for group in optimizer.param_groups]
+        assert found == pytest.approx([wanted, 0.0])
+    constant = OptimizerOptions(learning_rate=0.1, weight_decay=0.04)
+    set_weight_decay(optimizer, constant, 3, 20)
+    assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(wanted)  # left as it was
+
+
+def test_norms_and_biases_have_a_rate_of_their_own() -> None:
+    """Barlow Twins: 0.2 for weights, 0.0048 for biases and norms, one schedule."""
+    options = OptimizerOptions(
+        learning_rate=0.2,
+        name="lars",
+        exclude_norm_and_bias=True,
+        norm_and_bias_scale=0.024,
+        warmup_steps=4,
+    )
+    linear = torch.nn.Linear(3, 2)
+    run = {"num_ranks": 1, "steps_per_epoch": 5, "num_steps": 20}
+    optimizer, schedule = build_optimizer(
+        options, [ParameterGroup(list(linear.parameters()))], **run
+    )
+    for step in range(5):
+        factor = min(1.0, (step + 1) / 4)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.2 * factor, 0.0048 * factor])
+        optimizer.step()
+        schedule.step()
+    before, biases = linear.weight.clone(), linear.bias.clone()
+    linear.weight.grad, linear.bias.grad = torch.ones(2, 3), torch.ones(2)
+    optimizer.step()
+    ratio = 0.001 * before.norm() / (1 + 1e-5 * before).norm()
+    torch.testing.assert_close(linear.weight, before - 0.2 * ratio * (1 + 1e-5 * before))
+    torch.testing.assert_close(linear.bias, biases - 0.0048)
+
+
+def test_each_gradient_is_clipped_by_itself() -> None:
+    """As DINO's clip_gradients: scaled by norm / (|g| + 1e-6), never up."""
+    torch.manual_seed(0)
+    parameters = [Parameter(torch.zeros(size)) for size in ((4, 3), (5,), (2,))]
+    for parameter, length in zip(parameters, (10.0, 2.0, 3.5), strict=True):
+        parameter.grad = torch.randn_like(parameter)
+        parameter.grad *= length / parameter.grad.norm()
+    parameters.append(Parameter(torch.zeros(1)))  # without a gradient
+    before = [p.grad.clone() for p in parameters[:3] if p.grad is not None]
+    clip_each(parameters, 3.0)
+    for parameter, gradient in zip(parameters, before, strict=False):
+        scale = min(1.0, 3.0 / (float(gradient.norm()) + 1e-6))
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, gradient * scale)
+    clip_each([], 3.0)
