@@ -16,11 +16,11 @@ from shards.format.writer import ShardWriter
 
 _FPS, _GOP = 30, 15
 _RATE, _AUDIO_PACKET = 24_000, 2304
-_VIDEO = CodecHeader(
+VIDEO = CodecHeader(
     "video", "h264", b"noise", Fraction(1, _FPS), 224, 128, "yuv420p", "bt709", "limited",
     Fraction(_FPS),
 )  # fmt: skip
-_AUDIO = CodecHeader(
+AUDIO = CodecHeader(
     "audio", "flac", b"noise", Fraction(1, _RATE), sample_rate_hz=_RATE, num_channels=1
 )
 _MP4_HEADER_BYTES, _FLAC_HEADER_BYTES = 2_500, 8_286
@@ -55,14 +55,14 @@ def _video(rng: np.random.Generator, seconds: float) -> tuple[TrackTable, bytes]
     frames = round(seconds * _FPS)
     keyframe = np.arange(frames) % _GOP == 0
     sizes = np.where(keyframe, rng.integers(9_000, 14_000, frames), rng.integers(40, 1_100, frames))
-    return _track(rng, _VIDEO, "mp4", _MP4_HEADER_BYTES, sizes, 1, keyframe)
+    return _track(rng, VIDEO, "mp4", _MP4_HEADER_BYTES, sizes, 1, keyframe)
 
 
 def _audio(rng: np.random.Generator, seconds: float) -> tuple[TrackTable, bytes]:
     packets = round(seconds * _RATE / _AUDIO_PACKET)
     sizes = rng.integers(2_300, 2_900, packets)
     every = np.ones(packets, bool)
-    return _track(rng, _AUDIO, "flac", _FLAC_HEADER_BYTES, sizes, _AUDIO_PACKET, every)
+    return _track(rng, AUDIO, "flac", _FLAC_HEADER_BYTES, sizes, _AUDIO_PACKET, every)
 
 
 def _track(

@@ -1,13 +1,14 @@
 """Read `{shard}.index`: where every member and every packet of a tar shard lies.
 
-The file is memory-mapped and checked when it is opened (see index_file.py), so that looking a
-sample up is slicing and nothing else.
+The file is checked when it is opened (see index_file.py); to look a sample up, its own rows are
+read and nothing else. No column stays in memory, so ten thousand open indexes take little of it.
 """
 
-import mmap
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import IndexFormatError
-from shards.format.index_file import Check, check_columns, decode_header, read_columns, shard_of
+from shards.format.index_file import Check, check_columns, decode_header, read_header, shard_of
 from shards.format.mpegts import Transport
 from shards.format.tracks import DISCARD, KEYFRAME
-from shards.storage.local_files import Identity, open_regular
+from shards.storage.local_files import Identity, open_descriptor
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,27 +117,38 @@ class IndexedSample:
 
 
 class ShardIndex:
-    """The opened index of one shard.
+    """The opened index of one shard: a file, of which only what is asked for is read.
 
     Args:
         path: the `.index` file.
         shard_size: the tar's size in bytes now; None asks the file beside the index.
+        check: refuse columns that do not fit each other, or reach outside the shard. Without it,
+            nothing but `find` is to be asked of a file that was not checked before.
+        is_cached: the file is a cache's, whose time of change is when it was last used.
+
+    Attributes:
+        identity: what the file is.
 
     Raises:
         IndexFormatError: the file is no index of this version, is damaged, or is of another tar.
     """
 
-    def __init__(self, path: Path, shard_size: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shard_size: int | None = None,
+        *,
+        check: bool = True,
+        is_cached: bool = False,
+    ) -> None:
         self.path = path
-        with open_regular(path) as file:
-            self.identity = Identity.of(file.fileno())
-            try:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError as error:
-                raise IndexFormatError(f"Index {path} is empty; rebuild the shard.") from error
-        self._columns, about = read_columns(self._map, path)
-        check = Check(path)
-        self.shard, self.shard_size = shard_of(about, check)
+        self._descriptor = open_descriptor(path)
+        self._file = FileIO(self._descriptor)  # closes it, and has no buffer to fill
+        self.identity = Identity.of(self._descriptor)
+        self._is_cached = is_cached
+        self._places, about = read_header(self._file, path)
+        must = Check(path)
+        self.shard, self.shard_size = shard_of(about, must)
         if shard_size is None:
             shard_size = (path.parent / self.shard).stat().st_size
         if shard_size != self.shard_size:
@@ -145,93 +157,131 @@ class ShardIndex:
                 f"file has {shard_size}: one of the two was changed or cut short. "
                 "Rebuild the shard."
             )
-        self._extensions = [check.text(e, "extensions") for e in check.a(list, about, "extensions")]
-        headers = check.a(list, about, "headers")
-        self._headers = [decode_header(h, check) for h in headers]
-        in_pieces = np.array([header["transport"] is not None for header in self._headers], bool)
-        check_columns(self._columns, self.shard_size, len(self._extensions), in_pieces, check)
-        self._num_samples = len(self._columns["key_stop"])
+        self._extensions = [must.text(e, "extensions") for e in must.a(list, about, "extensions")]
+        self._headers = [decode_header(h, must) for h in must.a(list, about, "headers")]
+        if check:
+            in_pieces = np.array([h["transport"] is not None for h in self._headers], bool)
+            columns = {name: self.column(name) for name in self._places}
+            check_columns(columns, self.shard_size, len(self._extensions), in_pieces, must)
+        self._num_samples = self._places["key_stop"].rows
 
     def __len__(self) -> int:
         return self._num_samples
 
     def __repr__(self) -> str:
-        packets = len(self._columns["packet_offset"])
+        packets = self._places["packet_offset"].rows
         return f"ShardIndex({self.path.name}: N={len(self)}, P={packets})"
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One whole column, for tools that check or count."""
-        self._check_whole()
-        return self._columns[name]
+        self._check_unchanged()
+        return self._rows(name, 0, self._places[name].rows)
 
     def key(self, i: int) -> str:
         """The key of sample i."""
-        self._check_whole()
-        start, stop = self._rows("key_stop", i)
-        return self._columns["key_bytes"][start:stop].tobytes().decode()
+        start, stop = self._range("key_stop", i)
+        return self._rows("key_bytes", start, stop).tobytes().decode()
+
+    def find(self, key: str) -> int | None:
+        """The number of the sample with this key."""
+        text, wanted = self.column("key_bytes").tobytes(), key.encode("utf-8", "surrogatepass")
+        at = text.find(wanted) if wanted else -1
+        stops = self.column("key_stop") if at >= 0 else np.empty(0, np.uint64)
+        while at >= 0:
+            i = int(np.searchsorted(stops, np.uint64(at), side="right"))
+            if self._range("key_stop", i) == (at, at + len(wanted)):
+                return i
+            at = text.find(wanted, at + 1)
+        return None
 
     def sample(self, i: int) -> IndexedSample:
         """Sample i of the shard, 0 ≤ i < len."""
         if not 0 <= i < self._num_samples:
             raise IndexFormatError(f"{self.path} has samples 0 to {len(self) - 1}; asked for {i}.")
-        self._check_whole()
-        c = self._columns
-        members: dict[str, Member] = {}
-        first, stop = self._rows("member_stop", i)
-        for m in range(first, stop):
-            extension = self._extensions[c["member_extension"][m]]
-            offset, size = int(c["member_offset"][m]), int(c["member_size"][m])
-            members[extension] = Member(extension, offset, size, int(c["member_crc32"][m]))
+        self._check_unchanged()
+        first, stop = self._range("member_stop", i)
+        members = dict(zip(range(first, stop), self._members(first, stop), strict=True))
         tracks: dict[str, Track] = {}
-        first, stop = self._rows("track_stop", i)
-        for t in range(first, stop):
-            track = self._track(t)
+        for track in self._tracks(*self._range("track_stop", i), members):
             tracks.setdefault(track.kind, track)
+        by_extension = {member.extension: member for member in members.values()}
         return IndexedSample(
-            self.key(i), self.shard, members, tracks.get("video"), tracks.get("audio")
+            self.key(i), self.shard, by_extension, tracks.get("video"), tracks.get("audio")
         )
 
-    def _check_whole(self) -> None:
-        """See that the mapped file was not cut short: to read past its end would end the process.
-
-        What `sample` hands out is copied for the same reason.
+    def _check_unchanged(self) -> None:
+        """See that the file is as it was when it was checked.
 
         Raises:
-            IndexFormatError: it was.
+            IndexFormatError: it is not.
         """
-        if self._map.size() != self.identity.size:
+        now = os.fstat(self._descriptor)
+        is_same = self._is_cached or now.st_mtime_ns == self.identity.mtime_ns
+        if now.st_size != self.identity.size or not is_same:
             raise IndexFormatError(
                 f"Index {self.path} had {self.identity.size} bytes when it was opened and has "
-                f"{self._map.size()} now: something cut it short or wrote to it. Copy it again, or "
+                f"{now.st_size} now: something cut it short or wrote to it. Copy it again, or "
                 "build the shard again, and start anew."
             )
 
-    def _rows(self, name: str, i: int) -> tuple[int, int]:
-        column = self._columns[name]
-        return (int(column[i - 1]) if i else 0), int(column[i])
+    def _rows(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
+        """Rows [first, stop) of a column, which are the caller's own."""
+        offset, _, dtype = self._places[name]
+        rows: npt.NDArray[Any] = np.empty(stop - first, dtype)
+        if os.preadv(self._descriptor, [rows.data], offset + first * dtype.itemsize) != rows.nbytes:
+            raise IndexFormatError(f"Index {self.path} could not be read to its end; try again.")
+        return rows
 
-    def _track(self, t: int) -> Track:
-        c = self._columns
-        first, stop = self._rows("packet_stop", t)
-        header = self._headers[c["track_header"][t]]
-        tick = header["time_base"]
-        rows = slice(first, stop)
-        member = int(c["track_member"][t])
-        flags = c["packet_flags"][rows]
-        return Track(
-            **header,
-            member=self._extensions[c["member_extension"][member]],
-            member_offset=int(c["member_offset"][member]),
-            member_size=int(c["member_size"][member]),
-            start_seconds=int(c["track_start"][t]) * tick.numerator / tick.denominator,
-            stop_seconds=int(c["track_end"][t]) * tick.numerator / tick.denominator,
-            packets=Packets(
-                c["packet_offset"][rows].copy(),
-                c["packet_size"][rows].copy(),
-                c["packet_pts"][rows].copy(),
-                c["packet_duration"][rows].copy(),
-                (flags & KEYFRAME).view(np.bool_),
-                (flags & DISCARD) != 0,
-                c["packet_crc32"][rows].copy(),
-            ),
-        )
+    def _range(self, name: str, i: int) -> tuple[int, int]:
+        """Where the rows of i begin and end, by the column that says where rows end."""
+        if not i:
+            return 0, int(self._rows(name, 0, 1)[0])
+        start, stop = self._rows(name, i - 1, i + 1).tolist()
+        return start, stop
+
+    def _members(self, first: int, stop: int) -> list[Member]:
+        kinds = self._rows("member_extension", first, stop).tolist()
+        offsets = self._rows("member_offset", first, stop).tolist()
+        sizes = self._rows("member_size", first, stop).tolist()
+        checksums = self._rows("member_crc32", first, stop).tolist()
+        names = [self._extensions[kind] for kind in kinds]
+        return list(map(Member, names, offsets, sizes, checksums))
+
+    def _tracks(self, first: int, stop: int, members: Mapping[int, Member]) -> Iterator[Track]:
+        """The tracks of these rows, and so one sample's; `members` are its own, by their rows."""
+        if first == stop:
+            return
+        places = self._rows("track_member", first, stop).tolist()
+        headers = self._rows("track_header", first, stop).tolist()
+        starts = self._rows("track_start", first, stop).tolist()
+        ends = self._rows("track_end", first, stop).tolist()
+        stops = self._rows("packet_stop", max(0, first - 1), stop).tolist()
+        stops = stops if first else [0, *stops]
+        packets = self._packets(stops[0], stops[-1])
+        for t, place in enumerate(places):
+            header, rows = (
+                self._headers[headers[t]],
+                slice(stops[t] - stops[0], stops[t + 1] - stops[0]),
+            )
+            tick = header["time_base"]
+            member = members[place] if place in members else self._members(place, place + 1)[0]
+            yield Track(
+                **header,
+                member=member.extension,
+                member_offset=member.offset,
+                member_size=member.size,
+                start_seconds=starts[t] * tick.numerator / tick.denominator,
+                stop_seconds=ends[t] * tick.numerator / tick.denominator,
+                packets=Packets(*[column[rows] for column in packets]),
+            )
+
+    def _packets(self, first: int, stop: int) -> list[npt.NDArray[Any]]:
+        """What `Packets` holds, of these rows."""
+        offset = self._rows("packet_offset", first, stop)
+        size = self._rows("packet_size", first, stop)
+        pts = self._rows("packet_pts", first, stop)
+        duration = self._rows("packet_duration", first, stop)
+        flags = self._rows("packet_flags", first, stop)
+        keyframe, discard = (flags & KEYFRAME).view(np.bool_), (flags & DISCARD) != 0
+        crc32 = self._rows("packet_crc32", first, stop)
+        return [offset, size, pts, duration, keyframe, discard, crc32]

@@ -1,7 +1,7 @@
 """The file format of `{shard}.index`: its columns, its header, and the checks that both must pass.
 
 A safetensors file of plain number columns with one json string in its header. Nothing in it is
-trusted: after `read_columns` and `check_columns`, every row is within its column, every packet
+trusted: after `read_header` and `check_columns`, every row is within its column, every packet
 within its member, and every member within the shard.
 
 Legend: N samples, M members, T tracks, P packets. `*_stop[i]` is where the rows of i end; they
@@ -9,13 +9,14 @@ begin where those of i - 1 end.
 """
 
 import base64
-import mmap
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,13 @@ COLUMNS: dict[str, str] = {
     "packet_crc32": "U32",
     "packet_flags": "U8",
 }
-_DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "U8": np.dtype("u1"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+}
 
 
 class Check:
@@ -158,14 +165,28 @@ def _below(column: npt.NDArray[Any], limit: int) -> bool:
     return not len(column) or int(column.max()) < limit
 
 
-def read_columns(data: mmap.mmap, path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Slice the columns out of a safetensors file; nothing in it is trusted."""
+class Place(NamedTuple):
+    """Where a column lies in the file: its first byte and its rows."""
+
+    offset: int
+    rows: int
+    dtype: np.dtype[Any]
+
+
+def read_header(file: FileIO, path: Path) -> tuple[dict[str, Place], dict[str, Any]]:
+    """Where the columns of an index lie, and what its header says; all places are in the file.
+
+    Raises:
+        IndexFormatError: it is no index of this version.
+    """
     check = Check(path)
-    check(len(data) >= 8, "it is shorter than its own header")
-    length = int.from_bytes(data[:8], "little")
-    check(2 <= length <= min(len(data) - 8, MAX_HEADER_BYTES), "it is cut short or not an index")
+    total = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    check(total >= 8, "it is shorter than its own header")
+    length = int.from_bytes(file.read(8), "little")
+    check(2 <= length <= min(total - 8, MAX_HEADER_BYTES), "it is cut short or not an index")
     try:
-        table = plain_json(data[8 : 8 + length])
+        table = plain_json(file.read(length))
         about = plain_json(table["__metadata__"][HEADER_KEY])
     except (ValueError, KeyError, TypeError):
         check(False, "its header is not an index header")
@@ -178,21 +199,21 @@ def read_columns(data: mmap.mmap, path: Path) -> tuple[dict[str, npt.NDArray[Any
             f"Index {path} has version {about.get('version')!r}; this program reads {VERSION}. "
             "Rebuild the shards with this version."
         )
-    columns = {}
-    body = len(data) - 8 - length
-    for name, dtype in COLUMNS.items():
+    places = {}
+    body = total - 8 - length
+    for name, kind in COLUMNS.items():
         entry = table.get(name)
-        check(isinstance(entry, dict) and entry.get("dtype") == dtype, f"column {name} is missing")
+        check(isinstance(entry, dict) and entry.get("dtype") == kind, f"column {name} is missing")
         shape, ends = entry.get("shape"), entry.get("data_offsets")
         plain = [shape, ends] if isinstance(shape, list) and isinstance(ends, list) else [[], []]
         numbers = [x for part in plain for x in part]
         check(len(numbers) == 3 and all(type(x) is int for x in numbers), f"column {name} is odd")
         rows, start, stop = numbers
-        width = np.dtype(_DTYPES[dtype]).itemsize
-        fits = 0 <= start <= stop <= body and stop - start == rows * width
+        dtype = _DTYPES[kind]
+        fits = 0 <= start <= stop <= body and stop - start == rows * dtype.itemsize
         check(fits, f"column {name} lies outside the file")
-        columns[name] = np.frombuffer(data, _DTYPES[dtype], rows, 8 + length + start)
-    return columns, about
+        places[name] = Place(8 + length + start, rows, dtype)
+    return places, about
 
 
 def shard_of(about: Mapping[str, Any], check: Check) -> tuple[str, int]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,10 @@ class Manifest:
         """Samples in all shards."""
         return sum(s.num_samples for s in self.shards)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hex digest over the shards' names, sizes and checksums, in order."""
-        return _digest([list(asdict(s).values()) for s in self.shards])
+        return _digest([list(vars(s).values()) for s in self.shards])
 
     def write(self, folder: Path) -> None:
         """Write it into a data set's folder, atomically."""

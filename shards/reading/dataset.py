@@ -1,7 +1,8 @@
 """A built data set: its samples by number, their bytes by offset. Many threads may read at once.
 
-Opening reads the manifest alone; a shard's index is mapped and checked when one of its samples is
-first asked for. Shards are kept open up to a limit, so ten thousand need no ten thousand files.
+Opening reads the manifest alone; a shard's index is checked when one of its samples is first asked
+for, and from then on read row by row: memory does not grow with the number of samples. Shards are
+kept open up to a limit, so ten thousand need no ten thousand files.
 """
 
 import bisect
@@ -56,14 +57,14 @@ class Dataset:
     def open(
         cls,
         path: str | os.PathLike[str],
-        max_open_shards: int = 4096,
+        max_open_shards: int = 16_384,
         remote: RemoteOptions | None = None,
     ) -> "Dataset":
         """Open the data set in folder `path`, or under a URL (http, https, s3, file, …).
 
         Args:
             path: where its manifest lies.
-            max_open_shards: how many indexes are kept mapped at a time.
+            max_open_shards: how many shards are kept open at a time.
             remote: cache, retries and connections, where `path` is a URL.
 
         Raises:
@@ -112,16 +113,22 @@ class Dataset:
         Raises:
             ShardError: no sample has it.
         """
-        wanted, first = key.encode(), 0
-        for number, stop in enumerate(self._stops):
-            index = self._shard(number).index
-            if wanted in index.column("key_bytes").tobytes():
-                for i in range(len(index)):
-                    if index.key(i) == key:
-                        return first + i
-            first = stop
+        if isinstance(self._store, Folder):  # unchecked at first: only what holds it is checked
+            for number, entry in enumerate(self.manifest.shards):
+                seen = self._store.peek(entry).find(key) is not None
+                if seen and (i := self._find_in(number, key)) is not None:
+                    return i
+        for number in range(len(self.manifest.shards)):
+            if (i := self._find_in(number, key)) is not None:
+                return i
         example = self.sample(0).key if len(self) else "(it has no samples)"
         raise ShardError(f"{self.path} has no sample with the key {key!r}; its first is {example}.")
+
+    def _find_in(self, shard: int, key: str) -> int | None:
+        i = self._shard(shard).index.find(key)
+        return (
+            None if i is None else self._stops[shard] - self.manifest.shards[shard].num_samples + i
+        )
 
     def read(self, sample: IndexedSample, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the sample's shard (packet offsets are of this kind).

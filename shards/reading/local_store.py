@@ -55,7 +55,7 @@ class ShardFile:
                     "or damaged. Build the shard again."
                 )
             tar = Identity.of(self.file)
-            self.index = ShardIndex(index_path, tar.size)
+            self.index = ShardIndex(index_path, tar.size, check=known is None)
         except FileNotFoundError as error:
             raise ShardError(
                 f"{error.filename} is in the manifest of {folder} but not on the disk; "
@@ -111,6 +111,14 @@ class Folder:
     def shard(self, entry: ShardEntry, known: Identities | None = None) -> OpenShard:
         """Open a shard; see `ShardFile`."""
         return ShardFile(self.location, entry, known)
+
+    def peek(self, entry: ShardEntry) -> ShardIndex:
+        """A shard's index, unchecked: to look for a key in."""
+        path = self.location / (entry.name + INDEX_SUFFIX)
+        try:
+            return ShardIndex(path, entry.size, check=False)
+        except OSError as error:
+            raise ShardError(f"{path}: {error.strerror}.") from error
 
     def check_size(self, entry: ShardEntry) -> None:
         """See that a shard's tar has the size it was written with.

@@ -3,7 +3,7 @@
     read_many ─► RangeCache ─► what is missing, near ranges as one ─► Transfer, all at once
               ◄─ checksums of packets and members ◄─────────────────┘
 
-Opening costs one request, a shard's index one more (kept on disk and mapped from there), and then a
+Opening costs one request, a shard's index one more (kept on disk and read from there), and then a
 sample's ranges one each, or fewer. Nothing in memory grows with use; the disk is bounded, see
 `RemoteOptions`. What is handed out was verified wherever a checksum covers it.
 """
@@ -75,7 +75,7 @@ class RemoteStore:
         return parse_manifest(data, public(file.url))
 
     def max_open_shards(self, manifest: Manifest) -> int:
-        """How many indexes may be mapped at a time, for them to fit their part of the cache."""
+        """How many indexes may be open at a time, for them to fit their part of the cache."""
         largest = max((shard.index_size for shard in manifest.shards), default=1)
         return max(1, self.options.index_cache_bytes // max(1, largest))
 
@@ -92,7 +92,7 @@ class RemoteStore:
                 entry.index_sha256, entry.index_size, lambda: self._fetch_index(entry, url)
             )
             try:
-                index = ShardIndex(path, entry.size)
+                index = ShardIndex(path, entry.size, is_cached=True)
             except FileNotFoundError:
                 continue  # another process made room with it
             except IndexFormatError as error:
@@ -141,7 +141,7 @@ class RemoteStore:
 
 
 class RemoteShard:
-    """One remote shard, with its index mapped from the cache."""
+    """One remote shard, with its index read from the cache."""
 
     def __init__(self, store: RemoteStore, entry: ShardEntry, index: ShardIndex) -> None:
         self.index = index

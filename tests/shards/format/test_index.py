@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save
 
 from shards import IndexFormatError, ShardError, ShardIndex
 from shards.format.index_file import COLUMNS, HEADER_KEY, overlap
+from shards.format.writer import IndexColumns
 from tests.shards.small import write_shard
 
 Columns = dict[str, Any]
@@ -239,3 +240,17 @@ def test_packets_of_one_track_overlap_or_do_not() -> None:
     assert overlaps([0, 9], [10, 10], [0, 0])
     assert overlaps([20, 0, 10], [5, 10, 11], [0, 0, 0])
     assert overlaps([0, 10, 0], [10, 10, 10], [0, 0, 0])
+
+
+@pytest.mark.parametrize("keys", [["ab", "b", "abc"], ["a", "aa", "aaa"], ["é", "éa", "aé"]])
+def test_a_key_is_found_whole(tmp_path: Path, keys: list[str]) -> None:
+    """Bytes of two keys beside each other, and parts of one, are no key."""
+    columns = IndexColumns()
+    for key in keys:
+        columns.add(key, {}, [])
+    path = tmp_path / "a.index"
+    path.write_bytes(columns.to_bytes("a.tar", 0))
+    index = ShardIndex(path, 0)
+    assert [index.find(key) for key in keys] == [0, 1, 2]
+    for key in ("", "bb", "c", "ca", "aaaa", "\udc80", "".join(keys), keys[0] + "\0"):
+        assert index.find(key) is None

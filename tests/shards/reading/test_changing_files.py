@@ -18,8 +18,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [0, 4096])
-def test_an_index_cut_short_while_it_is_mapped_is_an_error(folder: Path, size: int) -> None:
-    """To read past the end of a mapped file ends the process with SIGBUS."""
+def test_an_index_cut_short_while_it_is_open_is_an_error(folder: Path, size: int) -> None:
+    """Its rows are read as they are asked for, long after it was checked."""
     dataset = Dataset.open(folder)
     video = dataset.sample(0).video
     assert video is not None
@@ -28,9 +28,31 @@ def test_an_index_cut_short_while_it_is_mapped_is_an_error(folder: Path, size: i
     told = rf"{INDEX} had \d+ bytes when it was opened and has {size} now"
     with pytest.raises(IndexFormatError, match=told):
         dataset.sample(1)
-    with pytest.raises(IndexFormatError, match=told):
+    with pytest.raises(IndexFormatError, match=rf"Index .*{INDEX} is damaged"):
         dataset.find("clip-0002")
     assert video.packets.crc32.tolist() == checksums  # what was handed out stays whole
+
+
+def test_an_index_that_is_written_to_while_it_is_open_is_an_error(folder: Path) -> None:
+    dataset = Dataset.open(folder)
+    dataset.sample(0)
+    data = (folder / INDEX).read_bytes()
+    with (folder / INDEX).open("r+b") as file:
+        file.seek(len(data) - 100)
+        file.write(bytes(100))
+    with pytest.raises(IndexFormatError, match="cut it short or wrote to it"):
+        dataset.sample(1)
+
+
+def test_a_key_is_found_only_in_an_index_that_is_the_manifests(folder: Path) -> None:
+    """Looking for it reads keys alone, of which one that was changed may be the one."""
+    data = (folder / INDEX).read_bytes()
+    (folder / INDEX).write_bytes(data.replace(b"clip-0001", b"clip-9999"))
+    with pytest.raises(IndexFormatError, match="is not the one that the manifest lists"):
+        Dataset.open(folder).find("clip-9999")
+    with pytest.raises(IndexFormatError, match="is not the one that the manifest lists"):
+        Dataset.open(folder).find("clip-0001")
+    assert Dataset.open(folder).find("clip-0005") == 5
 
 
 def test_a_tar_cut_short_while_it_is_open_is_an_error(folder: Path) -> None:
