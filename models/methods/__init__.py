@@ -38,6 +38,7 @@ from models.methods.simcse import SimCSE
 from models.methods.simsiam import SimSiam
 from models.methods.swav import SwAV
 from models.methods.timecycle import TimeCycle
+from models.methods.tracked_patches import TrackedPatches
 from models.methods.udt import UDT
 from models.methods.uvc import UVC
 from models.methods.videomae import VideoMAE
@@ -81,6 +82,7 @@ __all__ = [
     "SimSiam",
     "SwAV",
     "TimeCycle",
+    "TrackedPatches",
     "VideoMAE",
     "build_method",
 ]
@@ -115,6 +117,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "udt": UDT,
     "timecycle": TimeCycle,
     "uvc": UVC,
+    "tracked_patches": TrackedPatches,
     "classifier": Classifier,
     "clip": CLIP,
     "siglip": SigLIP,

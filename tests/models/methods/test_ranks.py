@@ -9,7 +9,7 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View, named_plan
 from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
-from models.methods import DINO, MAE, UDT, Colorization, MoCo
+from models.methods import DINO, MAE, UDT, UVC, Colorization, MoCo
 from tests.models.conftest import CLIPS, FRAMES, ROW_SHAPES
 
 NUM_SAMPLES = 5
@@ -32,9 +32,11 @@ RANKED = (
     "colorization",
     "mast",
     "udt",
+    "uvc",
+    "tracked_patches",
 )
 #: Of these, those that take clips.
-OF_CLIPS = ("crw", "colorization", "mast", "udt")
+OF_CLIPS = ("crw", "colorization", "mast", "udt", "uvc", "tracked_patches")
 #: What else a method's options are set to.
 CHANGES: dict[str, dict[str, Any]] = {
     "moco": {"queue_size": 7},
@@ -45,6 +47,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     "colorization": {"embedding_dim": 8, "num_clusters": 3},
     "mast": {"embedding_dim": 8, "radius": 2},
     "udt": {"embedding_dim": 8},
+    "uvc": {"window": 2, "warm_up_epochs": 0, "cycle_weight": 0.1},
+    "tracked_patches": {
+        "embedding_dim": 8,
+        "patch_size": 16,
+        "hard_share": 1.0,
+        "random_epochs": 0,
+    },
 }
 
 
@@ -78,6 +87,9 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
         later = torch.tensor([[1, 2], [2, 3], [1, 3], [1, 2], [2, 3]])
         order = torch.cat([torch.zeros(NUM_SAMPLES, 1, dtype=torch.int64), later], dim=1)
         method.draw_frames = lambda num_rows, num_frames: order[rows].T  # type: ignore[method-assign]
+    if isinstance(method, UVC):
+        method.draw_pairs = lambda values: (values[:, :, 0], values[:, :, 1])  # type: ignore[method-assign]
+        method.draw_patch = lambda frames: frames[:, :, 4:20, 8:24]  # type: ignore[method-assign]
     if isinstance(method, Colorization):
         method.centroids.copy_(torch.tensor([[-1.0, -1.0], [1.0, 0.0], [0.0, 1.0]]))
     view = View(modality, values[rows], codes[rows], boxes[rows])
