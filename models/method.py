@@ -123,9 +123,10 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built for: plan, encoders, the run; labels and teacher where it needs them.
+    """What a method is built for: plan, encoders, the run; and what else it needs.
 
-    A run that is evaluated has its labels' counts, and no teacher any more.
+    Labels, a teacher, and each sample's actions, [num_samples, …]. A run that is evaluated has its
+    labels' counts, and nothing of the others any more.
     """
 
     plan: Plan
@@ -133,6 +134,7 @@ class Setting:
     facts: RunFacts
     labels: Labels | None = None
     teacher: Teacher | None = None
+    actions: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Needs:
         one_modality: its bank or clusters are of one kind of rows.
         labels: it learns what the samples show.
         teacher: it learns what a classifier, `method.teacher`, says of the samples.
+        actions: it learns what is done between the frames of a clip, where that is known.
         why: half a sentence for messages: "MoCo compares a query view with a key view".
     """
 
@@ -160,6 +163,7 @@ class Needs:
     one_modality: bool = False
     labels: bool = False
     teacher: bool = False
+    actions: bool = False
     why: str = ""
 
     def check(self, plan: Plan) -> None:

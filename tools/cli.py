@@ -27,6 +27,7 @@ from tools.commands import (
     search,
     shards,
     tokenizer,
+    world_model,
 )
 from tools.commands.group import CommandGroup, command
 from tools.say import guard_python, say
@@ -102,6 +103,7 @@ app.add_typer(tokenizer.app, name="tokenizer")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 command(app, "finetune", *finetune.EXAMPLES)(finetune.finetune)
 command(evaluate.app, "propagate", *propagate.EXAMPLES)(propagate.propagate)
+command(evaluate.app, "world-model", *world_model.EXAMPLES)(world_model.world_model)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
 command(app, "export", *export.EXAMPLES)(export.export)

@@ -84,6 +84,18 @@ def dcfnet() -> Encoder:
     return Encoder(trunk, nn.AdaptiveAvgPool2d(1), embedding_dim=32, input_shape=IMAGE_SHAPE)
 
 
+def cell_cnn() -> Encoder:
+    """Return one convolution over cells of 10 pixels: 9,696 weights, 32 features; maps S/10 wide.
+
+    The small encoder of Kipf et al. 2020 (C-SWM, arXiv:1911.12247, appendix) up to its object maps:
+    for pictures of things that stand in cells.
+    """
+    cells = nn.Conv2d(3, 32, kernel_size=10, stride=10)
+    nn.init.xavier_uniform_(cells.weight)
+    trunk = nn.Sequential(cells, nn.BatchNorm2d(32), nn.ReLU(inplace=True))
+    return Encoder(trunk, nn.AdaptiveAvgPool2d(1), embedding_dim=32, input_shape=IMAGE_SHAPE)
+
+
 def small_trunk(stem: nn.Module, widths: tuple[int, ...]) -> nn.Sequential:
     """Return stem and one residual block per width; each after the first halves H and W.
 
@@ -120,6 +132,7 @@ IMAGE_ENCODERS = EncoderTable(
         "resnet50": resnet50,
         "resnet_small": resnet_small,
         "dcfnet": dcfnet,
+        "cell_cnn": cell_cnn,
         **{f"vit_{name}": vit(IMAGES, size) for name, size in VIT_SIZES.items()},
     },
 )

@@ -15,6 +15,7 @@ from models.methods.colorization import Colorization
 from models.methods.cpc import CPC
 from models.methods.cpc_image import CPCImage
 from models.methods.crw import CRW
+from models.methods.cswm import CSWM
 from models.methods.deepcluster import DeepCluster
 from models.methods.deepcluster_v2 import DeepClusterV2
 from models.methods.detco import DetCo
@@ -51,6 +52,7 @@ __all__ = [
     "CMC",
     "CPC",
     "CRW",
+    "CSWM",
     "DINO",
     "GDT",
     "MAE",
@@ -123,6 +125,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "siglip": SigLIP,
     "cpc": CPC,
     "cpc_image": CPCImage,
+    "cswm": CSWM,
     "avid": AVID,
     "cma": CMA,
     "selavi": SeLaVi,

@@ -111,6 +111,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "clip": {"embedding_dim": 16},
     "simcse": {},
     "cpc": {"num_steps": 3, "num_negatives": 5, "context_dim": 16},
+    "cswm": {"hidden_dim": 16, "map_size": 3, "actions": "none"},
     "cpc_image": {"num_steps": 2, "context_dim": 16, "context_blocks": 2},
     "videomae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2, "mask_share": 0.75},
     "avid": {"hidden_dim": 16, "embedding_dim": 8, "num_negatives": 6, "within_weight": 0.5},
@@ -191,6 +192,7 @@ PLANS: dict[str, Plan] = {
     "avid": SEEN_AND_HEARD,
     "videomae": CLIPS,
     "cpc_image": ONE_VIEW,
+    "cswm": CLIPS,
     "cma": SEEN_AND_HEARD,
     "selavi": SEEN_AND_HEARD,
     "siglip": PAIRS,
@@ -233,6 +235,7 @@ ENCODERS_OF: dict[str, dict[str, Any]] = {
     "simcse": {"dropout": 0.1},
     "cpc": {"audio": "waveform_cnn_small"},
     "videomae": {"video": "video_vit_mini"},
+    "cswm": {"video": "cell_cnn"},
 }
 
 

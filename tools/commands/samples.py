@@ -222,3 +222,33 @@ def timeline(
         f"{out}: train/ {videos} and val/ {val_videos} videos of 4 s, labels in "
         f"{out / 'labels.csv'}"
     )
+
+
+@command(app, "blocks", "gdt samples blocks --out data/blocks")
+def blocks(
+    out: Annotated[Path, typer.Option(help="Folder for train/, val/ and labels.csv.")],
+    videos: Annotated[int, typer.Option(help="How many training episodes.")] = 256,
+    val_videos: Annotated[int, typer.Option(help="How many held-out episodes.")] = 64,
+    actions: Annotated[int, typer.Option(help="Of each episode, between its frames.")] = 10,
+    seed: Annotated[int, typer.Option(help="Another seed gives other episodes.")] = 0,
+) -> None:
+    """Make episodes of blocks that are pushed about, with their actions, for cswm; no sound."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tools.sample_data.blocks import BlocksOptions, build_blocks
+    from tools.terminal import Terminal
+
+    console = Terminal(stderr=True)
+    try:
+        options = BlocksOptions(videos, val_videos, actions, seed)
+    except ValueError as error:
+        console.say(f"error: {error}", style="red")
+        raise typer.Exit(2) from error
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("episodes of blocks", total=videos + val_videos)
+        build_blocks(out, options, report=lambda done, _: bar.update(task, completed=done))
+    say(
+        f"{out}: train/ {videos} and val/ {val_videos} episodes of {actions + 1} frames, "
+        f"{actions / 10:g} s and a frame each; actions in {out / 'labels.csv'}"
+    )

@@ -37,6 +37,7 @@ from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import Stream
 from pipelines.skips import SkipLog
 from shards import Samples
+from tools.evaluation.actions import actions_if_any
 from tools.evaluation.labels import labels_of
 from tools.runs.checkpoints import (
     CLASSES,
@@ -111,7 +112,13 @@ class Pretraining(LightningModule):
             teacher = load_teacher(getattr(config.method, "teacher"), config)  # noqa: B009
             self.labels = Labels(teacher.labels.counts)
             torch.manual_seed(config.seed)  # building the teacher drew numbers
-        self.setting = Setting(self.plan, config.encoders, self.facts, self.labels, teacher)
+        actions = None
+        if needs.actions:
+            found = actions_if_any(dataset, config.segment.window_seconds)
+            actions = None if found is None else found.tolist()
+        self.setting = Setting(
+            self.plan, config.encoders, self.facts, self.labels, teacher, actions
+        )
         self.method: Method = build_method(config.method, self.setting)
         if config.trainer.accumulate > 1 and not self.method.embeds_in_chunks:
             raise ValueError(

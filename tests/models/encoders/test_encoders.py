@@ -33,6 +33,7 @@ CASES = [
     (IMAGE_ENCODERS, "resnet18", (2, 3, 64, 64), 512, 11_176_512),
     (IMAGE_ENCODERS, "resnet50", (2, 3, 64, 64), 2048, 23_508_032),
     (IMAGE_ENCODERS, "resnet_small", (2, 3, 64, 64), 256, 1_226_400),
+    (IMAGE_ENCODERS, "cell_cnn", (2, 3, 20, 20), 32, 9_696),
     (IMAGE_ENCODERS, "dcfnet", (2, 3, 32, 32), 32, 10_144),
     (IMAGE_ENCODERS, "vit_small", (2, 3, 32, 32), 384, 21_590_016),
     (IMAGE_ENCODERS, "vit_base", (2, 3, 32, 32), 768, 85_647_360),
