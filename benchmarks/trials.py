@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from shards import open_samples
 from tools import fit
 from tools.display.style import ACCENT, FAINT, INK, LABEL, WARM, headline, new_figure, plain_axes
 from tools.display.style import save as save_picture
-from tools.evaluation.result import CHANCE, Score
+from tools.evaluation.result import CHANCE, Evaluation, Score
 from tools.evaluation.runner import Request, Task, evaluate, evenly
 from tools.runs.config import Config, load_config
 from tools.runs.config_files import find_config
@@ -32,6 +32,20 @@ from tools.runs.run_folder import RunFolder
 
 TRIAL = "trial.json"
 TRAINED, UNTRAINED = "trained", "untrained"
+
+
+class Scorer(Protocol):
+    """Scores the last checkpoint of a run by what is no task on a data set of clips."""
+
+    @property
+    def name(self) -> str:
+        """As a column's task."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """What its numbers depend on, besides the run."""
+
+    def __call__(self, run: Path) -> Evaluation:
+        """Score a run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +61,7 @@ class Setting:
         segments: evenly spaced ones of a clip.
         modalities: those to score; all of the plan where empty.
         score_every: steps between scores; at the end only where None.
+        scorers: that score in ways of their own, at the end.
         train: trains a config in a folder, as `tools.fit` does; `resume` says that it was begun.
     """
 
@@ -58,6 +73,7 @@ class Setting:
     segments: int = 1
     modalities: tuple[str, ...] = ()
     score_every: int | None = None
+    scorers: "tuple[Scorer, ...]" = ()
     train: Callable[..., object] = fit
 
     def resolved(self, seed: int) -> Config:
@@ -202,6 +218,8 @@ def run_trial(setting: Setting, seed: int, folder: Path) -> Trial | Failed:
 def _score(setting: Setting, path: Path) -> tuple[list[Point], int]:
     """Every score, and the run's last step."""
     points = list(_points(setting, path, "last"))
+    for scorer in setting.scorers:
+        points += _points_of(scorer(path), scorer.name)
     steps = max(point.step for point in points)
     for kept in RunFolder(path).kept_steps():
         if kept < steps:
@@ -223,11 +241,14 @@ def _points(setting: Setting, path: Path, checkpoint: str) -> Iterator[Point]:
             device="cpu",
         )
         result = evaluate(task, request).result
-        for score in result.scores:
-            if score.encoder == TRAINED:
-                yield Point(result.run["step"], task.name, score)
-            elif checkpoint == "last":
-                yield Point(0, task.name, score)
+        found = _points_of(result, task.name)
+        yield from (p for p in found if checkpoint == "last" or p.score.encoder == TRAINED)
+
+
+def _points_of(result: Evaluation, task: str) -> Iterator[Point]:
+    """Every score; all but the trained encoder's after 0 steps."""
+    for score in result.scores:
+        yield Point(result.run["step"] if score.encoder == TRAINED else 0, task, score)
 
 
 def _identity(setting: Setting, config: Config) -> str:
@@ -240,6 +261,7 @@ def _identity(setting: Setting, config: Config) -> str:
         [[task.name, task.settings()] for task in setting.tasks],
         [setting.segments, setting.modalities, setting.score_every],
         setting.train.__name__,
+        *([scorer.name, dict(scorer.settings())] for scorer in setting.scorers),
     ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
 
