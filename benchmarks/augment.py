@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torchaudio.transforms import MelSpectrogram
+from torchaudio.transforms import FrequencyMasking, MelSpectrogram, TimeMasking
 from torchvision.transforms.v2 import functional as vision
 
 from benchmarks.decode import Job, make_jobs, our_way
@@ -48,6 +48,8 @@ from shards import Dataset
 
 RECIPE: Final = VideoAugment()
 Planes = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+Jitters = tuple[tuple[str, float], ...]
 Made = tuple[Tensor, Tensor]  # clip, log-mel
 BATCH_SIZE: Final = 16
 
@@ -73,34 +75,46 @@ class Decoded:
     width: int
     matrix: str
     range: str
-    box: tuple[float, float, float, float]
+    box: Box
     flip: bool
-    jitters: tuple[tuple[str, float], ...]
+    jitters: Jitters
     number: int
 
 
 def decoded(reader: SegmentReader, job: Job, number: int) -> Decoded:
-    """Decode a segment and draw what `DeviceTransform` draws for it."""
+    """Decode a segment and draw for it."""
     planes, sound = our_way(reader, "").decode(job)
     assert planes is not None
     assert sound is not None
+    box, flip, jitters = draws_of(number, reader.height, reader.width)
+    return Decoded(
+        planes.copy(),
+        sound.copy(),
+        reader.height,
+        reader.width,
+        reader.color_matrix,
+        reader.color_range,
+        box,
+        flip,
+        jitters,
+        number,
+    )
+
+
+def draws_of(number: int, height: int, width: int) -> tuple[Box, bool, Jitters]:
+    """Box, flip and jitters, as `DeviceTransform` draws them for sample `number`."""
 
     def draw(name: str, count: int = 0) -> NDArray[np.float64]:
         words = np.zeros((1, 1), np.int64), 0, 0, np.arange(max(1, count))
         row = uniform(0, np.array([[0]]), np.array([[number]]), f"video.{name}", *words)
         return row if count else row[:, 0]
 
-    matrix, color_range = reader.color_matrix, reader.color_range
-    rgb = rgb_from_yuv(matrix, color_range)
-    recipe = recipe_of(RECIPE, draw, 1, reader.height, reader.width, rgb)
-    top, left, height, width = recipe.boxes[0].tolist()
+    recipe = recipe_of(RECIPE, draw, 1, height, width, rgb_from_yuv("bt709", "limited"))
+    top, left, box_height, box_width = recipe.boxes[0].tolist()
     names = [list(JITTERS)[n] for n in draw("jitter_order", len(JITTERS)).argsort(axis=1)[0]]
     strong = [(name, getattr(RECIPE, name)) for name in names if getattr(RECIPE, name) > 0]
     jitters = tuple((n, float(1 + x * (2 * draw(n)[0] - 1))) for n, x in strong)
-    flip = width < 0
-    box = (top, left + min(0.0, width), height, abs(width))
-    return Decoded(planes.copy(), sound.copy(), reader.height, reader.width, matrix, color_range,
-                   box, flip, jitters, number)  # fmt: skip
+    return (top, left + min(0.0, box_width), box_height, abs(box_width)), box_width < 0, jitters
 
 
 class Ours:
@@ -138,7 +152,8 @@ class Ours:
 
 def _log_mel() -> Callable[[Tensor], Tensor]:
     mel = MelSpectrogram(24_000, 480, hop_length=240, n_mels=40, center=False, power=2.0)
-    return lambda sound: ((mel(sound) + 1e-6).log() + 6.7) / 3.9
+    bins, frames = FrequencyMasking(3), TimeMasking(6)
+    return lambda sound: frames(bins(((mel(sound) + 1e-6).log() + 6.7) / 3.9))
 
 
 def _rgb(segment: Decoded) -> Tensor:
