@@ -6,6 +6,7 @@ that are shown otherwise than they are coded are left out (displayed.py).
 """
 
 import hashlib
+import io
 import os
 import zlib
 from collections import Counter
@@ -24,12 +25,14 @@ from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.demux import demux_tracks
 from shards.media.displayed import check_displayed
 from shards.media.faults import sources_fault
+from shards.media.joined import second_recording
 from shards.media.still import sniff_still, still_track
 
 MAX_MEMBER_BYTES = 1 << 31  # a member with media is read whole
 MAX_KEY_BYTES = 512
 MAX_EXTENSIONS = 1000
 ANOTHER_VIDEO = "another video in one sample: the first is taken"
+ANOTHER_RECORDING = "another recording after a video's end: the first is taken"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) 
                     raise fatal[key]
                 if trace is not None:
                     trace.write_bytes(key.encode("utf-8", "surrogateescape"))
-                members, tracks, others = _sample(file, key, entries)
+                members, tracks, unread = _sample(file, key, entries)
                 if len(extensions | members.keys()) > MAX_EXTENSIONS:
                     raise SourceError("list", f"more than {MAX_EXTENSIONS} kinds of members")
             except SourceError as error:
@@ -117,8 +120,8 @@ def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) 
                 continue
             extensions |= members.keys()
             columns.add(key, members, tracks)
-            for extension in others:
-                note(ANOTHER_VIDEO, f"{key[:80]!r}: {extension}")
+            for cause, extension in unread:
+                note(cause, f"{key[:80]!r}: {extension}")
             hashes += hashlib.blake2b(key.encode(), digest_size=8).digest()
         sha256 = hashlib.sha256()
         file.seek(0)
@@ -140,10 +143,10 @@ def _read_tar(path: Path, trace: Path | None, fatal: Mapping[str, SourceError]) 
 
 def _sample(
     file: BinaryIO, key: str, entries: list[Entry]
-) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable], list[str]]:
+) -> tuple[dict[str, tuple[int, int, int]], list[TrackTable], list[tuple[str, str]]]:
     """Places of a sample's members (offset, size, crc32), and its tracks, the first of each kind.
 
-    And the extensions of other videos in it.
+    And what of it is not read: causes and the members' extensions.
     """
     _check_third_party_key(key)
     members: dict[str, tuple[int, int, int]] = {}
@@ -173,9 +176,14 @@ def _sample(
     if not tracks:
         raise fault or SourceError("probe", "no video and no audio")
     first, *others = videos or [""]
+    unread = [(ANOTHER_VIDEO, extension) for extension in others]
     if first:
-        check_displayed(_read(file, videos[first]))
-    return members, list(tracks.values()), others
+        data, packets = _read(file, videos[first]), tracks["video"]
+        check_displayed(data)
+        last = int((packets.offset + packets.size).max(initial=0))
+        if second_recording(io.BytesIO(data), sniff(data[:SNIFF_BYTES]), last) is not None:
+            unread.append((ANOTHER_RECORDING, first))
+    return members, list(tracks.values()), unread
 
 
 def _check_third_party_key(key: str) -> None:

@@ -8,12 +8,14 @@ request of FFmpeg's to open a second one is refused.
 import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 
 from shards.errors import SourceError
+from shards.media.joined import second_recording
 from shards.media.limits import MAX_PIXELS, MAX_STREAMS
+from shards.storage.seekable import Window
 
 SNIFF_BYTES = 1024
 
@@ -143,7 +145,12 @@ def open_container(file: BinaryIO) -> Iterator[Any]:
     head = nameless.read(SNIFF_BYTES)
     nameless.check()
     demuxer = sniff(head)
-    file.seek(0)
+    if demuxer in ("mxf", "ivf"):  # which take the packets of a second one for the first's
+        stop = second_recording(cast(BinaryIO, nameless), demuxer)
+        nameless.check()
+        if stop is not None:
+            nameless = _Nameless(cast(BinaryIO, Window(file, 0, stop)))
+    nameless.seek(0)
     try:
         container = _open(nameless, demuxer)
     except (av.FFmpegError, ValueError, OSError) as error:

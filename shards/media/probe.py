@@ -15,6 +15,7 @@ import av
 
 from shards.errors import SourceError
 from shards.media.container import open_container
+from shards.media.joined import second_recording
 from shards.media.limits import MAX_HOURS, MAX_RATE, MIN_RATE
 from shards.media.streams import (
     DEFAULT,
@@ -81,13 +82,15 @@ def probe(
             declared = _declared_end(container, video)
             rate = _frame_rate(video)
             has_audio = audio_stream(container, tracks) is not None
-            listed = has_packet_table(container, video)
+            listed, demuxer = has_packet_table(container, video), container.format.name
         end, jumps, last = declared, False, identity.size
         if end is None or not listed:
             end, jumps, last = _packets_end(source.file, declared, tracks)
             if declared is not None and not jumps and end - declared <= 1 / rate:
                 end = declared
         rest = identity.size - last
+        is_long = rest > max(_REST_BYTES, _REST_SHARE * identity.size)
+        another = second_recording(source.file, demuxer, last) is not None
         return Probe(
             width=first.width,
             height=first.height,
@@ -98,7 +101,7 @@ def probe(
             size=identity.size,
             version=identity.version,
             clock_jumps=jumps,
-            has_unread_rest=not jumps and rest > max(_REST_BYTES, _REST_SHARE * identity.size),
+            has_unread_rest=another or (is_long and not jumps),
         )
 
 
@@ -141,6 +144,7 @@ def _packets_end(
         with open_container(file) as container:
             video = video_stream(container, tracks)
             whole = times_may_jump(container) or is_quicktime(container)  # one in fragments
+            whole |= container.format.name == "nut"  # a joined one finds times in its last part
             if not whole and _seek(container, video, declared):
                 end, jumps, last = _read_to_end(container, video)
                 if not jumps:

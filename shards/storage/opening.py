@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from shards.errors import SourceError
 from shards.storage.remote_file import SeekableRemoteFile
-from shards.storage.seekable import Stretch
+from shards.storage.seekable import Window
 from shards.storage.transfer import RemoteOptions
 from shards.storage.urls import folder_or_url, is_url, public
 
@@ -111,7 +111,7 @@ def open_source(location: Location, remote: RemoteOptions | None = None) -> Iter
         raise SourceError("open", "cannot be opened", cause or str(error)) from error
     with file:
         _check_member(location, _on_disk(file).size)
-        window = cast(BinaryIO, _Window(file, offset, size)) if size is not None else file
+        window = cast(BinaryIO, Window(file, offset, size)) if size is not None else file
         yield OpenSource(window, lambda: _of(_on_disk(file), size))
 
 
@@ -135,19 +135,3 @@ def _on_disk(file: BinaryIO) -> Identity:
 def _of(whole: Identity, size: int | None) -> Identity:
     """The identity of a source out of that of its file."""
     return whole if size is None else Identity(size, f"{whole.size}:{whole.version}")
-
-
-class _Window(Stretch):
-    """A stretch of another file, as a file."""
-
-    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
-        self.size = size
-        self._file, self._offset = file, offset
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        count = max(0, min(len(buffer), self.size - self._place))
-        self._file.seek(self._offset + self._place)
-        data = self._file.read(count)
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)

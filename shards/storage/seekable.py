@@ -2,6 +2,7 @@
 
 import io
 import os
+from typing import BinaryIO
 
 
 class Stretch(io.RawIOBase):
@@ -27,3 +28,26 @@ class Stretch(io.RawIOBase):
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
         self._place = max(0, start + offset)
         return self._place
+
+
+class Window(Stretch):
+    """A stretch of another file, as a file.
+
+    Args:
+        file: the other one, whose place changes.
+        offset: where the stretch begins.
+        size: of the stretch, in bytes.
+    """
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self.size = size
+        self._file, self._offset = file, offset
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        """Fill the buffer, as far as the stretch goes."""
+        count = max(0, min(len(buffer), self.size - self._place))
+        self._file.seek(self._offset + self._place)
+        data = self._file.read(count)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)

@@ -16,6 +16,7 @@ import pytest
 from shards import BuildError, Dataset
 from shards.encoding.audio import encode_audio
 from shards.maintenance import index_tars as index_tars_module
+from shards.maintenance.index_tar import ANOTHER_RECORDING
 from shards.maintenance.index_tars import index_tars
 from shards.maintenance.verify import verify
 from tests.films import onsets, read_number
@@ -391,3 +392,14 @@ def test_a_sample_whose_header_could_not_be_read_again_is_left_out_alone(
     made = index_tar(plain_tar(tmp_path / "a.tar", {"bad.mp4": clip, "good.mp4": clip}))
     assert made.num_samples == 1
     assert "a codec header" in made.details[0]
+
+
+def test_recordings_joined_in_one_member_are_counted(clip: bytes, tmp_path: Path) -> None:
+    plain_tar(tmp_path / "a.tar", {"one.mp4": clip + clip, "two.mp4": clip})
+    summary = index_tars([tmp_path])
+    assert summary.samples == 2
+    assert summary.skipped == {ANOTHER_RECORDING: 1}
+    video = [Dataset.open(tmp_path).sample(i).video for i in range(2)]
+    assert video[0] is not None
+    assert video[1] is not None
+    assert (video[0].packets.pts == video[1].packets.pts).all()
