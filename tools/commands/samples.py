@@ -252,3 +252,25 @@ def blocks(
         f"{out}: train/ {videos} and val/ {val_videos} episodes of {actions + 1} frames, "
         f"{actions / 10:g} s and a frame each; actions in {out / 'labels.csv'}"
     )
+
+
+@command(
+    app, "film-clip", "gdt samples film-clip --film data/film/big_buck_bunny.mp4 --out data/bunny"
+)
+def film_clip(
+    film: Annotated[Path, typer.Option(help="The film, as `gdt samples film` fetches it.")],
+    out: Annotated[Path, typer.Option(help="Folder for its frames and the first one's mask.")],
+) -> None:
+    """Cut a clip out of the film, with a mask of its first frame to propagate and look at."""
+    from tools.sample_data.film import FilmError
+    from tools.sample_data.film_clip import NAME, NUM_FRAMES, write_film_clip
+
+    try:
+        write_film_clip(film, out)
+    except FilmError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(
+        f"{out}: clip {NAME} of {NUM_FRAMES} frames and one mask, for `gdt evaluate propagate`  "
+        "(© Blender Foundation, CC BY 3.0)"
+    )

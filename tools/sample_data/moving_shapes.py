@@ -182,14 +182,22 @@ def write_silent_video(path: Path, frames: Frames, options: MovingShapesOptions)
 
 
 def write_davis_clip(out: Path, name: str, frames: Frames, masks: npt.NDArray[np.uint8]) -> None:
-    """Write a clip in DAVIS's layout: frames as JPEG, masks as PNG with a palette."""
+    """Write a clip in DAVIS's layout: frames as JPEG, masks as PNG with a palette.
+
+    Args:
+        out: folder of the data set.
+        name: of the clip.
+        frames: uint8 [T, H, W, 3].
+        masks: uint8 [M, H, W], of the first M frames.
+    """
     from PIL import Image
 
     images, annotations = (out / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
     for folder in (images, annotations):
         folder.mkdir(parents=True, exist_ok=True)
-    for number, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+    for number, frame in enumerate(frames):
         Image.fromarray(frame).save(images / f"{number:05d}.jpg", quality=95)
+    for number, mask in enumerate(masks):
         indexed = Image.fromarray(mask).convert("P")
         indexed.putpalette(palette())
         indexed.save(annotations / f"{number:05d}.png")
