@@ -12,7 +12,7 @@ from rich.text import Text
 
 from shards.shown import shown_lines
 from tests.shards.test_shown import STEERING
-from tools.display.page_parts import Card, card_html, escape
+from tools.display.page_parts import Card, Media, card_html, escape
 from tools.say import say
 from tools.terminal import Terminal
 
@@ -36,7 +36,7 @@ def test_lines_tables_and_pages_show_it_written_out(
     assert err == f"{expected}\n"
     assert out.count(expected) == 6
     assert escape(text) == expected
-    assert card_html(Card(text, text, text), "").count(expected) == 3
+    assert card_html(Card(text, text, text), "", Media()).count(expected) == 3
 
 
 def test_nor_does_a_text_that_comes_ready_made(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,11 @@
 """What pages have in common: the frame of a page, cards of clips, tables, one look, light and dark.
 
-A page is one HTML file that needs nothing else: pictures and sounds are data URIs or addresses of
-the server that sends it, and all text is escaped.
+A page is one HTML file that needs nothing else: pictures and sounds lie in it, each once however
+many cards show it, or are addresses of the server that sends it; and all text is escaped.
 """
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape as escape_html
@@ -16,6 +17,7 @@ from shards.shown import shown_lines
 MEDIA_TYPES: Final = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG", "image/png"),
+    (b"RIFF", "image/webp"),
     (b"ID3", "audio/mpeg"),
     (b"\xff\xfb", "audio/mpeg"),
     (b"\xff\xf3", "audio/mpeg"),
@@ -30,15 +32,15 @@ class Card:
         name: source and time.
         label: what it shows, or nothing.
         key: the sample's key.
-        picture: address of its frames or spectrogram; see `data_uri`.
-        sound: address of its sound, or nothing.
+        picture: bytes of its frames or spectrogram, or nothing.
+        sound: bytes of its sound, or nothing.
     """
 
     name: str
     label: str
     key: str
-    picture: str = ""
-    sound: str = ""
+    picture: bytes | None = None
+    sound: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,44 @@ class Table:
     rows: Sequence[Row]
 
 
+class Media:
+    """The pictures and sounds that a page's cards show, each kept once."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+
+    def place(self, content: bytes) -> int:
+        """The number under which the page has this content."""
+        return self._places.setdefault(content, len(self._places))
+
+    def html(self) -> str:
+        """What a page ends with: the content, and the script that gives it to who shows it."""
+        entries = [[media_type(c), base64.b64encode(c).decode()] for c in self._places]
+        return (
+            f'<script type="application/json" id="media">{json.dumps(entries)}</script>'
+            f"<script>{_SHOW_MEDIA}</script>"
+            "<noscript><p class=note>Pictures and sounds need JavaScript.</p></noscript>"
+        )
+
+
+_SHOW_MEDIA: Final = """
+"use strict";
+{
+  const entries = JSON.parse(document.getElementById("media").textContent), addresses = [];
+  const address = number => {
+    if (!addresses[number]) {
+      const [type, text] = entries[number];
+      const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+      addresses[number] = URL.createObjectURL(new Blob([bytes], {type}));
+    }
+    return addresses[number];
+  };
+  for (const shown of document.querySelectorAll("[data-media]"))
+    shown.src = address(shown.dataset.media);
+}
+"""
+
+
 def escape(text: str) -> str:
     """Text for a page: no markup, nothing that steers or turns text around."""
     return escape_html(shown_lines(text))
@@ -76,7 +116,7 @@ def data_uri(content: bytes | None) -> str:
     """Bytes of a picture or sound as an address; nothing for None.
 
     Raises:
-        ValueError: bytes that are neither JPEG, PNG nor MP3.
+        ValueError: bytes that are none of `MEDIA_TYPES`.
     """
     if content is None:
         return ""
@@ -87,12 +127,12 @@ def media_type(content: bytes) -> str:
     """The media type of a picture's or sound's bytes.
 
     Raises:
-        ValueError: bytes that are neither JPEG, PNG nor MP3.
+        ValueError: bytes that are none of `MEDIA_TYPES`.
     """
     for first_bytes, found in MEDIA_TYPES:
         if content.startswith(first_bytes):
             return found
-    raise ValueError(f"page: content begins with {content[:4]!r}; expected JPEG, PNG or MP3")
+    raise ValueError(f"page: content begins with {content[:4]!r}; expected JPEG, PNG, WebP or MP3")
 
 
 def page_html(title: str, body: str, script: str = "") -> str:
@@ -133,15 +173,14 @@ def table_html(table: Table) -> str:
     )
 
 
-def card_html(card: Card, head: str, style: str = "") -> str:
+def card_html(card: Card, head: str, media: Media, style: str = "") -> str:
     """A card: a line of HTML on top, the picture, the sound to play, name and label."""
-    name = escape(card.name)
-    picture = (
-        f'<img src="{escape(card.picture)}" alt="{name}" loading="lazy">' if card.picture else ""
-    )
-    sound = ""
-    if card.sound:
-        sound = f'<audio controls preload="none" src="{escape(card.sound)}"></audio>'
+    name, picture, sound = escape(card.name), "", ""
+    if card.picture is not None:
+        picture = f'<img data-media="{media.place(card.picture)}" alt="{name}">'
+    if card.sound is not None:
+        number = media.place(card.sound)
+        sound = f'<audio controls preload="none" data-media="{number}"></audio>'
     label = f'<span class="label">{escape(card.label)}</span>' if card.label else ""
     return (
         f'<figure class="card{style}" title="{escape(card.key)}"><div class="head">{head}</div>'

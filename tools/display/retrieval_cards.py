@@ -14,11 +14,15 @@ import numpy.typing as npt
 from tools.display.segment_views import log_mel, rgb_frames
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from pipelines.decoding.segment_reader import SegmentReader
     from pipelines.device.options import LogMel
 
 _STRIP_FRAMES = 4
-_MEL_PIXELS = 2
+_MOST_PIXELS = 240  # of a picture's longer side: more than any card shows
+_QUALITY = 70  # of WebP
+_BITS_A_SECOND = 32_000  # of MP3
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,8 @@ class Preview:
     """The middle segment of a clip, as far as the clip has it.
 
     Attributes:
-        frames: JPEG bytes: a frame over a strip of four.
-        spectrogram: PNG bytes.
+        frames: WebP bytes: a frame over a strip of four.
+        spectrogram: WebP bytes.
         sound: MP3 bytes.
     """
 
@@ -57,29 +61,25 @@ def preview_of(reader: "SegmentReader", number: int, options: "LogMel") -> Previ
     )
 
 
-def similarity_picture(scores: npt.NDArray[np.floating[Any]], side_pixels: int = 480) -> bytes:
+def similarity_picture(scores: npt.NDArray[np.floating[Any]]) -> bytes:
     """Scores of queries against items [Q, G] as PNG bytes: a row a query, bright is similar."""
-    import torch
     from matplotlib import colormaps
-    from torchvision.io import encode_png
+    from PIL import Image
 
     low, high = (float(np.percentile(scores, share)) for share in (1, 99))
     level = np.clip((scores - low) / max(high - low, 1e-9), 0, 1)
-    scale = max(1, side_pixels // max(scores.shape))
-    level = level.repeat(scale, axis=0).repeat(scale, axis=1)
-    pixels = (np.asarray(colormaps["viridis"](level))[..., :3] * 255).astype(np.uint8)
-    return bytes(encode_png(torch.from_numpy(pixels).permute(2, 0, 1).contiguous()).numpy())
+    picture = Image.fromarray((level * 255).round().astype(np.uint8)).convert("P")
+    picture.putpalette(colormaps["viridis"](np.arange(256), bytes=True)[:, :3].tobytes())
+    return _encoded(picture, "PNG", optimize=True)
 
 
-def frames_picture(frames: npt.NDArray[np.uint8], quality: int = 78) -> bytes:
-    """The middle frame over a strip of four evenly spaced ones, as JPEG bytes.
+def frames_picture(frames: npt.NDArray[np.uint8]) -> bytes:
+    """The middle frame over a strip of four evenly spaced ones, as WebP bytes.
 
     Args:
         frames: uint8 [T, H, W, 3] RGB.
-        quality: of the JPEG, 1 to 100.
     """
-    import torch
-    from torchvision.io import encode_jpeg
+    from PIL import Image
 
     total, height, width, _ = frames.shape
     chosen = frames[((np.arange(_STRIP_FRAMES) + 0.5) * total / _STRIP_FRAMES).astype(int)]
@@ -89,21 +89,26 @@ def frames_picture(frames: npt.NDArray[np.uint8], quality: int = 78) -> bytes:
     )
     strip = np.concatenate(list(small.mean(axis=(2, 4))), axis=1).astype(np.uint8)
     picture = np.concatenate([frames[total // 2, :height, :width], strip])
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
-    return bytes(encode_jpeg(pixels.contiguous(), quality=quality).numpy().tobytes())
+    image = Image.fromarray(picture)
+    image.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
+    return _encoded(image, "WEBP", quality=_QUALITY)
 
 
 def log_mel_picture(log_mel: npt.NDArray[np.floating[Any]]) -> bytes:
-    """A log-mel spectrogram [F, L], low frequencies at the bottom, as PNG bytes."""
-    import torch
+    """A log-mel spectrogram [F, L], low frequencies at the bottom, as WebP bytes."""
     from matplotlib import colormaps
-    from torchvision.io import encode_png
+    from PIL import Image
 
     low, high = float(log_mel.min()), float(log_mel.max())
     level = (log_mel[::-1] - low) / max(high - low, 1e-6)
-    level = level.repeat(_MEL_PIXELS, axis=0).repeat(_MEL_PIXELS, axis=1)
-    pixels = (np.asarray(colormaps["magma"](level))[..., :3] * 255).astype(np.uint8)
-    return bytes(encode_png(torch.from_numpy(pixels).permute(2, 0, 1).contiguous()).numpy())
+    pixels = np.asarray(colormaps["magma"](level, bytes=True))[..., :3]
+    return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), "WEBP", quality=_QUALITY)
+
+
+def _encoded(image: "Image", form: str, **options: Any) -> bytes:
+    target = io.BytesIO()
+    image.save(target, form, **options)
+    return target.getvalue()
 
 
 def mp3_audio(audio: npt.NDArray[np.float32], sample_rate_hz: int) -> bytes:
@@ -113,7 +118,7 @@ def mp3_audio(audio: npt.NDArray[np.float32], sample_rate_hz: int) -> bytes:
     target = io.BytesIO()
     with av.open(target, "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=sample_rate_hz, layout="mono")
-        stream.bit_rate = 48_000
+        stream.bit_rate = _BITS_A_SECOND
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(np.clip(audio, -1, 1)[None]), format="fltp", layout="mono"
         )

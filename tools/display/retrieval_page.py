@@ -3,13 +3,22 @@
 Tables of all scores, then for each direction the ranks of the right answers, a map of similarities,
 and queries with their top hits, best first. Right ones are marked; where the right one is not among
 the hits it is shown behind them with its rank. A field and two lists leave out what is not looked
-for. All text is escaped; nothing is fetched.
+for. All text is escaped; nothing is fetched; what several cards show is in the file once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tools.display.page_parts import Card, Table, card_html, data_uri, escape, page_html, table_html
+from tools.display.page_parts import (
+    Card,
+    Media,
+    Table,
+    card_html,
+    data_uri,
+    escape,
+    page_html,
+    table_html,
+)
 
 
 @dataclass(frozen=True)
@@ -84,12 +93,14 @@ def retrieval_page(
     )
     said = "".join(f"<p class=warning>{escape(line)}</p>" for line in warnings)
     lines = "".join(f"{escape(line)}<br>" for line in protocol)
+    media = Media()
+    sections = "".join(_direction(direction, media) for direction in directions)
     body = (
         f"<header><h1>{escape(title)}</h1><dl class=facts>{terms}</dl>{said}"
         f"{''.join(table_html(table) for table in tables)}"
         f"<h2>Protocol</h2><p class=note>{lines}</p></header>"
-        f"{_controls(directions)}{''.join(_direction(d) for d in directions)}"
-        '<p id="nothing" class=note hidden>No query fits.</p>'
+        f"{_controls(directions)}{sections}"
+        f'<p id="nothing" class=note hidden>No query fits.</p>{media.html()}'
     )
     return page_html(title, body, _SCRIPT)
 
@@ -111,7 +122,7 @@ def _controls(directions: Sequence[Direction]) -> str:
     )
 
 
-def _direction(direction: Direction) -> str:
+def _direction(direction: Direction, media: Media) -> str:
     similar = ""
     if direction.map_picture is not None:
         similar = (
@@ -123,30 +134,30 @@ def _direction(direction: Direction) -> str:
         "rank of their best right answer; under each bar the last rank it holds, the line is "
         f"chance.</figcaption></figure>{similar}</div>"
     )
-    rows = "".join(_query(query) for query in direction.queries)
+    rows = "".join(_query(query, media) for query in direction.queries)
     return f"<section><h2>{escape(direction.title)}</h2>{charts}{rows}</section>\n"
 
 
-def _query(query: Query) -> str:
+def _query(query: Query, media: Media) -> str:
     found = any(hit.right for hit in query.hits)
-    hits = "".join(_hit(hit) for hit in query.hits)
+    hits = "".join(_hit(hit, media) for hit in query.hits)
     if not found and query.answer is not None:
-        hits += _hit(query.answer, " apart")
+        hits += _hit(query.answer, media, " apart")
     words = " ".join((query.card.name, query.card.label, query.card.key)).lower()
     style = query.kind if query.kind in ("best", "worst") else ""
     head = f"<span>query</span><span class='kind {style}'>{query.kind}, rank {query.rank:g}</span>"
     return (
         f'<article data-words="{escape(words)}" data-kind="{query.kind}" '
         f'data-found="{"found" if found else "missed"}">'
-        f'<div class="query">{card_html(query.card, head)}</div>'
+        f'<div class="query">{card_html(query.card, head, media)}</div>'
         f'<div class="hits">{hits}</div></article>'
     )
 
 
-def _hit(hit: Hit, style: str = "") -> str:
+def _hit(hit: Hit, media: Media, style: str = "") -> str:
     mark = '<span class="tick" title="a right one">✓ right</span>' if hit.right else ""
     head = f"<b>{hit.rank:g}</b>{mark}<span>{hit.score:.3f}</span>"
-    return card_html(hit.card, head, (" right" if hit.right else "") + style)
+    return card_html(hit.card, head, media, (" right" if hit.right else "") + style)
 
 
 _SCRIPT = """

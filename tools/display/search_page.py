@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
-from tools.display.page_parts import Card, card_html, escape, page_html
+from tools.display.page_parts import Card, Media, card_html, escape, page_html
 
 
 def answer_page(title: str, words: str, hits: Sequence[tuple[Card, int, float]]) -> str:
     """A page of the hits of one query, each a card with its rank and score."""
+    media = Media()
     cards = "".join(
-        card_html(card, f"<b>{rank}</b><span>{score:.3f}</span>") for card, rank, score in hits
+        card_html(card, f"<b>{rank}</b><span>{score:.3f}</span>", media)
+        for card, rank, score in hits
     )
     body = (
         f"<header><h1>{escape(title)}</h1><p class=note>{escape(words)}</p></header>"
-        f'<article><div class="hits">{cards}</div></article>'
+        f'<article><div class="hits">{cards}</div></article>{media.html()}'
     )
     return page_html(title, body)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.decoding.segment_reader import SegmentReader
-from tools.display.page_parts import Card, Cell, Row, Table, data_uri
+from tools.display.page_parts import Card, Cell, Row, Table
 from tools.display.rank_histogram import bins_of, histogram_svg
 from tools.display.retrieval_cards import Preview, preview_of, similarity_picture
 from tools.display.retrieval_page import Direction, Hit, Query, retrieval_page
@@ -269,6 +269,6 @@ class _Cards:
             name,
             str(metadata.get("label") or ""),
             key,
-            data_uri(preview.picture(modality)),
-            data_uri(preview.sound),
+            preview.picture(modality),
+            preview.sound,
         )

@@ -27,7 +27,7 @@ def words_of(answer: Answer) -> str:
 
 def write_page(searcher: Searcher, answer: Answer, path: Path) -> None:
     """Write a page of the hits."""
-    from tools.display.page_parts import Card, data_uri
+    from tools.display.page_parts import Card
     from tools.display.search_page import answer_page
     from tools.search.previews import Previews
 
@@ -35,7 +35,7 @@ def write_page(searcher: Searcher, answer: Answer, path: Path) -> None:
     hits = []
     for hit in answer.hits:
         preview = previews.of(hit.row)
-        picture, sound = data_uri(preview.picture(answer.find)), data_uri(preview.sound)
-        hits.append((Card(hit.name, hit.label, hit.key, picture, sound), hit.rank, hit.score))
+        card = Card(hit.name, hit.label, hit.key, preview.picture(answer.find), preview.sound)
+        hits.append((card, hit.rank, hit.score))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(answer_page("Search", words_of(answer), hits), encoding="utf-8")

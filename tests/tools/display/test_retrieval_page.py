@@ -1,5 +1,7 @@
 """The page: marks, ranks and scores in their places, text escaped, nothing from outside."""
 
+import base64
+import json
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +12,7 @@ from tools.display.page_parts import Card, Cell, Row, Table, data_uri
 from tools.display.rank_histogram import bins_of, histogram_svg
 from tools.display.retrieval_page import Direction, Hit, Query, retrieval_page
 
-PICTURE, SOUND = data_uri(b"\xff\xd8\xff\xe0picture"), data_uri(b"ID3sound")
+PICTURE, SOUND = b"RIFF....WEBP picture", b"ID3sound"
 TABLE = Table(
     "The same clip",
     ["R@1", "median rank"],
@@ -28,6 +30,7 @@ class Page(HTMLParser):
         super().__init__()
         self.cards: list[tuple[str, list[str]]] = []
         self.addresses: list[str] = []
+        self.shown: list[int] = []
         self.tags: list[str] = []
         self.words: list[str] = []
         self.feed(text)
@@ -38,6 +41,7 @@ class Page(HTMLParser):
         if tag == "figure" and "class" in named:
             self.cards.append((named["class"], []))
         self.addresses += [named[name] for name in ("src", "href") if name in named]
+        self.shown += [int(named["data-media"])] if "data-media" in named else []
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
@@ -84,7 +88,16 @@ def test_page_needs_nothing_from_outside() -> None:
     assert all(address.startswith("data:") for address in page.addresses)
     assert not {"iframe", "object"} & set(page.tags)
     assert "http" not in make_page()
-    assert SOUND in page.addresses
+
+
+def test_what_several_cards_show_is_there_once() -> None:
+    text = make_page()
+    stored = re.search(r'<script type="application/json" id="media">(.*?)</script>', text)
+    assert stored is not None
+    kept = [(kind, base64.b64decode(content)) for kind, content in json.loads(stored[1])]
+    assert kept == [("image/webp", PICTURE), ("audio/mpeg", SOUND)]
+    page = Page(text)
+    assert (page.shown.count(0), page.shown.count(1)) == (6, 2)  # six cards, of two queries sound
 
 
 def test_all_text_is_escaped() -> None:
@@ -95,7 +108,7 @@ def test_all_text_is_escaped() -> None:
 
 
 def test_unknown_content_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"begins with b'<svg'; expected JPEG, PNG or MP3"):
+    with pytest.raises(ValueError, match=r"begins with b'<svg'; expected JPEG, PNG, WebP or MP3"):
         data_uri(b"<svg onload=alert(1)>")
     assert data_uri(None) == ""
 

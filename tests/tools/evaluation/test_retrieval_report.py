@@ -26,6 +26,14 @@ from tools.runs.run import load_run
 from tools.runs.run_folder import RunError
 from tools.sample_data.synthetic import SyntheticOptions, build_corpus
 
+LOADED = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
+SOUND_LENGTH = """
+const done = arguments[arguments.length - 1], sound = document.querySelector("audio");
+sound.onloadedmetadata = () => done(sound.duration);
+sound.onerror = () => done(sound.error.message);
+sound.load();
+"""
+
 
 def find(run: Path, shards: Path, **changes: object) -> tuple[Retrieval, Outcome]:
     task = Retrieval(load_protocol("default"))
@@ -110,7 +118,7 @@ def test_missing_run_and_missing_shards(tmp_path: Path, run: Path, corpus: Path)
 def test_the_page_in_a_real_browser(tmp_path: Path, run: Path, corpus: Path) -> None:
     """On a phone nothing is cut; words and lists choose queries; light and dark; no complaints."""
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import Select
+    from selenium.webdriver.support.ui import Select, WebDriverWait
 
     task, outcome = find(run, corpus / "val", untrained=True)
     page = write_page(task, outcome, num_queries=6, num_hits=3)
@@ -139,6 +147,6 @@ def test_the_page_in_a_real_browser(tmp_path: Path, run: Path, corpus: Path) -> 
             browser.find_element(By.ID, "words").send_keys("no such clip")
             assert shown() == []
             assert browser.find_element(By.ID, "nothing").is_displayed()
-            loaded = "return [...document.images].filter(i => i.complete && !i.naturalWidth).length"
-            assert browser.execute_script(loaded) == 0
+            WebDriverWait(browser, 30).until(lambda shown: shown.execute_script(LOADED))
+            assert browser.execute_async_script(SOUND_LENGTH) == pytest.approx(1.0, abs=0.1)
             assert errors(browser) == []
