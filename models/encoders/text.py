@@ -27,6 +27,11 @@ def positions(length: int, dim: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1).float()
 
 
+def later_tokens(length: int, device: torch.device) -> Tensor:
+    """Which tokens come later than each one, bool [S, S]: what it must not attend to."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+
+
 class TextTransformer(nn.Module):
     """Token numbers through transformer blocks and a last layer norm.
 
@@ -53,15 +58,16 @@ class TextTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Encode token numbers int64 [B, S] → [B, S, D]."""
+    def forward(self, tokens: Tensor, *, causal: bool = False) -> Tensor:
+        """Encode token numbers int64 [B, S] → [B, S, D]; `causal` ones see no later token."""
         is_padding = tokens == 0
         is_padding[:, 0] = False  # a row must attend to something, even one without a token
         values = self.tokens(tokens)
         places = positions(tokens.shape[1], self.width).to(values)
         values = self.dropout(values + places)  # B × S × D
+        later = later_tokens(tokens.shape[1], tokens.device) if causal else None
         for block in self.blocks:
-            values = block(values, src_key_padding_mask=is_padding)
+            values = block(values, src_mask=later, src_key_padding_mask=is_padding)
         return cast(Tensor, self.norm(values))
 
 

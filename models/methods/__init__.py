@@ -11,7 +11,9 @@ from models.methods.classifier import Classifier
 from models.methods.clip import CLIP
 from models.methods.cma import CMA
 from models.methods.cmc import CMC
+from models.methods.coca import CoCa
 from models.methods.colorization import Colorization
+from models.methods.contrastive_captioning import ContrastiveCaptioning
 from models.methods.cpc import CPC
 from models.methods.cpc_image import CPCImage
 from models.methods.crw import CRW
@@ -66,7 +68,9 @@ __all__ = [
     "BlockContrast",
     "CPCImage",
     "Classifier",
+    "CoCa",
     "Colorization",
+    "ContrastiveCaptioning",
     "DeepCluster",
     "DeepClusterV2",
     "DetCo",
@@ -126,6 +130,8 @@ METHODS: Final[dict[str, type[Method]]] = {
     "cpc": CPC,
     "cpc_image": CPCImage,
     "cswm": CSWM,
+    "coca": CoCa,
+    "contrastive_captioning": ContrastiveCaptioning,
     "avid": AVID,
     "cma": CMA,
     "selavi": SeLaVi,

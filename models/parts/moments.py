@@ -5,10 +5,9 @@ Legend: B rows, T moments, D channels in, C channels out.
 
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
-from models.encoders.text import positions
+from models.encoders.text import later_tokens, positions
 
 ContextName = Literal["gru", "lstm", "transformer"]
 _HEADS = 8
@@ -51,7 +50,7 @@ class Causal(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Attend, from each moment, to what is not later."""
         length, dim = values.shape[1:]
-        later = torch.ones(length, length, dtype=torch.bool, device=values.device).triu(1)
+        later = later_tokens(length, values.device)
         placed = values + positions(length, dim).to(values)
         return cast(Tensor, self.layer(placed, src_mask=later))
 

@@ -22,7 +22,7 @@ from tests.models.conftest import (
     texts,
 )
 
-NAMES = ("clip", "siglip", "simcse", "avid", "cma", "selavi", "videomae")
+NAMES = ("clip", "siglip", "simcse", "avid", "cma", "selavi", "videomae", "coca")
 NUM_SAMPLES = 8
 SAMPLES_OF_FIRST_RANK = 5  # uneven on purpose
 
