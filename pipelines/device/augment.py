@@ -10,7 +10,7 @@ Legend: N rows, T frames, H W luma size, S output size, F mel bins, L spectrogra
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from pipelines.color import JITTERS, jitterable, lab_from_rgb
 from pipelines.device.crop import CROPS, Floats, Uniform, center_boxes, patch_boxes
 from pipelines.device.cut import Boxes, Cut
 from pipelines.device.options import AudioAugment, VideoAugment
+from pipelines.device.stepwise import Steps, take_steps
 
 __all__ = [
     "PATCH_PLACE",
@@ -51,6 +52,7 @@ class Recipe:
         by_mean: float64 [N, 3, 3], ... and what a row's mean of that, times this, adds to it.
         sigmas: float64 [N], of the blur.
         solarized: bool [N], whether bright values are inverted.
+        steps: of the colours, where they are taken one by one; `color` then gives R, G, B as such.
     """
 
     boxes: Floats
@@ -58,9 +60,12 @@ class Recipe:
     by_mean: Floats
     sigmas: Floats
     solarized: NDArray[np.bool_]
+    steps: Steps | None = None
 
     def __getitem__(self, rows: slice) -> "Recipe":
-        return Recipe(*(getattr(self, field.name)[rows] for field in fields(self)))
+        parts = [getattr(self, field.name) for field in fields(self)]
+        kept: list[Any] = [None if part is None else part[rows] for part in parts]
+        return Recipe(*kept)
 
 
 def recipe_of(
@@ -74,7 +79,7 @@ def recipe_of(
 ) -> Recipe:
     """Draw what is done to each row; arguments as for `augment_frames`."""
     maps, sigmas = jitterable(rgb, num_rows), np.zeros(num_rows)
-    solarized = np.zeros(num_rows, dtype=bool)
+    solarized, steps = np.zeros(num_rows, dtype=bool), None
     if draw is None:
         boxes = center_boxes(num_rows, height, width, options.center_scale)
     else:
@@ -88,16 +93,20 @@ def recipe_of(
             boxes = patch_boxes(boxes, patch, *grid, options.patch_scales, options.patch_aspects)
             if options.patch_colors:
                 draw = _prefixed(draw, f"patch{patch}.")
-        maps = _jittered(maps, options, draw)
+        drawn = steps_of(options, draw)
+        if options.stepwise_colors:
+            steps = drawn
+        else:
+            maps = _jittered(maps, options, drawn)
         if options.blur_probability > 0:
             least, greatest = options.blur_sigmas
             sigmas = least + draw("blur_sigma") * (greatest - least)
             sigmas[draw("blur") >= options.blur_probability] = 0
         solarized = draw("solarize") < options.solarize_probability
-    if options.channels == "rgb":  # other channels are normalised when they are made
+    if options.channels == "rgb" and steps is None:  # others are normalised when they are made
         maps[:, :, 3] -= options.mean
         maps /= np.array(options.std)[:, None]
-    return Recipe(boxes, maps[:, :, :4], maps[:, :, 4:], sigmas, solarized)
+    return Recipe(boxes, maps[:, :, :4], maps[:, :, 4:], sigmas, solarized, steps)
 
 
 def augment_frames(
@@ -154,13 +163,17 @@ def _mix_rows(
         by_mean = torch.from_numpy(recipe.by_mean).to(columns)
         color[:, :, 3:] += by_mean @ cut.mean(columns)[:, :, None]
     pictures: Iterable[Tensor] = cut.rows(columns, color)  # three of [N, T, S, S]
-    is_rgb = options.channels == "rgb"
-    mean, std = (options.mean, options.std) if is_rgb else ((0.0,) * 3, (1.0,) * 3)
-    if not is_rgb or recipe.sigmas.any() or recipe.solarized.any():
+    is_normal = options.channels == "rgb" and recipe.steps is None
+    mean, std = (options.mean, options.std) if is_normal else ((0.0,) * 3, (1.0,) * 3)
+    if not is_normal or recipe.sigmas.any() or recipe.solarized.any():
         together = torch.stack(list(pictures), dim=1)  # N × 3 × T × S × S
+        if recipe.steps is not None:
+            take_steps(together.clamp_(0, 1), recipe.steps)
         _change_pixels(together, recipe, options, mean, std)
-        if not is_rgb:
-            together = lab_from_rgb(together.clamp_(0, 1))
+        if not is_normal:
+            together.clamp_(0, 1)
+            if options.channels == "lab":
+                together = lab_from_rgb(together)
             out.copy_((together - _column(options.mean, together)) / _column(options.std, together))
             return
         pictures = together.unbind(1)
@@ -199,21 +212,27 @@ def _column(numbers: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(1, 3, 1, 1, 1)
 
 
-def _jittered(maps: Floats, options: VideoAugment, draw: Uniform) -> Floats:
-    """Jitter maps [N, 3, 7] of color.jitterable, each in a random order (as ColorJitter)."""
+def steps_of(options: VideoAugment, draw: Uniform) -> Steps:
+    """Draw the order of the steps and their factors, as ColorJitter does."""
     order = draw("jitter_order", len(JITTERS)).argsort(axis=1)  # [N, 4]
     on = draw("jitter") < options.jitter_probability
-    factors = {}
+    factors = []
     for name in JITTERS:
         strength, spread = getattr(options, name), 2 * draw(name) - 1
         neutral = 0.0 if name == "hue" else 1.0
-        factors[name] = np.where(on, np.maximum(neutral + strength * spread, neutral - 1), neutral)
+        factors.append(np.where(on, np.maximum(neutral + strength * spread, neutral - 1), neutral))
+    gray = draw("gray") < options.gray_probability
+    return Steps(order, np.stack(factors, axis=1), gray, options.gray_first)
+
+
+def _jittered(maps: Floats, options: VideoAugment, steps: Steps) -> Floats:
+    """Jitter maps [N, 3, 7] of color.jitterable, each in its own order."""
     for place in range(len(JITTERS)):
         for number, (name, jitter) in enumerate(JITTERS.items()):
-            rows = order[:, place] == number
+            rows = steps.order[:, place] == number
             if getattr(options, name) > 0 and rows.any():
-                maps[rows] = jitter(factors[name][rows], maps[rows])
-    return JITTERS["saturation"](np.where(draw("gray") < options.gray_probability, 0.0, 1.0), maps)
+                maps[rows] = jitter(steps.factors[rows, number], maps[rows])
+    return JITTERS["saturation"](np.where(steps.gray, 0.0, 1.0), maps)
 
 
 def gaussian_blur(pictures: Tensor, sigmas: Floats, greatest: float) -> Tensor:

@@ -48,7 +48,12 @@ class VideoAugment:
         jitter_probability: of the four steps below (together, in random order).
         brightness, contrast, saturation: factor uniform in [max(0, 1 − x), 1 + x].
         hue: turns of the chroma plane, uniform in [−x, x]; at most 0.5.
-        gray_probability: of gray.
+        gray_probability: of gray, after those steps.
+        gray_first: gray before them (MoCo v1, InstDisc), with `stepwise_colors`; composed it would
+            be the same.
+        stepwise_colors: take the steps one after the other, each clipped, hue in HSV: what
+            torchvision's ColorJitter does. Else they are composed into one matrix, clipped at the
+            end, hue a turn of the chroma plane: the same but for clipping and hue, and quicker.
         blur_probability: of a Gaussian blur.
         blur_sigmas: its least and greatest sigma, output pixels.
         solarize_probability: of inverting what is as bright as `solarize_threshold` or brighter.
@@ -84,6 +89,8 @@ class VideoAugment:
     saturation: float = 0.4
     hue: float = 0.0
     gray_probability: float = 0.0
+    gray_first: bool = False
+    stepwise_colors: bool = False
     blur_probability: float = 0.0
     blur_sigmas: tuple[float, float] = (0.1, 2.0)
     solarize_probability: float = 0.0
@@ -119,6 +126,11 @@ class VideoAugment:
         _check_pair(name, "scales", self.scales, 1e-3, 1)
         _check_pair(name, "aspects", self.aspects, 0.1, 10)
         _check_pair(name, "blur_sigmas", self.blur_sigmas, 1e-3, 50)
+        if self.gray_first and not self.stepwise_colors:
+            raise ValueError(
+                f"{name}: gray_first = true does nothing without stepwise_colors = true: composed "
+                "steps leave gray as it is, whichever comes first"
+            )
         if not 1 <= self.grid <= _MOST_CELLS:
             raise ValueError(f"{name}: grid = {self.grid}, must lie in [1, {_MOST_CELLS}]")
         _check_range(name, "window", self.window, 0, 1)

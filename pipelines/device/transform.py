@@ -372,7 +372,9 @@ def _augmenter(
     device: torch.device, options: VideoAugment, training: bool
 ) -> Callable[..., Floats]:
     """On a GPU the fused kernel, unless there is more to do than it does; else augment.py."""
-    more = training and (options.blur_probability > 0 or options.solarize_probability > 0)
+    more = training and (
+        options.blur_probability > 0 or options.solarize_probability > 0 or options.stepwise_colors
+    )
     if device.type == "cuda" and options.channels == "rgb" and not more:
         return _fused_kernel() or augment_frames
     return augment_frames
