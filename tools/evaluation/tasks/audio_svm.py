@@ -72,6 +72,14 @@ class AudioSvm:
                 f"{len(set(splits['test'].folds))} folds; one is the test, one chooses the cost, "
                 "one is left to learn from: 3 folds at least, or two data sets, --train and --test"
             )
+        test = splits["test"]
+        for fold in sorted(set(test.folds)) if "train" not in splits else ():
+            pairs = zip(test.labels, test.folds, strict=True)
+            if len({label for label, other in pairs if other != fold}) < 2:
+                raise EvaluationError(
+                    f"{test.dataset.path}: without fold {fold} one label is left to learn from; "
+                    "folds are to hold clips of all labels"
+                )
         return []
 
     def score(self, encoder: str, splits: Mapping[str, Split]) -> list[Score]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from tools.evaluation.encoders import Layer
+from tools.evaluation.errors import EvaluationError
 from tools.evaluation.neighbors import VOTE_TEMPERATURE, LabelledFeatures, predict
 from tools.evaluation.result import Score
 from tools.evaluation.split import Split, check_labels
@@ -39,9 +40,17 @@ class Knn:
         return {"ks": list(self.ks), "vote_temperature": VOTE_TEMPERATURE}
 
     def check(self, splits: Mapping[str, Split]) -> list[str]:
-        """Every test label is a training label."""
+        """Every test label is a training label, and a clip has a neighbour."""
         check_labels(splits)
-        return [LEFT_OUT] if splits["train"].is_same_as(splits["test"]) else []
+        train = splits["train"]
+        if not train.is_same_as(splits["test"]):
+            return []
+        if len(train.labels) < 2:
+            raise EvaluationError(
+                f"{train.dataset.path} has one clip, which is left out of its own neighbours: "
+                "nobody votes. Give two clips or more, or others with --train"
+            )
+        return [LEFT_OUT]
 
     def score(self, encoder: str, splits: Mapping[str, Split]) -> list[Score]:
         """Accuracy of every modality at every k."""

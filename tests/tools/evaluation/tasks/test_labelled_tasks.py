@@ -11,8 +11,10 @@ from torchmetrics.functional.clustering import adjusted_rand_score, normalized_m
 
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.split import Split
+from tools.evaluation.tasks.audio_svm import AudioSvm
 from tools.evaluation.tasks.clustering import Clustering
 from tools.evaluation.tasks.few_shot import FewShot, drawn_rows
+from tools.evaluation.tasks.knn import Knn
 from tools.evaluation.tasks.labelled import most_frequent_label
 from tools.evaluation.tasks.linear_probe import LinearProbe, fit_and_answer
 
@@ -98,6 +100,23 @@ def test_rare_labels_are_said() -> None:
         LinearProbe().check(splits(1.0, train="aaaabb", test="az"))
     with pytest.raises(EvaluationError, match="all clips have the one label 'a'"):
         LinearProbe().check(splits(1.0, train="aaa", test="a"))
+
+
+def test_a_clip_needs_a_neighbour() -> None:
+    sets = splits(1.0, train="a")
+    alone = {"train": sets["train"], "test": sets["train"]}
+    with pytest.raises(EvaluationError, match="has one clip, which is left out of its own neighb"):
+        Knn().check(alone)
+    assert Knn().check(splits(1.0, train="a", test="a")) == []
+
+
+def test_folds_leave_two_labels_to_learn_from() -> None:
+    sets = splits(1.0, test="aaabbb")
+    vars(sets["test"])["folds"] = tuple("122333")
+    with pytest.raises(EvaluationError, match="without fold 3 one label is left to learn from"):
+        AudioSvm().check(sets)
+    vars(sets["test"])["folds"] = tuple("123123")
+    assert AudioSvm().check(sets) == []
 
 
 def test_chance_always_answers_the_most_frequent_label() -> None:
