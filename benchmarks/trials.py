@@ -56,7 +56,8 @@ class Setting:
         name: of the row, and of files.
         config: TOML file, or the name of one that comes along.
         overrides: "a.b=c", as `gdt pretrain --set` takes them; the seed is set by the trial.
-        data: role ("train", "test") → the data set that is scored.
+        data: role ("train", "test") → the data set that is scored; a task that needs no labels
+            takes the test set alone.
         tasks: that score.
         segments: evenly spaced ones of a clip.
         modalities: those to score; all of the plan where empty.
@@ -115,7 +116,7 @@ class Trial:
         wanted = (self.steps if step is None else step) if encoder == TRAINED else 0
         for point in self.points:
             score = point.score
-            of = "" if encoder == CHANCE and score.of == "" else column.of
+            of = column.chance_of if encoder == CHANCE else column.of
             if (point.step, point.task, score.of, score.encoder, score.metric) == (
                 wanted,
                 column.task,
@@ -151,12 +152,14 @@ class Column:
     Attributes:
         title: over it.
         task, of, metric: as in metrics.json.
+        chance_of: what its chance is of there: "same clip", …; nothing where a task has one only.
     """
 
     title: str
     task: str
     of: str
     metric: str
+    chance_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ def _points(setting: Setting, path: Path, checkpoint: str) -> Iterator[Point]:
     for task in setting.tasks:
         request = Request(
             run=path,
-            data=setting.data,
+            data=setting.data if task.needs_labels else {"test": setting.data["test"]},
             modalities=setting.modalities,
             places=evenly(setting.segments),
             untrained=checkpoint == "last",
