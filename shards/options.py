@@ -28,6 +28,7 @@ REQUIREMENTS = ("audio", "audible", "motion")
 _LATER: dict[str, object] = {
     "hdr": "tonemap",
     "holdout_every": None,
+    "holdout_clip_seconds": None,
     "video_track": None,
     "audio_track": None,
 }
@@ -77,7 +78,8 @@ class BuildOptions:
     `holdout` cuts a held-out part from every source's end (`split_by="time"`, with `gap_seconds`
     between the parts) or holds out whole sources (`split_by="source"`). With `holdout_every` it is
     in seconds, and each stretch of a source that is so long is cut into a training part, a gap,
-    `holdout` seconds held out, and another gap.
+    `holdout` seconds held out, and another gap. Held-out clips are `holdout_clip_seconds` long,
+    where those to train on need another length: room for time shifts, say.
     """
 
     cut: str = "fixed"
@@ -100,6 +102,7 @@ class BuildOptions:
     require: tuple[str, ...] = ("audio",)
     holdout: float = 0.0
     holdout_every: float | None = None
+    holdout_clip_seconds: float | None = None
     gap_seconds: float = 10.0
     split_by: str = "time"
     clips_per_shard: int = 256
@@ -149,6 +152,8 @@ class BuildOptions:
         unknown = [r for r in self.require if r not in REQUIREMENTS]
         _must(not unknown, "require", self.require, "any of " + ", ".join(REQUIREMENTS))
         _must(self.gap_seconds >= 0, "gap_seconds", self.gap_seconds, "0 or more")
+        if self.holdout_clip_seconds is not None:
+            self._check_held_out(self.holdout_clip_seconds)
         if self.holdout_every is None:
             _must(
                 0 <= self.holdout < 1, "holdout", self.holdout, "a fraction, 0 up to 1 (excluded)"
@@ -157,11 +162,19 @@ class BuildOptions:
             self._check_stretches(self.holdout_every)
         _must(self.clips_per_shard >= 1, "clips_per_shard", self.clips_per_shard, "1 or more")
 
+    def _check_held_out(self, seconds: float) -> None:
+        ok = 0.5 <= seconds <= 600 and seconds >= (self.min_clip_seconds or 0)
+        name = "holdout_clip_seconds"
+        _must(ok, name, seconds, "0.5–600, and no less than min_clip_seconds")
+        _must(self.holdout > 0, name, seconds, "none; nothing is held out")
+        _must(not self.copies, name, seconds, "none; video is copied, in clips of whole GOPs")
+
     def _check_stretches(self, every: float) -> None:
         _must(self.split_by == "time", "split_by", self.split_by, "time, with holdout_every")
-        shortest = self._shortest_seconds
+        shortest = self.held_out._shortest_seconds
         allowed = f"seconds, with holdout_every: at least the {shortest:g} of a clip"
         _must(self.holdout >= shortest, "holdout", self.holdout, allowed)
+        shortest = self._shortest_seconds
         _must(
             every < math.inf and every >= self.holdout + 2 * self.gap_seconds + shortest,
             "holdout_every",
@@ -169,6 +182,19 @@ class BuildOptions:
             f"at least {self.holdout + 2 * self.gap_seconds + shortest:g} s: holdout "
             f"({self.holdout:g}), two gap_seconds ({self.gap_seconds:g}), and a clip to train on",
         )
+
+    @property
+    def held_out(self) -> "BuildOptions":
+        """These choices for clips of what is held out."""
+        if self.holdout_clip_seconds is None:
+            return self
+        seconds = self.holdout_clip_seconds
+        alone: dict[str, Any] = {
+            "holdout": 0.0,
+            "holdout_every": None,
+            "holdout_clip_seconds": None,
+        }
+        return replace(self, clip_seconds=seconds, **alone)
 
     @property
     def _shortest_seconds(self) -> float:

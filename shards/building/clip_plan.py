@@ -88,10 +88,11 @@ def cut_source(planned: PlannedSource, options: BuildOptions) -> dict[str, PartC
     options = options.for_source(survey.probe.frame_rate, survey.probe.frame_size)
     found = {}
     for part, stretches in ranges(planned, options).items():
+        chosen = options.held_out if part == HELD_OUT else options
         pieces = [
-            _cut_at_points(a, b, survey.cut_points, options)
-            if options.copies
-            else _cut_stretch(a, b, options)
+            _cut_at_points(a, b, survey.cut_points, chosen)
+            if chosen.copies
+            else _cut_stretch(a, b, chosen)
             for start, stop in stretches
             for a, b in itertools.pairwise(
                 [start, *(c for c in survey.scene_cuts if start < c < stop), stop]
@@ -116,7 +117,7 @@ def clips_after_end(planned: PlannedSource, options: BuildOptions) -> int:
     if stop is None or stop <= survey.probe.duration_seconds:
         return 0
     longer = replace(survey, probe=replace(survey.probe, duration_seconds=stop))
-    alone = replace(options, holdout=0.0, holdout_every=None)
+    alone = replace(options, holdout=0.0, holdout_every=None, holdout_clip_seconds=None)
     asked, got = (cut_source(s, alone)[WHOLE] for s in (replace(planned, survey=longer), planned))
     return len(asked.clips) - len(got.clips)
 

@@ -95,6 +95,9 @@ class ClipFlags:
             "a gap on both sides."
         ),
     ] = None
+    holdout_clip_seconds: Annotated[
+        float | None, typer.Option(help="Length of held-out clips, where it is another one.")
+    ] = None
     gap_seconds: Annotated[float, typer.Option(help="Left out between train and val.")] = 10.0
     split_by: Annotated[
         str, typer.Option(help="What is held out: time (the end of each source) or source.")

@@ -149,6 +149,18 @@ def test_scenes_are_held_out_in_stretches_too() -> None:
     assert spans(film, "val", options) == [(31, 33), (33, 37)]
 
 
+def test_held_out_clips_may_have_a_length_of_their_own() -> None:
+    options = BuildOptions(clip_seconds=28, holdout_clip_seconds=2, **EVERY)
+    film = source(1, 500, start_seconds=Fraction(10), stop_seconds=Fraction(490))
+    assert clip_counts(film, options) == {"train": 12, "val": 12 * 3}
+    assert spans(film, "train", options)[:2] == [(10, 38), (50, 78)]
+    assert spans(film, "val", options)[:4] == [(41, 43), (43, 45), (45, 47), (81, 83)]
+    end = BuildOptions(clip_seconds=4, holdout_clip_seconds=10, holdout=0.25, gap_seconds=0)
+    assert clip_counts(source(1, 80), end) == {"train": 15, "val": 2}
+    assert BuildOptions.from_dict(options.as_dict()) == options
+    assert "holdout_clip_seconds" not in BuildOptions(clip_seconds=2, **EVERY).as_dict()
+
+
 def test_options_that_say_nothing_of_stretches_are_recorded_as_they_were() -> None:
     assert "holdout_every" not in BuildOptions(holdout=0.2).as_dict()
     options = BuildOptions(clip_seconds=2, **EVERY)
@@ -248,6 +260,19 @@ def test_options_check_themselves() -> None:
         ({"fit": "squash"}, "fit is 'squash'; allowed: crop or pad"),
         ({"holdout": 1.0}, "holdout is 1.0"),
         ({"holdout": 0.2, "holdout_every": 40}, "holdout is 0.2; allowed: seconds, with"),
+        ({"holdout_clip_seconds": 2}, "holdout_clip_seconds is 2; allowed: none; nothing is held"),
+        (
+            {"holdout": 0.2, "holdout_clip_seconds": 0.1},
+            "holdout_clip_seconds is 0.1; allowed: 0.5",
+        ),
+        (
+            {"holdout": 3, "holdout_every": 40, "holdout_clip_seconds": 4},
+            "holdout is 3; allowed: seconds, with holdout_every: at least the 4 of a clip",
+        ),
+        (
+            {"holdout": 0.2, "holdout_clip_seconds": 2, "profile": "copy", "fps": "source"},
+            "holdout_clip_seconds is 2; allowed: none; video is copied",
+        ),
         ({"holdout": 11, "holdout_every": 40}, "holdout_every is 40; allowed: at least 41 s: hold"),
         ({"holdout": 11, "holdout_every": float("nan")}, "holdout_every is nan"),
         ({"holdout": 11, "holdout_every": 90, "split_by": "source"}, "split_by is 'source'"),
