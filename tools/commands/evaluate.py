@@ -48,6 +48,9 @@ def retrieval(
     segments: Annotated[
         int | None, typer.Option(min=1, help="Segments a clip, in place of the protocol's.")
     ] = None,
+    faiss: Annotated[
+        str, typer.Option(help="R@k by flat, ivf, hnsw or auto beside the exact; none: that alone.")
+    ] = "none",
     queries: Annotated[int, typer.Option(min=1, help="Queries a direction on the page.")] = 12,
     hits: Annotated[int, typer.Option(min=1, help="Top hits of each query on the page.")] = 5,
     beside: Annotated[
@@ -64,7 +67,7 @@ def retrieval(
 
     chosen = with_segments(load_protocol(protocol), segments)
     listed = None if keys is None else read_gallery_list(keys)
-    task = Retrieval(chosen, listed, choose_device(flags.device))
+    task = Retrieval(chosen, listed, choose_device(flags.device), faiss)
     outcome = flags.score(
         task,
         places=chosen.places,

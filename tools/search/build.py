@@ -6,12 +6,12 @@ from pathlib import Path
 from shards import ShardError, open_samples
 from shards.storage.urls import is_url
 from tools.display.progress_bar import progress_bar
+from tools.evaluation.approximate import chosen_kind
 from tools.evaluation.embeddings import EmbedOptions
 from tools.evaluation.encoders import check_modalities, trained_encoder
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.runner import evenly
 from tools.runs.run import choose_device, load_run
-from tools.search.approximate import chosen_kind
 from tools.search.encode import embed_dataset, embed_files
 from tools.search.index import SearchIndex, write_index
 

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.format.json_text import plain_json
+from tools.evaluation import approximate
+from tools.evaluation.approximate import Approximate
 from tools.evaluation.errors import EvaluationError
-from tools.search import approximate
-from tools.search.approximate import Approximate
 
 FORMAT = "gdt-search-index"
 VERSION = 2
@@ -106,8 +106,7 @@ class SearchIndex:
         found = self._approximate.get(modality)
         if found is None:
             return "exact"
-        lost = 100 * (1 - found.recall)
-        return f"FAISS {found.kind}, {lost:.1f} % of the exact 10 nearest lost"
+        return f"FAISS {found.kind}, {found.lost()}"
 
     def nearest(
         self, query: Vectors, modality: str, k: int, leave_out: int | None = None

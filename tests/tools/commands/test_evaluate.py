@@ -143,6 +143,22 @@ def test_retrieval_by_label_between_two_data_sets(run: Path, corpus: Path) -> No
     assert "there is nothing to find: two data sets have no clip in common" in said
 
 
+def test_an_approximate_index_is_reported_beside_the_exact_search(run: Path, corpus: Path) -> None:
+    pytest.importorskip("faiss")
+    shards = ("--shards", corpus / "val", "--no-untrained", "--queries", "1")
+    output = succeed("retrieval", "--run", run, *shards, "--faiss", "flat")
+    (found,) = results(run, "retrieval")
+    ways = {s.of for s in found.scores if s.encoder == "trained" and "FAISS" not in s.of}
+    for way in ways:  # flat is exact, but for how it orders ties
+        for k in (1, 5):
+            exact, flat = (found.value(of, f"R@{k}") for of in (way, f"{way}, FAISS flat"))
+            assert flat == pytest.approx(exact), (way, k)
+    assert "left out audio → video, FAISS flat: all but R@k: what it does not find has" in output
+    assert "0.0 % of the exact 10 nearest lost" in output
+    said = refuse("retrieval", "--run", run, *shards, "--faiss", "tree")
+    assert "--faiss tree: must be one of none, flat, ivf, hnsw" in said
+
+
 def test_dual_softmax_is_reported_apart(tmp_path: Path, run: Path, corpus: Path) -> None:
     from tools.evaluation.protocol import protocol_text
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from tools.evaluation.approximate import build, chosen_kind
 from tools.evaluation.chance import chance_metrics
 from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
@@ -21,6 +23,7 @@ from tools.evaluation.result import CHANCE, Score
 from tools.evaluation.retrieval import Ranking, rank_labels, rank_pairs, summarize
 from tools.evaluation.split import Split
 
+Integers = npt.NDArray[np.int64]
 SAME_LABEL = ", same label"
 REWEIGHTED = " (dual softmax)"
 
@@ -37,6 +40,25 @@ class Direction:
         return f"{self.query} → {self.gallery}" + (SAME_LABEL if self.level == "class" else "")
 
 
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What is right in a direction: items whose number is that of the query.
+
+    Attributes:
+        asked: [Q]: the query's own item, or the number of its label.
+        known: [G]: the same of each item.
+        own: [Q], the item that a query is itself; None where queries are in another data set.
+    """
+
+    asked: Integers
+    known: Integers
+    own: Integers | None
+
+    def is_right(self, rows: Integers) -> npt.NDArray[np.bool_]:
+        """Which items [Q, k] are right."""
+        return np.asarray(self.known[rows] == self.asked[:, None])
+
+
 class Retrieval:
     """Retrieval under a protocol.
 
@@ -45,9 +67,14 @@ class Retrieval:
         gallery_list: keys of the clips that take part, on both sides of one data set; all of them
             where None.
         device: where scores are computed.
+        faiss: "flat", "ivf" or "hnsw": R@k by that index too, in rows of their own; "auto" where
+            the gallery is large.
 
     Attributes:
         rankings: (encoder, direction) → where the right answers stand, once scored.
+
+    Raises:
+        EvaluationError: faiss is asked for and not installed, or cannot search under the protocol.
     """
 
     name = "retrieval"
@@ -60,9 +87,18 @@ class Retrieval:
         protocol: Protocol,
         gallery_list: Sequence[str] | None = None,
         device: torch.device | str = "cpu",
+        faiss: str = "none",
     ) -> None:
         self.protocol, self.gallery_list, self.device = protocol, gallery_list, device
+        self.faiss = faiss
+        chosen_kind(faiss, 0)  # refused before anything is decoded
+        if faiss != "none" and protocol.aggregation == "max of similarities":
+            raise EvaluationError(
+                f"--faiss {faiss}: the protocol takes the greatest similarity of a clip's "
+                "segments, and FAISS knows one vector a clip; choose another aggregation"
+            )
         self.rankings: dict[tuple[str, Direction], Ranking] = {}
+        self._lost: dict[str, str] = {}
 
     @property
     def layer(self) -> Layer:
@@ -76,6 +112,7 @@ class Retrieval:
             "protocol": self.protocol.to_tables(),
             "protocol_hash": self.protocol.digest,
             "gallery_list": listed,
+            **({} if self.faiss == "none" else {"faiss": self.faiss}),
         }
 
     def check(self, splits: Mapping[str, Split]) -> list[str]:
@@ -144,6 +181,10 @@ class Retrieval:
             ):
                 why = "no other clip of the gallery has their label"
                 entries.append({"what": f"class level of {lonely} queries", "why": why})
+        entries += [
+            {"what": f"{of}: all but R@k", "why": f"what it does not find has no rank; {lost}"}
+            for of, lost in self._lost.items()
+        ]
         return entries
 
     def score(self, encoder: str, splits: Mapping[str, Split]) -> list[Score]:
@@ -161,7 +202,28 @@ class Retrieval:
                     statistic = np.median if metric.startswith("median") else np.mean
                     interval = bootstrap(values, statistic)
                     scores.append(Score(of, encoder, metric, summarize(metric, values), *interval))
+            kind = chosen_kind(self.faiss, len(self.gallery_rows(gallery_of(splits))))
+            if kind != "none":
+                scores += self._approximately(encoder, splits, direction, kind)
         return scores
+
+    def _approximately(
+        self, encoder: str, splits: Mapping[str, Split], direction: Direction, kind: str
+    ) -> list[Score]:
+        """R@k of what FAISS finds, and what it loses of the exact nearest."""
+        depths = {m: int(m.removeprefix("R@")) for m in self.protocol.metrics if m[:2] == "R@"}
+        scorer, question = self.scorer(splits, direction), self._question(splits, direction)
+        queries, items = scorer.queries.rows[:, 0], scorer.gallery.rows[:, 0]
+        index = build(items, kind, queries)
+        own = question.own if direction.level == "class" else None
+        depth = min(max(depths.values(), default=1), len(items))
+        places = index.first_right(queries, depth, question.is_right, own)
+        of = f"{direction}, FAISS {kind}"
+        self._lost[of] = index.lost()
+        return [
+            Score(of, encoder, metric, float((places < k).mean()), *bootstrap(places < k))
+            for metric, k in depths.items()
+        ]
 
     def chance(self, splits: Mapping[str, Split]) -> list[Score]:
         """Random embeddings: one row for each level, and for each size of gallery."""
@@ -192,25 +254,31 @@ class Retrieval:
     def _rank(
         self, splits: Mapping[str, Split], direction: Direction, temperature: float
     ) -> Ranking:
-        gallery = gallery_of(splits)
-        items = self.gallery_rows(gallery)
-        rows = self._query_rows(splits, direction.level)
         scorer = self.scorer(splits, direction, temperature)
-        own = np.searchsorted(items, rows) if gallery is splits["test"] else None
+        question = self._question(splits, direction)
         if direction.level == "instance":
-            assert own is not None
-            return rank_pairs(scorer, own)
-        names = {name: n for n, name in enumerate(sorted(set(gallery.labels)))}
-        known = np.array([names[label] for label in gallery.labels])[items]
-        asked = np.array([names[splits["test"].labels[row]] for row in rows.tolist()])
+            assert question.own is not None
+            return rank_pairs(scorer, question.own)
         return rank_labels(
             scorer,
-            asked,
-            known,
-            left_out=own,
+            question.asked,
+            question.known,
+            left_out=question.own,
             metrics=self.protocol.metrics,
             ties=self.protocol.ties,
         )
+
+    def _question(self, splits: Mapping[str, Split], direction: Direction) -> "_Question":
+        gallery, test = gallery_of(splits), splits["test"]
+        items, rows = self.gallery_rows(gallery), self._query_rows(splits, direction.level)
+        own = np.searchsorted(items, rows) if gallery is test else None
+        if direction.level == "instance":
+            assert own is not None
+            return _Question(own, np.arange(len(items)), own)
+        names = {name: n for n, name in enumerate(sorted(set(gallery.labels)))}
+        known = np.array([names[label] for label in gallery.labels])[items]
+        asked = np.array([names[test.labels[row]] for row in rows.tolist()])
+        return _Question(asked, known, own)
 
     def query_rows(self, splits: Mapping[str, Split], direction: Direction) -> list[int]:
         """The rows of the test clips that ask in a direction."""

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tools.evaluation import approximate
+from tools.evaluation.approximate import build, chosen_kind, read
 from tools.evaluation.errors import EvaluationError
-from tools.search import approximate
-from tools.search.approximate import build, chosen_kind, read
 
 pytest.importorskip("faiss")
 
@@ -38,6 +38,30 @@ def test_recall_is_what_a_slow_count_says(tmp_path: Path, kind: str) -> None:
     path.write_bytes(b"no index")
     with pytest.raises(EvaluationError, match="no FAISS index that can be read"):
         read(path, kind, index.recall, vectors.shape)
+
+
+def test_the_first_right_item_is_counted_without_the_query_itself() -> None:
+    vectors = unit_vectors(0, 300)
+    labels = np.arange(300) % 7
+    index = build(vectors, "flat", vectors)
+    own = np.arange(300)
+
+    def is_right(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return np.asarray(labels[rows] == labels[:, None])
+
+    found = index.first_right(vectors, 5, is_right, own)
+    scores = vectors @ vectors.T
+    np.fill_diagonal(scores, -np.inf)
+    order = np.argsort(-scores, axis=1)
+    slowly = [
+        next((place for place in range(5) if labels[row[place]] == labels[n]), 5)
+        for n, row in enumerate(order)
+    ]
+    assert found.tolist() == slowly
+    among_all = index.first_right(vectors, 5, lambda rows: rows == own[:, None])
+    assert (among_all == 0).all()
+    few = build(vectors[:3], "flat", vectors)  # fewer than are asked for: the rest is nothing
+    assert (few.first_right(vectors, 5, lambda rows: rows == -1) == 5).all()
 
 
 def test_the_kind_follows_from_size_and_wish(monkeypatch: pytest.MonkeyPatch) -> None:

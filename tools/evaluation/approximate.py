@@ -3,7 +3,7 @@
 Legend: N clips, D numbers of a vector, Q queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,31 @@ class Approximate:
         """The k nearest it finds, [Q, k] rows and scores, best first; −1 where it finds fewer."""
         scores, rows = self.index.search(np.ascontiguousarray(queries, np.float32), k)
         return rows.astype(np.int64), scores
+
+    def first_right(
+        self,
+        queries: Vectors,
+        depth: int,
+        is_right: Callable[[Integers], npt.NDArray[np.bool_]],
+        own: Integers | None = None,
+    ) -> Integers:
+        """Place of each query's first right item among what it finds: [Q], from 0; depth: none.
+
+        Args:
+            queries: [Q, D].
+            depth: how many places count.
+            is_right: of rows [Q, k] (−1: none), which are right.
+            own: the row that a query is itself, and which takes no place: [Q].
+        """
+        rows, _ = self.search(queries, depth + (own is not None))
+        right = is_right(rows) & (rows >= 0)
+        counted = np.ones_like(right) if own is None else rows != own[:, None]
+        places = np.where(right & counted, counted.cumsum(axis=1) - 1, depth)
+        return np.asarray(np.minimum(places.min(axis=1), depth))
+
+    def lost(self) -> str:
+        """What is lost by it, in words."""
+        return f"{100 * (1 - self.recall):.1f} % of the exact {_DEPTH} nearest lost"
 
     def write(self, path: Path) -> None:
         """Write FAISS's file."""
