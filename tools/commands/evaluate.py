@@ -222,6 +222,38 @@ def audio_svm(
 
 @command(
     app,
+    "zero-shot",
+    "gdt evaluate zero-shot --run runs/clip --test ucf/test --prompt 'a video of {}'",
+)
+@with_flag_groups
+def zero_shot(
+    flags: TaskFlags,
+    test: Test,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Sentence with {} for the label; repeatable.")
+    ] = None,
+    segments: Segments = 4,
+    untrained: Untrained = True,
+) -> None:
+    """Find labels by their words, for runs with a text encoder."""
+    from tools.evaluation.runner import evenly
+    from tools.evaluation.tasks.zero_shot import ZeroShot
+    from tools.runs.run import load_run
+
+    run = load_run(flags.run)
+    task = ZeroShot.of(run, prompt or ["{}"])
+    flags.score(
+        task,
+        places=evenly(segments),
+        data={"test": test},
+        default_modalities=task.modalities,
+        untrained=untrained,
+        loaded=run,
+    )
+
+
+@command(
+    app,
     "classification",
     "gdt evaluate classification --run runs/finetune --test ucf/test --segments 10 --crops 3",
 )

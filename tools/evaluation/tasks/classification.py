@@ -10,18 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from models import Labels
 from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
-from tools.evaluation.intervals import bootstrap
 from tools.evaluation.result import CHANCE, Score
 from tools.evaluation.split import Split, mean_of_segments
+from tools.evaluation.tasks.labelled import depths_left_out, depths_of, top_accuracies
 from tools.runs.run import Run
-
-DEPTHS = (1, 5)
 
 
 @dataclass(frozen=True)
@@ -85,18 +80,10 @@ class Classification:
 
     def score(self, encoder: str, splits: Mapping[str, Split]) -> list[Score]:
         """Accuracy of every modality."""
-        test = splits["test"]
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        truth = np.array([numbers[label] for label in test.labels])
-        scores = []
+        test, scores = splits["test"], []
         for modality in test.modalities:
-            places = place_of_truth(mean_of_segments(test.segments(modality)), truth)
-            for depth in self._depths():
-                right = places < depth
-                interval = bootstrap(right)
-                scores.append(
-                    Score(modality, encoder, f"top-{depth}", float(right.mean()), *interval)
-                )
+            logits = mean_of_segments(test.segments(modality))
+            scores += top_accuracies(modality, encoder, logits, self.classes, test)
         return scores
 
     def chance(self, splits: Mapping[str, Split]) -> list[Score]:
@@ -107,27 +94,9 @@ class Classification:
             Score(
                 "", CHANCE, f"top-{depth}", sum(map(frequent[:depth].count, labels)) / len(labels)
             )
-            for depth in self._depths()
+            for depth in depths_of(len(self.classes))
         ]
 
     def left_out(self, splits: Mapping[str, Split]) -> list[dict[str, str]]:
         """Depths at which every answer is right."""
-        why = f"there are {len(self.classes)} classes: every answer holds the right one"
-        depths = self._depths()
-        return [{"what": f"top-{depth}", "why": why} for depth in DEPTHS if depth not in depths]
-
-    def _depths(self) -> list[int]:
-        return [depth for depth in DEPTHS if depth < len(self.classes)]
-
-
-def place_of_truth(
-    logits: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """How many classes stand before the right one; among equal logits the first class goes first.
-
-    Args:
-        logits: [N, K].
-        truth: [N], each clip's class.
-    """
-    order = np.argsort(-logits, axis=1, kind="stable")
-    return np.asarray((order == truth[:, None]).argmax(axis=1))
+        return depths_left_out(len(self.classes))

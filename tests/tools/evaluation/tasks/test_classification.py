@@ -8,7 +8,8 @@ import pytest
 
 from models import Labels
 from tools.evaluation.errors import EvaluationError
-from tools.evaluation.tasks.classification import Classification, place_of_truth
+from tools.evaluation.tasks.classification import Classification
+from tools.evaluation.tasks.labelled import place_of_truth
 
 
 def test_the_place_of_the_right_class_counts_those_before_it() -> None:
