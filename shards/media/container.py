@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import av
 
 from shards.errors import SourceError
+from shards.media.boxes import looks_like_boxes
 from shards.media.joined import second_recording
 from shards.media.limits import MAX_PIXELS, MAX_STREAMS
 from shards.storage.seekable import Window
@@ -20,7 +21,6 @@ from shards.storage.seekable import Window
 SNIFF_BYTES = 1024
 
 _STREAMS_AFTER_HEADER = ("flv", "mpeg", "mpegts")  # their streams are found packet by packet
-_QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 _MAGIC = (
     (b"\x1aE\xdf\xa3", "matroska"),
     (b"\x00\x00\x01\xba", "mpeg"),
@@ -57,7 +57,7 @@ def sniff(head: bytes) -> str:
     """
     if not head:
         raise SourceError("open", "an empty file", "0 bytes")
-    if head[4:8] in _QUICKTIME_BOXES:
+    if looks_like_boxes(head):
         return "mov"
     for magic, demuxer in _MAGIC:
         if head.startswith(magic):

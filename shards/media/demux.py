@@ -18,6 +18,7 @@ from shards.format.index_file import overlap
 from shards.format.mpegts import Transport, elementary_stream
 from shards.format.tracks import DISCARD, KEYFRAME, CodecHeader, TrackTable
 from shards.media.channel_order import settle_order
+from shards.media.claimed_samples import check_claimed_samples
 from shards.media.color import matrix_name
 from shards.media.container import describe, open_container
 from shards.media.packet_durations import counted_out, is_coarse, samples_of
@@ -34,6 +35,7 @@ def demux_tracks(data: bytes, member: str) -> list[TrackTable]:
         SourceError: the bytes are not media that can be opened.
         ShardError: a packet's bytes do not lie in the member, or it has no time.
     """
+    check_claimed_samples(io.BytesIO(data))
     with open_container(io.BytesIO(data)) as container:
         known = [s for s in container.streams if s.codec_context is not None]
         videos = [s for s in known if s.type == "video" and not is_cover(s)]

@@ -5,9 +5,10 @@ Most formats go on where they are joined: FFmpeg reads both, and the clock is ma
 not name, or takes the second's packets for the first's. To find that out, only headers are read.
 """
 
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO, Final
+
+from shards.media.boxes import boxes
 
 _MOST_STEPS = 1 << 20
 _NEAR_BYTES = 1 << 16  # after the last packet: what ends a recording is smaller
@@ -45,7 +46,7 @@ def _after_boxes(file: BinaryIO) -> int | None:
     """
     seen: set[bytes] = set()
     suspect: int | None = None
-    for at, kind in _boxes(file):
+    for kind, at, _, _ in boxes(file):
         is_second = {b"moov", b"mdat"} <= seen and kind in (b"ftyp", b"moov")
         if is_second and b"moof" not in seen:
             return at
@@ -57,22 +58,6 @@ def _after_boxes(file: BinaryIO) -> int | None:
             return suspect
         seen.add(kind)
     return None
-
-
-def _boxes(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    for _ in range(_MOST_STEPS):
-        file.seek(at)
-        head = file.read(16)
-        if len(head) < 8:
-            return
-        size, kind = struct.unpack(">I4s", head[:8])
-        if size == 1 and len(head) == 16:
-            (size,) = struct.unpack(">Q", head[8:])
-        yield at, kind
-        if not 8 <= size < 1 << 62:
-            return
-        at += size
 
 
 def _after_footer(file: BinaryIO) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import av
 
 from shards.errors import SourceError
+from shards.media.claimed_samples import check_claimed_samples
 from shards.media.container import open_container
 from shards.media.joined import second_recording
 from shards.media.limits import MAX_HOURS, MAX_RATE, MIN_RATE
@@ -75,6 +76,7 @@ def probe(
     """
     with open_source(location, remote) as source:
         identity = source.identity()
+        check_claimed_samples(source.file)
         with open_container(source.file) as container:
             video = video_stream(container, tracks)
             first = first_frame(container, video)

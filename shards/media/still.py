@@ -7,6 +7,7 @@ large to decode is refused before a pixel of it is made. A still has no time: it
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +23,8 @@ __all__ = ["StillHeader", "sniff_still", "still_header", "still_track"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG, _MAX_TAGS = 0x0112, 1000
+_MAX_UNPACKED = 16 << 20  # of a colour profile or text in a PNG; real profiles have up to 4 MiB
+_MAX_NAMES_BYTES = 300  # before it: a keyword of up to 79 bytes, a language, a translated keyword
 _CUT_SHORT = "the image is cut short"
 
 
@@ -137,9 +140,28 @@ def _png(data: memoryview) -> tuple[int, int, bytes]:
     for name, start, length in _chunks(data, 8, ">", trailer=4):
         if name == b"eXIf":
             exif = bytes(data[start : start + length])
+        elif name in (b"iCCP", b"zTXt", b"iTXt"):
+            _check_packed(data[start : start + length])
         elif name == b"IEND":
             return width, height, exif
     raise SourceError("open", _CUT_SHORT, f"no IEND in {len(data)} bytes")
+
+
+def _check_packed(chunk: memoryview) -> None:
+    """Refuse a profile or text that unpacks to very much: decoders unpack it whole.
+
+    It lies somewhere in the chunk, after names that end with a zero: every such place is tried.
+    """
+    content = bytes(chunk)
+    place = content.find(0)
+    while 0 <= place < _MAX_NAMES_BYTES:
+        for start in (place + 1, place + 2):
+            unpacker = zlib.decompressobj()
+            with suppress(zlib.error):
+                if len(unpacker.decompress(content[start:], _MAX_UNPACKED)) == _MAX_UNPACKED:
+                    detail = f"more than {_MAX_UNPACKED} bytes of {len(content)}"
+                    raise SourceError("open", "a packed profile or text that is a bomb", detail)
+        place = content.find(0, place + 1)
 
 
 def _webp(data: memoryview) -> tuple[int, int, bytes]:

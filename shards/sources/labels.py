@@ -16,6 +16,7 @@ from typing import Any
 
 from shards.errors import BuildError
 from shards.sources.source import Source, row_of, split_labels
+from shards.storage.text_files import TextLines
 from shards.storage.urls import is_url
 
 MAX_NAMED = 5
@@ -45,7 +46,7 @@ class Labels:
             "CREATE TABLE labels (file BLOB PRIMARY KEY, row TEXT, used INTEGER) WITHOUT ROWID"
         )
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
+            with TextLines(path) as file:
                 self._table.executemany("INSERT INTO labels VALUES (?, ?, 0)", self._rows(file))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise BuildError(f"Labels file {path} cannot be read: {error}.") from error

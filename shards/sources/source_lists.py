@@ -38,7 +38,9 @@ from shards.media.container import SNIFF_BYTES, sniff
 from shards.media.limits import MAX_HOURS
 from shards.sources.list_columns import ListColumns, meanings
 from shards.sources.source import Source, row_of, split_labels
+from shards.storage.local_files import open_regular
 from shards.storage.opening import Location
+from shards.storage.text_files import TextLines
 from shards.storage.urls import folder_or_url, is_url, public
 
 MAX_SECONDS = MAX_HOURS * 3600
@@ -56,7 +58,7 @@ def is_list(path: Path) -> bool:
     if not (is_called_like_a_list(path.name) and path.is_file()):
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             sniff(file.read(SNIFF_BYTES))
     except SourceError:
         return True
@@ -130,7 +132,7 @@ def _rows(path: Path, base: str, columns: ListColumns | None = None) -> Iterator
 
 
 def _text_file(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline="")
+    return TextLines(path)
 
 
 def _csv_lines(path: Path) -> Iterator[_Line]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shards.errors import BuildError
 from shards.sources.source import Source
+from shards.storage.text_files import TextLines
 
 _HMDB_PARTS = {"1": "train", "2": "test", "0": "neither"}
 _KINETICS = {"youtube_id", "time_start", "time_end"}
@@ -40,7 +41,7 @@ class SplitFiles:
         self._used: set[str] = set()
         for path in paths:
             try:
-                with path.open(encoding="utf-8-sig", newline="") as file:
+                with TextLines(path) as file:
                     self._read(path, file)
             except (OSError, UnicodeDecodeError, csv.Error) as error:
                 raise BuildError(f"Split file {path} cannot be read: {error}.") from error

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from shards.storage.text_files import read_small
 from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
 from tools.runs.toml_text import parse_toml
@@ -139,7 +140,7 @@ def load_protocol(given: str) -> Protocol:
     """
     path = PRESETS / f"{given}.toml" if given in preset_names() else Path(given)
     try:
-        tables = parse_toml(path.read_text(encoding="utf-8"))
+        tables = parse_toml(read_small(path).decode())
     except OSError as error:
         raise EvaluationError(
             f"--protocol {given}: no preset and no file of that name ({error.strerror}); the "
@@ -186,7 +187,7 @@ def read_gallery_list(path: Path) -> tuple[str, ...]:
         EvaluationError: it cannot be read, is empty, or names a key twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_small(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"--list {path}: cannot be read as text: {error}") from error
     keys = [line.strip() for line in lines if line.strip()]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from shards.format.json_text import plain_json
 from shards.plural import plural
+from shards.storage.text_files import read_small
 from tools.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Evaluation:
             EvaluationError: it is something else.
         """
         try:
-            content = plain_json(path.read_bytes())
+            content = plain_json(read_small(path))
             if content["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {content['schema']!r}, expected {SCHEMA!r}")
             return cls(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from shards.storage.text_files import read_small
 from tools.runs.toml_text import parse_toml
 
 #: The configs that come along: beside the package, in a checkout as in an installed wheel.
@@ -76,7 +77,7 @@ def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: the file cannot be read, or is not TOML, or an override is not one.
     """
     try:
-        tables = parse_toml(path.read_text(encoding="utf-8"))
+        tables = parse_toml(read_small(path).decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this config: {error.strerror}") from error
     except ValueError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.format.json_text import plain_json
+from shards.storage.text_files import read_small
 from tools.runs.losses import LossFileError, LossRow, read_losses
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
@@ -114,7 +115,7 @@ def is_held(folder: RunFolder) -> bool:
 def _results(run: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(run.glob("evaluation/*/*/metrics.json")):
         try:
-            content = plain_json(path.read_bytes())
+            content = plain_json(read_small(path))
             if content["schema"] != _METRICS:
                 continue
             score = next(s for s in content["scores"] if s["encoder"] == "trained")

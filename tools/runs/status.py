@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from shards.format.json_text import plain_json
+from shards.storage.text_files import read_small
 
 State = Literal["running", "finished", "stopped", "failed"]
 
@@ -43,7 +44,7 @@ class RunStatus:
 def read_status(path: Path) -> RunStatus | None:
     """What was last written; None where nothing was, or nothing that can be read."""
     try:
-        found = RunStatus(**plain_json(path.read_bytes()))
+        found = RunStatus(**plain_json(read_small(path)))
     except (OSError, ValueError, TypeError):
         return None
     return found if found.state in get_args(State) else None

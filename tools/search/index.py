@@ -15,14 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from shards.format.json_text import plain_json
+from shards.storage.text_files import read_small
 from tools.evaluation import approximate
 from tools.evaluation.approximate import Approximate
 from tools.evaluation.errors import EvaluationError
+from tools.runs.plain_zip import refuse_packed
 
 FORMAT = "gdt-search-index"
 VERSION = 2
@@ -65,17 +68,18 @@ class SearchIndex:
         self.path = path
         about = path / "index.json"
         try:
-            self.facts: dict[str, Any] = plain_json(about.read_bytes())
+            self.facts: dict[str, Any] = plain_json(read_small(about))
             found = (self.facts["format"], self.facts["version"])
             if found != (FORMAT, VERSION):
                 raise ValueError(f"format and version are {found}, expected {(FORMAT, VERSION)}")
+            refuse_packed(path / "clips.npz")
             with np.load(path / "clips.npz", allow_pickle=False) as columns:
                 self.columns = {name: columns[name] for name in COLUMNS}
             self.vectors: dict[str, Vectors] = {
                 name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                 for name in self.facts["modalities"]
             }
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise EvaluationError(
                 f"{path} is no search index: {error}. Make one with `gdt embed SHARDS --run R "
                 f"--out {path}`"

@@ -119,7 +119,7 @@ def test_a_packed_member_is_refused_unread(tmp_path: Path) -> None:
     ):
         for name in archive.namelist():
             other.writestr(name, archive.read(name))
-    with pytest.raises(RunError, match="is compressed, which torch never does"):
+    with pytest.raises(RunError, match="is compressed, which its writer never does"):
         load_checkpoint(packed)
 
 

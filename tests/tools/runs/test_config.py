@@ -178,7 +178,7 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
 
 def test_no_file_and_no_toml(tmp_path: Path) -> None:
     assert "cannot read this config: No such file" in refusal(tmp_path / "none.toml")
-    assert "cannot read this config: Is a directory" in refusal(tmp_path)
+    assert "cannot read this config: is no regular file" in refusal(tmp_path)
     assert "not a TOML file" in refusal(write(tmp_path, "seed == 1"))
     for nested in ("seed = " + "[" * 100_000, ".".join(["a"] * 5000) + " = 1"):
         text = refusal(write(tmp_path, nested))
