@@ -25,6 +25,8 @@ __all__ = [
     "i420_planes",
     "i420_to_rgb",
     "jitterable",
+    "lab_from_rgb",
+    "rgb_from_lab",
     "rgb_from_pixels",
     "rgb_from_yuv",
 ]
@@ -233,3 +235,22 @@ def lab_from_rgb(pictures: Tensor) -> Tensor:
     f = torch.where(xyz > (6 / 29) ** 3, cube_root, xyz * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = f.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def rgb_from_lab(pictures: Tensor) -> Tensor:
+    """Colours in sRGB of CIE L, a, b: the inverse of `lab_from_rgb`, clipped to [0, 1].
+
+    Args:
+        pictures: float [N, 3, ...].
+
+    Returns:
+        The same shape.
+    """
+    lightness, a, b = pictures.unbind(1)
+    y = (lightness + 16) / 116
+    f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
+    xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
+    from_xyz = torch.from_numpy(np.linalg.inv(_XYZ_OVER_WHITE)).to(xyz)
+    linear = torch.einsum("cd,nd...->nc...", from_xyz, xyz).clamp(0, 1)
+    curved = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(linear <= 0.0031308, 12.92 * linear, curved)

@@ -15,6 +15,8 @@ from pipelines.color import (
     i420_planes,
     i420_to_rgb,
     jitterable,
+    lab_from_rgb,
+    rgb_from_lab,
     rgb_from_yuv,
 )
 
@@ -146,3 +148,12 @@ def test_compose_is_one_after_the_other() -> None:
     expected = second[..., :3] @ step + second[..., 3:]
     both = compose(second, first)
     np.testing.assert_allclose(both[..., :3] @ x + both[..., 3:], expected)
+
+
+def test_lab_goes_back_to_the_rgb_that_it_is_of() -> None:
+    torch.manual_seed(0)
+    rgb = torch.rand(4, 3, 6, 5, dtype=torch.float64)
+    rgb[0] /= 30  # the straight part of the curve
+    torch.testing.assert_close(rgb_from_lab(lab_from_rgb(rgb)), rgb, atol=1e-6, rtol=0)
+    beyond = torch.tensor([[50.0, 120.0, 90.0]])  # no sRGB colour
+    assert 0 <= rgb_from_lab(beyond).min() <= rgb_from_lab(beyond).max() <= 1
