@@ -26,6 +26,7 @@ from tools.commands import (
     samples,
     search,
     shards,
+    sts,
     tokenizer,
     world_model,
 )
@@ -103,6 +104,7 @@ app.add_typer(tokenizer.app, name="tokenizer")
 command(app, "pretrain", *pretrain.EXAMPLES)(pretrain.pretrain)
 command(app, "finetune", *finetune.EXAMPLES)(finetune.finetune)
 command(evaluate.app, "propagate", *propagate.EXAMPLES)(propagate.propagate)
+command(evaluate.app, "sts", *sts.EXAMPLES)(sts.sts)
 command(evaluate.app, "world-model", *world_model.EXAMPLES)(world_model.world_model)
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)

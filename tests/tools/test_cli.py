@@ -141,7 +141,7 @@ def test_every_error_that_teaches_exists() -> None:
         (["pretrain", "TINY", "--out", "RUN", "--set", "segment.decoder=films"], 2, "is unknown"),
         (["plan", "show", "no.toml", "--out", "x.png"], 2, "no.toml: cannot read"),
         (["plan", "show", "no_plan"], 2, "no plan is named 'no_plan', there are cross_modal"),
-        (["plan", "show", "clip", "--set", "seed=1"], 2, "clip is a plan and no config"),
+        (["plan", "show", "v_shift", "--set", "seed=1"], 2, "v_shift is a plan and no config"),
         (["pretrain", "gtd"], 2, "no config is named 'gtd', there are "),
         (["pretrain", "no/gdt.toml"], 2, "`gdt` alone is the one that comes along"),
         (["pretrain", "gdt", "--set", "plan=gdt"], 2, "[plan]: no plan is named 'gdt', there are"),
