@@ -5,6 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from tools.say import say
+
 EXAMPLES: Final = (
     "gdt evaluate propagate --run runs/crw --clips data/shapes --stages 3",
     "gdt evaluate propagate --run runs/dino --clips DAVIS --recipe dino",
@@ -76,4 +78,4 @@ def propagate(
         found = evaluate_propagation(request, progress)
     print_evaluation(found.result, "Label propagation", found.out)
     if found.picture is not None:
-        typer.echo(f"{'picture':<11} {found.picture}")
+        say(f"{'picture':<11} {found.picture}")

@@ -165,24 +165,24 @@ def shapes(
     seed: Annotated[int, typer.Option(help="Another seed gives other videos.")] = 0,
 ) -> None:
     """Make moving shapes with exact masks, for `gdt evaluate propagate`; no sound."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from tools.sample_data.moving_shapes import MovingShapesOptions, build_moving_shapes
+    from tools.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     try:
         options = MovingShapesOptions(
             num_train=videos, num_val=val_videos, size=size, num_frames=frames, seed=seed
         )
     except ValueError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"error: {error}", style="red")
         raise typer.Exit(2) from error
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("moving shapes", total=videos + val_videos)
         build_moving_shapes(out, options, report=lambda done, _: bar.update(task, completed=done))
-    typer.echo(
+    say(
         f"{out}: train/ {videos} videos of {frames} frames; {val_videos} clips with masks in "
         "JPEGImages/, Annotations/, ImageSets/"
     )
@@ -202,13 +202,13 @@ def timeline(
 
     For plans of time_reversal and time_shift: docs/factors.md.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from tools.sample_data.timeline import build_timeline
+    from tools.terminal import Terminal
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("timeline", total=videos + val_videos)
         build_timeline(
             out,
@@ -218,7 +218,7 @@ def timeline(
             workers=workers,
             report=lambda done, _: bar.update(task, completed=done),
         )
-    typer.echo(
+    say(
         f"{out}: train/ {videos} and val/ {val_videos} videos of 4 s, labels in "
         f"{out / 'labels.csv'}"
     )
@@ -268,9 +268,9 @@ def film_clip(
     try:
         write_film_clip(film, out)
     except FilmError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    typer.echo(
+    say(
         f"{out}: clip {NAME} of {NUM_FRAMES} frames and one mask, for `gdt evaluate propagate`  "
         "(© Blender Foundation, CC BY 3.0)"
     )
