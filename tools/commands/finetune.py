@@ -75,7 +75,7 @@ def finetune(
     folder = RunFolder(out or Path("runs") / path.stem)
     is_first = train_in(folder, settings, config, resume=resume)
     if is_first and test is not None:
-        from tools.commands.evaluate import classify
+        from tools.commands.label_tasks import classify
         from tools.commands.task_flags import TaskFlags
 
         flags = TaskFlags(folder.path, threads=settings.data.threads)

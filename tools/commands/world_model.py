@@ -24,7 +24,7 @@ def world_model(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Find each clip's state among those that are foretold for all, some actions ahead."""
-    from tools.commands.evaluate import parse_counts
+    from tools.commands.label_tasks import parse_counts
     from tools.evaluation.result import print_evaluation
     from tools.evaluation.world_model import WorldModelRequest, evaluate_world_model
 
