@@ -275,6 +275,19 @@ class Method(nn.Module, ABC):
             raise ValueError(f"{self.needs.why}, and those of the samples are not known")
         self.plan, self.facts = setting.plan, setting.facts
 
+    def check_fits(self, key: str, count: int) -> None:
+        """Raise ValueError where an option counts more things than there are samples.
+
+        Args:
+            key: of `[method]`.
+            count: how many.
+        """
+        if count > self.facts.num_samples:
+            raise ValueError(
+                f"method.{key} = {count} for {self.facts.num_samples} samples: lower it, or train "
+                "on more samples"
+            )
+
     @abstractmethod
     def forward(self, batch: Batch) -> Losses:
         """Return the losses of a batch."""

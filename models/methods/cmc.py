@@ -54,6 +54,7 @@ class CMC(Method):
                 '[1, 2] with image_augment.channels = "lab", or name a second modality in '
                 "plan.modality.values"
             )
+        self.check_fits("num_negatives", options.num_negatives)
         self.towers = Towers(setting.encoders, self.plan, lambda features_dim: nn.Identity())
         self.heads = nn.ModuleList(
             nn.Linear(self.towers.encoder(name).embedding_dim // count, dim)

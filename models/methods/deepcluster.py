@@ -81,11 +81,7 @@ class DeepCluster(Method):
     def __init__(self, options: DeepClusterOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.options, num_samples = options, self.facts.num_samples
-        if options.num_clusters > num_samples:
-            raise ValueError(
-                f"method.num_clusters = {options.num_clusters} for {num_samples} samples: lower "
-                "it, or train on more samples"
-            )
+        self.check_fits("num_clusters", options.num_clusters)
         width = options.hidden_dim
         self.towers = Towers(
             setting.encoders,

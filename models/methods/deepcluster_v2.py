@@ -71,11 +71,7 @@ class DeepClusterV2(Method):
                 f"{num_views} views: raise plan.augmentation.draws, or assign fewer"
             )
         num_samples = self.facts.num_samples
-        if max(options.num_prototypes) > num_samples:
-            raise ValueError(
-                f"method.num_prototypes = {list(options.num_prototypes)} clusters of "
-                f"{num_samples} samples: lower it, or train on more samples"
-            )
+        self.check_fits("num_prototypes", max(options.num_prototypes))
         self.options, dim = options, options.embedding_dim
         self.towers = Towers(
             setting.encoders,

@@ -70,6 +70,7 @@ class DetCo(Method):
 
     def __init__(self, options: DetCoOptions, setting: Setting) -> None:
         super().__init__(options, setting)
+        self.check_fits("queue_size", options.queue_size)
         self.options, dim, count = options, options.embedding_dim, len(options.stage_weights)
         self.towers = Towers(setting.encoders, self.plan, lambda features_dim: nn.Identity())
         (self.modality,) = self.plan.modalities

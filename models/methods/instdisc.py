@@ -75,6 +75,7 @@ class InstDisc(Method):
 
     def __init__(self, options: InstDiscOptions, setting: Setting) -> None:
         super().__init__(options, setting)
+        self.check_fits("num_negatives", options.num_negatives)
         self.options, dim = options, options.embedding_dim
         self.towers = Towers(
             setting.encoders, self.plan, lambda features_dim: nn.Linear(features_dim, dim)

@@ -72,6 +72,7 @@ class MoCo(Method):
 
     def __init__(self, options: MoCoOptions, setting: Setting) -> None:
         super().__init__(options, setting)
+        self.check_fits("queue_size", options.queue_size)
         self.view_column = self.plan.names.index("augmentation")
         self.temperature = options.temperature
         self.num_groups = options.batch_norm_groups

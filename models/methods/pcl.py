@@ -104,11 +104,7 @@ class PCL(MoCo):
     def __init__(self, options: PCLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         num_samples = self.facts.num_samples
-        if max(options.num_prototypes) > num_samples:
-            raise ValueError(
-                f"method.num_prototypes = {list(options.num_prototypes)} clusters of "
-                f"{num_samples} samples: lower it, or train on more samples"
-            )
+        self.check_fits("num_prototypes", max(options.num_prototypes))
         self.options = options
         self.clusterings = nn.ModuleList(
             Clustering(count, options.embedding_dim, num_samples)

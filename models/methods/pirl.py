@@ -63,6 +63,7 @@ class PIRL(Method):
 
     def __init__(self, options: PIRLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
+        self.check_fits("num_negatives", options.num_negatives)
         self.options, dim = options, options.embedding_dim
         hidden_dim = options.hidden_dim if options.head == "mlp" else None
 

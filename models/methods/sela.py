@@ -57,11 +57,7 @@ class SeLa(Method):
     def __init__(self, options: SeLaOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.options, num_samples = options, self.facts.num_samples
-        if options.num_clusters > num_samples:
-            raise ValueError(
-                f"method.num_clusters = {options.num_clusters} for {num_samples} samples: lower "
-                "it, or train on more samples"
-            )
+        self.check_fits("num_clusters", options.num_clusters)
         self.towers = Towers(setting.encoders, self.plan, lambda features_dim: nn.Identity())
         features_dim = self.towers.encoder(self.plan.modalities[0]).embedding_dim
         self.heads = nn.ModuleList(

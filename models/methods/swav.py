@@ -78,6 +78,8 @@ class SwAV(Method):
                 f"method.assigned_views = {options.assigned_views}, and the plan draws "
                 f"{num_views} views: raise plan.augmentation.draws, or assign fewer"
             )
+        for key in ("num_prototypes", "queue_size"):
+            self.check_fits(key, getattr(options, key))
         self.options, self.num_views = options, num_views
         sizes = options.hidden_dim, options.embedding_dim
         self.towers = Towers(

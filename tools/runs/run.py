@@ -1,5 +1,6 @@
 """A finished (or unfinished) run as something to evaluate: its config and its trained method."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,8 +137,9 @@ def load_run(
             f"{', '.join(sorted(missing))}"
         )
     # earlier versions saved no facts: their methods, which evaluation knows too, asked for none
-    earlier = {"num_samples": 1, "batch_size": config.data.batch_size, "steps_per_epoch": 1}
-    facts = RunFacts(**found.get(RUN_FACTS, {**earlier, "num_steps": found["global_step"]}))
+    earlier = {"num_samples": sys.maxsize, "batch_size": config.data.batch_size}
+    earlier |= {"steps_per_epoch": 1, "num_steps": found["global_step"]}
+    facts = RunFacts(**found.get(RUN_FACTS, earlier))
     labels = Labels(found[CLASSES]) if CLASSES in found else None
     setting = Setting(config.build_plan(), config.encoders, facts, labels)
     method = build_method(config.method, setting)

@@ -54,8 +54,10 @@ from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
 from tools.runs.weights import initialize, read_weights
+from tools.training.batch_norm import batch_norm_explained
 from tools.training.checkpoint_io import AtomicCheckpointIO
 from tools.training.embed_dataset import WholeDataset
+from tools.training.enlarged_crops import enlarged_crops
 from tools.training.finite import StopWhereNotFinite, TrainingError
 from tools.training.keep_status import KeepStatus
 from tools.training.log_metrics import LogMetrics, build_loggers
@@ -152,8 +154,9 @@ class Pretraining(LightningModule):
             )
         device = self.trainer.strategy.root_device
         say = say_on_stderr if self.trainer.is_global_zero else lambda line: None
-        if warning := overlap_warning(stream):
-            say(warning)
+        for warning in (overlap_warning(stream), *enlarged_crops(stream, self.config)):
+            if warning is not None:
+                say(warning)
         agree = partial(self.stop.agreed, device=device)
         return WholeRun(stream, Overlap(self.device_transform, device), self.num_steps, agree, say)
 
@@ -181,7 +184,8 @@ class Pretraining(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The method's losses: `loss` to be minimised, `parts` to be logged."""
         torch.manual_seed(step_seed(self.config.seed, self.global_step, self.global_rank))
-        losses: Losses = self.method(batch)
+        with batch_norm_explained(batch, self.config.data.batch_size, self.trainer.world_size):
+            losses: Losses = self.method(batch)
         parts = {name: part.detach() for name, part in losses.parts.items()}
         return {"loss": losses.total, "parts": parts}
 

@@ -46,7 +46,8 @@ def outcome(name: str, rank: int | None) -> dict[str, Any]:
     plan = plan_for(name)
     encoders = EncoderOptions(image="resnet_small", **ENCODERS_OF.get(name, {}))
     facts = RunFacts(NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=1, num_steps=4)
-    options = METHODS[name].options_type(**SMALL[name])
+    queue = {"queue_size": 9} if "queue_size" in SMALL[name] else {}  # at most the samples
+    options = METHODS[name].options_type(**SMALL[name] | queue)
     method = build_method(options, Setting(plan, encoders, facts)).double()
     method.eval()  # batch statistics would differ by rank: trainer.sync_batch_norm is for that
     for module in method.modules():

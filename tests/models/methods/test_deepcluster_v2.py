@@ -81,10 +81,6 @@ def test_an_epoch_begins_with_clusters_of_what_the_last_one_gave(
     assert (method.assignments >= 0).all()
 
 
-def test_more_clusters_than_samples_are_refused(build_small: Callable[..., Any]) -> None:
-    with pytest.raises(
-        ValueError, match=r"num_prototypes = \[8, 6\] clusters of 7 samples: lower it"
-    ):
-        build_small("deepcluster_v2", TWO_VIEWS, num_samples=7)
+def test_more_assigned_views_than_there_are_is_refused(build_small: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match=r"assigned_views = 3, and the plan draws 2 views"):
         build_small("deepcluster_v2", TWO_VIEWS, assigned_views=3)

@@ -51,6 +51,7 @@ def one_step(name: str, modality: str) -> tuple[Tensor, list[Tensor]]:
     facts = RunFacts(8, batch_size=4, steps_per_epoch=2, num_steps=8)
     changes = {"frozen_epochs": 0} if name == "dino" else {}
     changes |= {"frozen_prototype_steps": 0} if name == "swav" else {}
+    changes |= {"queue_size": 6} if name in ("moco", "pcl") else {}
     options = METHODS[name].options_type(**{**SMALL[name], **changes})
     method = build_method(options, Setting(plan, EncoderOptions(), facts)).double()
     every = torch.randn(8, 48, dtype=torch.float64)

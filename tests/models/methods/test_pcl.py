@@ -81,8 +81,3 @@ def test_clusters_join_with_their_epoch(
     losses = method(make_batch(PLAN, [0, 3]))
     assert losses.parts["prototype"] > 0
     assert losses.total.isfinite()
-
-
-def test_more_clusters_than_samples_are_refused(build_small: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match=r"num_prototypes = \[8, 6\] clusters of 7 samples"):
-        build_small("pcl", PLAN, num_samples=7)

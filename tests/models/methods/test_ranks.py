@@ -63,7 +63,7 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     plan = CLIPS if name in OF_CLIPS else named_plan("simclr")
     bare = name == "mae" or name in OF_CLIPS
     sizes: dict[str, Any] = {} if bare else {"hidden_dim": 16, "embedding_dim": 8}
-    facts = RunFacts(NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=1, num_steps=4)
+    facts = RunFacts(2 * NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=2, num_steps=4)
     image = "vit_mini" if name == "mae" else "resnet_small"
     frames: dict[str, Any] = FRAMES if name in OF_CLIPS else {}
     setting = Setting(plan, EncoderOptions(image=image, **frames), facts)

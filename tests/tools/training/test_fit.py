@@ -307,7 +307,7 @@ def test_a_run_leaves_what_evaluation_needs(tiny_config: Path, tmp_path: Path) -
     ("method", "buffers"),
     [
         (
-            ("method.name=moco", "method.queue_size=16"),
+            ("method.name=moco", "method.queue_size=6"),
             {"queue.rows", "queue.codes", "queue.pointer"},
         ),
         (("method.name=byol", "method.hidden_dim=16", "method.embedding_dim=8"), set[str]()),

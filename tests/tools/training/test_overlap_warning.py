@@ -18,7 +18,7 @@ def warning(share: float, relation: str = "distinctive", **shifts: Any) -> str |
     }
     stream = SimpleNamespace(
         plan=Plan.from_tables(tables),
-        segment_options=SimpleNamespace(seconds=1.5),
+        segment_options=SimpleNamespace(window_seconds=1.5),
         overlapping_share=share,
     )
     return overlap_warning(cast("Stream", stream))
