@@ -46,7 +46,9 @@ def export_encoder(run: Run, modality: str, out: Path) -> list[Path]:
     about = describe(run, modality, encoder)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".safetensors":
-        save_encoder(encoder, about, out)
+        head = run.method.towers.heads[modality].get_submodule("fc") if about.classes else None
+        assert head is None or isinstance(head, nn.Linear)
+        save_encoder(encoder, about, out, head)
     else:
         example = example_input(run, modality)
         write = _write_onnx if out.suffix == ".onnx" else _write_exported
@@ -117,6 +119,7 @@ def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
         options=config.encoders.choices(modality),
         inputs=inputs,
         facts=facts,
+        classes=[] if run.setting.labels is None else list(run.setting.labels.counts),
     )
 
 
@@ -144,11 +147,13 @@ def card_of(run: Run, about: EncoderFile, out: Path) -> str:
     results = [f"- {name}: {value}" for name, value in seen.results.items()]
     if seen.best is not None:
         results.append(f"- best validation: {seen.best.value:.3f} after step {seen.best.step}")
+    beside = f"{len(about.classes)} classes beside" if about.classes else "no projection head"
     lines = [
         f"# {about.modality} encoder {about.name}, {run.step} steps",
         "",
         f"One of {', '.join(run.plan.modalities)}, trained together by {config.method.name} on "
-        f"unlabelled clips. Gives {about.embedding_dim} features a row (no projection head).",
+        f"{'' if about.classes else 'un'}labelled clips. Gives {about.embedding_dim} features a "
+        f"row ({beside}).",
         "",
         "| input | |",
         "|---|---|",
@@ -187,6 +192,11 @@ def _usage(about: EncoderFile, out: Path) -> list[str]:
         code = ["import onnxruntime", f'encoder = onnxruntime.InferenceSession("{out.name}")']
     else:
         code = ["from models import load_encoder", f'encoder = load_encoder("{out.name}")']
+        if about.classes:
+            code = [
+                "from models import load_classifier",
+                f'logits_of = load_classifier("{out.name}")',
+            ]
     return ["```python", *code, "```"]
 
 

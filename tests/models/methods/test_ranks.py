@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View, named_plan
-from models import METHODS, EncoderOptions, RunFacts, Setting, build_method
+from models import METHODS, EncoderOptions, Labels, RunFacts, Setting, build_method
 from models.methods import DINO, MAE, UDT, UVC, Colorization, MoCo
 from tests.models.conftest import CLIPS, FRAMES, ROW_SHAPES
 
@@ -34,6 +34,7 @@ RANKED = (
     "udt",
     "uvc",
     "tracked_patches",
+    "classifier",
 )
 #: Of these, those that take clips.
 OF_CLIPS = ("crw", "colorization", "mast", "udt", "uvc", "tracked_patches")
@@ -61,12 +62,12 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
     """Run forward and backward over the samples of one rank, or over all of them (None)."""
     torch.manual_seed(0)
     plan = CLIPS if name in OF_CLIPS else named_plan("simclr")
-    bare = name == "mae" or name in OF_CLIPS
+    bare = name in ("mae", "classifier", *OF_CLIPS)
     sizes: dict[str, Any] = {} if bare else {"hidden_dim": 16, "embedding_dim": 8}
     facts = RunFacts(2 * NUM_SAMPLES, batch_size=NUM_SAMPLES, steps_per_epoch=2, num_steps=4)
     image = "vit_mini" if name == "mae" else "resnet_small"
     frames: dict[str, Any] = FRAMES if name in OF_CLIPS else {}
-    setting = Setting(plan, EncoderOptions(image=image, **frames), facts)
+    setting = Setting(plan, EncoderOptions(image=image, **frames), facts, Labels.of("abcab"))
     method = build_method(
         METHODS[name].options_type(**sizes, **CHANGES.get(name, {})), setting
     ).double()

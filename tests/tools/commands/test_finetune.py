@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from models import ENCODERS
+from models import ENCODERS, load_classifier, load_encoder
+from models.encoder_file import EncoderFileError, describe_encoder
 from tests.tools.evaluation.runs import image_config, make_run
 from tests.tools.training.test_fit import stop_after
 from tools.cli import app
@@ -181,3 +183,31 @@ def test_what_cannot_be_classified_is_refused(run: Path, corpus: Path, tmp_path:
     assert "it has weights of no encoder that this config builds" in said
     said = refuse("evaluate", "classification", "--run", run, "--test", corpus / "val")
     assert f"{run} has no classifier: its method is gdt. `gdt finetune --run" in said
+
+
+def test_a_classifier_is_taken_home(tmp_path: Path, corpus: Path) -> None:
+    from torchvision.models.video import mc3_18
+
+    out, file = tmp_path / "tuned", tmp_path / "classifier.safetensors"
+    small = ("encoders.video=mc3_18", "segment.num_frames=4", "video_augment.size=32")
+    more = [argument for key in (*small, "trainer.max_steps=1") for argument in ("--set", key)]
+    succeed("finetune", "--train", corpus / "train", "--out", out, *SHORT, *more)
+    succeed("export", out, "--modality", "video", "--out", file)
+    assert describe_encoder(file).classes == ["a", "b", "c"]
+    values = torch.randn(2, 3, 4, 32, 32)
+    method = load_run(out).method
+    network = mc3_18(num_classes=3)
+    network.load_state_dict(load_file(file))
+    with torch.inference_mode():
+        wanted = method.towers.projection("video", values)
+        torch.testing.assert_close(load_classifier(file)(values), wanted)
+        torch.testing.assert_close(network.eval()(values), wanted)
+        torch.testing.assert_close(load_encoder(file)(values), method.features("video", values))
+    assert "3 classes beside" in file.with_name(f"{file.name}.md").read_text()
+
+
+def test_a_file_without_a_classifier_is_refused(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    succeed("export", run, "--modality", "audio", "--out", file)
+    with pytest.raises(EncoderFileError, match="holds no classifier: export a run of `gdt finetu"):
+        load_classifier(file)
