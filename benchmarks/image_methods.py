@@ -129,6 +129,13 @@ RECIPES: Final[dict[str, tuple[str, ...]]] = {
         f"image_augment.views=[{{ count = 2 }}, {PIECES}]",
     ),
     "deepcluster": ("method.num_clusters=30", "method.pca_dim=64"),
+    "detco": (
+        *TWO_VIEWS,
+        "plan.augmentation.draws=4",
+        "method.momentum=0.95",
+        "method.queue_size=512",
+        f"image_augment.views=[{{ count = 2 }}, {PIECES}, {PIECES}]",
+    ),
 }
 #: Methods that are left out, and why; what else cannot be built says so itself.
 LEFT_OUT: Final = {
