@@ -10,7 +10,7 @@ and sizes of heads that go with it. None is tuned. Beside each stand its encoder
 step, raw pixels, chance, and, where lightly has the method, lightly's in a plain loop on the same
 views (benchmarks/lightly_methods.py).
 
-    python -m benchmarks.image_methods --out runs/image_methods --into docs/methods.md
+    python -m benchmarks.image_methods --out runs/image_methods --into docs/results.md
 """
 
 import argparse
@@ -34,7 +34,9 @@ from benchmarks.trials import (
     Failed,
     Setting,
     Trial,
+    kept_trials,
     mean_and_spread,
+    put_into,
     run_trials,
     values_of,
 )
@@ -49,8 +51,7 @@ from tools.evaluation.tasks.linear_probe import LinearProbe, fit_and_answer
 from tools.sample_data.digit_material import TEST_PICTURES, Material, packaged_material
 
 CONFIG: Final = Path(__file__).with_suffix(".toml")
-BEGIN: Final = "<!-- table: python -m benchmarks.image_methods --into docs/methods.md -->"
-END: Final = "<!-- end -->"
+BEGIN: Final = "<!-- table: python -m benchmarks.image_methods --into docs/results.md -->"
 GRAY, COLOURS = "gray", "colours"
 KNOWN_PICTURES: Final = 50  # of each digit: labels that kNN and the linear probe are told
 KNN: Final = Column("kNN", "knn", "image", "accuracy, k = 5")
@@ -311,6 +312,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=96)
     parser.add_argument("--every", type=int, default=48, help="steps between scores")
+    parser.add_argument("--kept", action="store_true", help="show what is in --out, run nothing")
     parser.add_argument("--into", type=Path, help="a Markdown file whose table to replace")
     parser.add_argument("--picture", type=Path, help="PNG of the curves; in --out by default")
     asked = parser.parse_args()
@@ -320,12 +322,14 @@ def main() -> None:
     names = asked.methods.split(",") if asked.methods else list(METHODS)
     found, left_out = settings(pictures, names, asked.steps, asked.every)
     began = time.process_time()
-    results = run_trials(found, range(asked.seeds), asked.out)
+    run = kept_trials if asked.kept else run_trials
+    results = run(found, range(asked.seeds), asked.out)
     cpu_minutes = (time.process_time() - began) / 60
     pixels = raw_pixels(pictures)
     text = table(results, left_out, pixels)
     print(text)
-    print(f"{cpu_minutes:.0f} CPU minutes")
+    if not asked.kept:
+        print(f"{cpu_minutes:.0f} CPU minutes")
     draw_curves(
         results,
         pixels[0],
@@ -333,10 +337,8 @@ def main() -> None:
         f"kNN of held-out digits over {asked.steps} steps (%)",
     )
     if asked.into is not None:
-        whole = asked.into.read_text(encoding="utf-8")
-        before, after = whole.split(BEGIN)[0], whole.split(END, 1)[1]
         today = f"{datetime.now(tz=UTC):%Y-%m-%d}, torch {torch.__version__}, {asked.seeds} seeds."
-        asked.into.write_text(f"{before}{BEGIN}\n\n{text}\n\n{today}\n\n{END}{after}")
+        put_into(asked.into, BEGIN, f"{text}\n\n{today}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Training steps and input of image methods beside lightly's: `python -m benchmarks.image_speed`.
 
 Steps: the same encoder, the same pictures in memory, the same optimizer; ours and lightly's take
-turns, and the median of five turns' CPU time counts. Input: a folder of JPEGs to batches of two
-views under SimCLR's recipe, with two workers: our stream and device transform beside LightlyDataset
-and SimCLRTransform in torch's DataLoader. CPU time counts there, too, all processes together: the
-wall time of a machine that does other things says little.
+turns, and the median of five turns' CPU time counts. SimCLR, SwAV and DINO put all views through
+the encoder as one batch, as their authors do, whose batch norm so sees them together; lightly puts
+them through one by one. "joined" is our time beside lightly's where its encoder does the same.
+
+Input: a folder of JPEGs to batches of two views under SimCLR's recipe, with two workers: our stream
+and device transform beside LightlyDataset and SimCLRTransform in torch's DataLoader. CPU time
+counts there, too, all processes together: the wall time of a machine that does other things says
+little.
 
     python -m benchmarks.image_speed --batch 64 --size 32
 """
@@ -38,6 +42,8 @@ from tools.runs.config import Config
 from tools.training.optimizer import build_optimizer
 
 TURNS: Final = 5
+#: Methods whose views go through the encoder as one batch.
+JOINED: Final = ("simclr", "swav", "dino")
 #: SimCLR's recipe for ImageNet (appendix A), as lightly's SimCLRTransform has it by default.
 RECIPE: Final = ImageAugment(
     size=224,
@@ -77,22 +83,28 @@ def main() -> None:
 
 def step_lines(names: list[str], batch_size: int, size: int, steps: int) -> Iterator[str]:
     """A Markdown table: CPU time of a training step, ours and lightly's."""
-    yield f"| a step of {batch_size}, {size}², CPU ms | ours | lightly | ours / lightly |"
-    yield "| --- | ---: | ---: | ---: |"
+    yield f"| a step of {batch_size}, {size}², CPU ms | ours | lightly | ours / lightly | joined |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
     with tempfile.TemporaryDirectory() as folder:
         found, _ = settings(Path(folder), names, 1000, 1000, lightly=False)
         for setting in found:
             config = setting.resolved(0)
-            ours, theirs = paired(*training_steps(config, batch_size, size), steps)
-            ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
-            means = (1000 * statistics.median(side) for side in (ours, theirs))
-            yield f"| {setting.name} | {' | '.join(f'{m:.0f}' for m in means)} | {ratio:.2f} |"
+            seconds, ratios = [], []
+            for joined in (False, True) if setting.name in JOINED else (False,):
+                both = paired(*training_steps(config, batch_size, size, joined=joined), steps)
+                ratios.append(statistics.median(o / t for o, t in zip(*both, strict=True)))
+                seconds.append([1000 * statistics.median(side) for side in both])
+            cells = [f"{s:.0f}" for s in seconds[0]] + [f"{ratio:.2f}" for ratio in ratios]
+            yield f"| {setting.name} | {' | '.join([*cells, '-'][:4])} |"
 
 
 def training_steps(
-    config: Config, batch_size: int, size: int
+    config: Config, batch_size: int, size: int, *, joined: bool = False
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Our step of a config's method and lightly's, from the same weights of the encoder."""
+    """Our step of a config's method and lightly's, from the same weights of the encoder.
+
+    With `joined` lightly's encoder sees all views as one batch, as ours does.
+    """
     plan = config.build_plan()
     facts = RunFacts(1500, batch_size, 1500 // batch_size, 1000)
     torch.manual_seed(0)
@@ -100,6 +112,7 @@ def training_steps(
     ours, for_theirs = (build_method(config.method, setting).train() for _ in range(2))
     for_theirs.towers.load_state_dict(ours.towers.state_dict())
     theirs = LIGHTLY[config.method.name](for_theirs.towers.encoder("image"), config.method, 1000)
+    theirs.joined = joined
     batch = random_batch(plan, batch_size, size)
     column, count = plan.names.index("augmentation"), plan.draws("augmentation")
 

@@ -56,7 +56,13 @@ class LightlyMethod(nn.Module):
         encoder: trained in place.
         options: of our method of the same name: its sizes are taken.
         num_steps: of the run.
+
+    Attributes:
+        joined: whether all views go through the encoder as one batch, as in our SimCLR, SwAV and
+            DINO and their authors' code, or one by one, as in lightly's examples.
     """
+
+    joined = False
 
     def __init__(self, encoder: Encoder, options: Any, num_steps: int) -> None:
         super().__init__()
@@ -65,6 +71,12 @@ class LightlyMethod(nn.Module):
     def forward(self, views: Sequence[Tensor]) -> Tensor:
         """The loss of views [B, 3, H, W], V of them."""
         raise NotImplementedError
+
+    def encode(self, encoder: nn.Module, views: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Features of each view."""
+        if self.joined:
+            return torch.as_tensor(encoder(torch.cat(list(views)))).chunk(len(views))
+        return [encoder(view) for view in views]
 
     def before_step(self, step: int) -> None:
         """What lightly's examples do before the loss."""
@@ -85,7 +97,7 @@ class LightlySimCLR(LightlyMethod):
 
     def forward(self, views: Sequence[Tensor]) -> Tensor:
         """NT-Xent of both views."""
-        first, second = (self.head(self.encoder(view)) for view in views)
+        first, second = (self.head(rows) for rows in self.encode(self.encoder, views))
         return torch.as_tensor(self.loss(first, second))
 
 
@@ -198,7 +210,8 @@ class LightlySwAV(LightlyMethod):
 
     def forward(self, views: Sequence[Tensor]) -> Tensor:
         """Predictions of all views, assignments of the first."""
-        embedded = [nn.functional.normalize(self.head(self.encoder(view)), dim=1) for view in views]
+        encoded = self.encode(self.encoder, views)
+        embedded = [nn.functional.normalize(self.head(rows), dim=1) for rows in encoded]
         scores = [self.prototypes(rows, self.step) for rows in embedded]
         count = self.options.assigned_views
         return torch.as_tensor(self.loss(scores[:count], scores[count:])).squeeze()
@@ -242,8 +255,8 @@ class LightlyDINO(LightlyMethod):
         """Every view's output, and the teacher's of the first."""
         with torch.no_grad():
             seen = views[: self.options.global_views]
-            teacher = [self.slow_head(self.slow_encoder(view)) for view in seen]
-        student = [self.head(self.encoder(view)) for view in views]
+            teacher = [self.slow_head(rows) for rows in self.encode(self.slow_encoder, seen)]
+        student = [self.head(rows) for rows in self.encode(self.encoder, views)]
         return torch.as_tensor(self.loss(teacher, student))
 
     def after_backward(self, epoch: int) -> None:

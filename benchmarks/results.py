@@ -21,14 +21,23 @@ from typing import Final
 
 import torch
 
-from benchmarks.trials import Column, Failed, Setting, Trial, draw, run_trials, table
+from benchmarks.trials import (
+    Column,
+    Failed,
+    Setting,
+    Trial,
+    draw,
+    kept_trials,
+    put_into,
+    run_trials,
+    table,
+)
 from tools.evaluation.protocol import load_protocol
 from tools.evaluation.runner import Task
 from tools.evaluation.tasks.knn import Knn
 from tools.evaluation.tasks.retrieval import Retrieval
 
 BEGIN: Final = "<!-- tables: python -m benchmarks.results --into docs/results.md -->"
-END: Final = "<!-- end -->"
 FRAMES: Final = ("--clip-seconds", "4", "--size", "96x96")
 
 
@@ -234,6 +243,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--corpora", default=",".join(CORPORA), help="with commas between")
     parser.add_argument("--set", action="append", default=[], help="override a key of all configs")
+    parser.add_argument("--kept", action="store_true", help="show what is in --out, run nothing")
     parser.add_argument("--into", type=Path, help="a Markdown file whose tables to replace")
     asked = parser.parse_args()
     names = asked.corpora.split(",")
@@ -248,8 +258,10 @@ def main() -> None:
     left += [row for row in rows if row.corpus in broken]
     rows = [row for row in rows if row.corpus not in broken]
     settings = {row: setting_of(row, asked.data, asked.set) for row in rows}
-    trials = run_trials(settings.values(), range(asked.seeds), asked.out)
-    results = {row: trials[setting.name] for row, setting in settings.items()}
+    run = kept_trials if asked.kept else run_trials
+    trials = run(settings.values(), range(asked.seeds), asked.out)
+    results = {r: trials[setting.name] for r, setting in settings.items() if setting.name in trials}
+    left = [row for row in settings if row not in results] + left
     text = tables(results, left, broken, asked.seeds)
     print(text)
     for name in names:
@@ -258,10 +270,8 @@ def main() -> None:
             corpus = CORPORA[name]
             draw(of_corpus, corpus.columns[0], asked.out / f"{name}.png", corpus.title)
     if asked.into is not None:
-        whole = asked.into.read_text(encoding="utf-8")
-        before, after = whole.split(BEGIN)[0], whole.split(END, 1)[1]
         about = f"{datetime.now(tz=UTC):%Y-%m-%d}, torch {torch.__version__}, {asked.seeds} seeds."
-        asked.into.write_text(f"{before}{BEGIN}\n\n{text}\n\n{about}\n\n{END}{after}")
+        put_into(asked.into, BEGIN, f"{text}\n\n{about}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Everything goes through the product, in one process, so that importing costs once. A trial on disk
 is not run again, one that was interrupted goes on from its checkpoint, and one whose config, data,
-tasks or scored steps have changed is another trial. What it does not see is that the code has
-changed: give another folder then.
+tasks or scored steps have changed is another trial. What it does not see is that the code or a
+default has changed: give another folder then.
 
     FOLDER/NAME-seed-0-IDENTITY/trial.json   what was found; beside it the run, without its weights
 """
@@ -27,11 +27,12 @@ from tools.display.style import save as save_picture
 from tools.evaluation.result import CHANCE, Evaluation, Score
 from tools.evaluation.runner import Request, Task, evaluate, evenly
 from tools.runs.config import Config, load_config
-from tools.runs.config_files import find_config
+from tools.runs.config_files import find_config, read_tables
 from tools.runs.run_folder import RunFolder
 
 TRIAL = "trial.json"
 TRAINED, UNTRAINED = "trained", "untrained"
+END = "<!-- end -->"
 
 
 class Scorer(Protocol):
@@ -79,10 +80,17 @@ class Setting:
 
     def resolved(self, seed: int) -> Config:
         """The config of the trial of one seed."""
+        return load_config(find_config(self.config), self._all_overrides(seed))
+
+    def tables(self, seed: int) -> dict[str, Any]:
+        """What it states, without defaults."""
+        return read_tables(find_config(self.config), self._all_overrides(seed))
+
+    def _all_overrides(self, seed: int) -> list[str]:
         kept = self.score_every
         extra = [f"seed={seed}", "trainer.loggers=[]"]
         extra += [] if kept is None else [f"trainer.keep_every_steps={kept}"]
-        return load_config(find_config(self.config), [*self.overrides, *extra])
+        return [*self.overrides, *extra]
 
 
 @dataclass(frozen=True)
@@ -197,10 +205,22 @@ def run_trials(
     return found
 
 
+def kept_trials(
+    settings: Iterable[Setting], seeds: Sequence[int], folder: Path
+) -> dict[str, list[Trial | Failed]]:
+    """What `run_trials` would find on disk; nothing is run, and settings without a trial lack."""
+    found: dict[str, list[Trial | Failed]] = {}
+    for setting in settings:
+        paths = [_path(setting, seed, folder) / TRIAL for seed in seeds]
+        if trials := [Trial.read(path) for path in paths if path.exists()]:
+            found[setting.name] = list(trials)
+    return found
+
+
 def run_trial(setting: Setting, seed: int, folder: Path) -> Trial | Failed:
     """One trial, from disk where it is there."""
     config = setting.resolved(seed)
-    path = folder / f"{setting.name}-seed-{seed}-{_identity(setting, config)}"
+    path = _path(setting, seed, folder)
     if (path / TRIAL).exists():
         return Trial.read(path / TRIAL)
     resume = RunFolder(path).config.exists()
@@ -254,19 +274,20 @@ def _points_of(result: Evaluation, task: str) -> Iterator[Point]:
         yield Point(result.run["step"] if score.encoder == TRAINED else 0, task, score)
 
 
-def _identity(setting: Setting, config: Config) -> str:
-    """Digest of all that a trial's numbers depend on, but for the code."""
+def _path(setting: Setting, seed: int, folder: Path) -> Path:
+    """Where a trial lies: its name ends in a digest of all that it depends on but the code."""
     data = {role: open_samples(path).fingerprint for role, path in setting.data.items()}
     asked: Any = [
-        config.to_toml(),
-        config.data.open().fingerprint,
+        setting.tables(seed),
+        setting.resolved(seed).data.open().fingerprint,
         data,
         [[task.name, task.settings()] for task in setting.tasks],
         [setting.segments, setting.modalities, setting.score_every],
         setting.train.__name__,
         *([scorer.name, dict(scorer.settings())] for scorer in setting.scorers),
     ]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    identity = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"{setting.name}-seed-{seed}-{identity}"
 
 
 def _line(trial: Trial | Failed) -> str:
@@ -325,6 +346,19 @@ def table(results: Mapping[str, Sequence[Trial | Failed]], columns: Sequence[Col
     failures = [t for trials in results.values() for t in trials if isinstance(t, Failed)]
     lines += [f"\n{f.name}, seed {f.seed}, failed: {f.reason}" for f in failures]
     return "\n".join(lines)
+
+
+def put_into(page: Path, marker: str, text: str) -> None:
+    """Put text between a marker and the next `END` of a Markdown page.
+
+    Raises:
+        ValueError: the page has no such marker.
+    """
+    before, found, rest = page.read_text(encoding="utf-8").partition(marker)
+    _, end, after = rest.partition(END)
+    if not (found and end):
+        raise ValueError(f"{page} has no line {marker!r} with {END!r} after it: where to write?")
+    page.write_text(f"{before}{marker}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def draw(

@@ -8,7 +8,17 @@ import pytest
 
 import tools
 from benchmarks import trials
-from benchmarks.trials import Column, Failed, Setting, Trial, mean_and_spread, run_trials, table
+from benchmarks.trials import (
+    Column,
+    Failed,
+    Setting,
+    Trial,
+    kept_trials,
+    mean_and_spread,
+    put_into,
+    run_trials,
+    table,
+)
 from tests.pipelines.stills import image_file, smooth_picture
 from tools.evaluation.tasks.knn import Knn
 from tools.runs.config import Config
@@ -76,6 +86,8 @@ def test_a_finished_trial_is_read_and_another_question_is_another_trial(
 
     asked = replace(setting, train=fit)
     assert run_trials([asked], [3], folder, say=_silent) == {"two steps": [trial]}
+    assert kept_trials([asked], [3, 4], folder) == {"two steps": [trial]}
+    assert kept_trials([replace(asked, score_every=2)], [3], folder) == {}
     for other in (
         replace(asked, overrides=(*setting.overrides, "optimizer.learning_rate=0.01")),
         replace(asked, tasks=(Knn((1, 5)),)),
@@ -128,6 +140,18 @@ def test_the_spread_is_the_standard_deviation_over_seeds() -> None:
     assert mean_and_spread([0.5]) == "50.0"
     assert mean_and_spread([8.0, 10.0], unit="") == "9.0 ± 1.4"
     assert mean_and_spread([]) == "-"
+
+
+def test_a_table_is_put_where_its_marker_is(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- one -->\nold\n<!-- end -->\nb\n<!-- two -->\n<!-- end -->\nc\n")
+    for text in ("first", "second"):
+        put_into(page, "<!-- two -->", text)
+    parts = page.read_text().split("\n")
+    assert parts[:5] == ["a", "<!-- one -->", "old", "<!-- end -->", "b"]
+    assert parts[5:] == ["<!-- two -->", "", "second", "", "<!-- end -->", "c", ""]
+    with pytest.raises(ValueError, match="no line '<!-- three -->'"):
+        put_into(page, "<!-- three -->", "text")
 
 
 def _silent(line: str) -> None:
