@@ -206,7 +206,8 @@ def settings(
         try:
             _build(setting)
         except Exception as error:  # noqa: BLE001 - why it cannot be had here is what is shown
-            left_out[name] = " ".join(str(error).split()) or type(error).__name__
+            why = " ".join(str(error).split()).removeprefix(f"{CONFIG}: ")
+            left_out[name] = why or type(error).__name__
             continue
         found.append(setting)
         if lightly and name in LIGHTLY:
