@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from tools.commands.pretrain import train_in
+
+if TYPE_CHECKING:
+    from tools.runs.config import Config
 
 EXAMPLES: Final = (
     "gdt finetune --run runs/first --train ucf/train --test ucf/test --modality video",
@@ -72,6 +75,8 @@ def finetune(
     from tools.runs.take_over import take_over
 
     settings = config_of(tables if run is None else take_over(tables, run), path, said)
+    if test is not None:
+        _check_test(settings, test)
     folder = RunFolder(out or Path("runs") / path.stem)
     is_first = train_in(folder, settings, config, resume=resume)
     if is_first and test is not None:
@@ -80,3 +85,13 @@ def finetune(
 
         flags = TaskFlags(folder.path, threads=settings.data.threads)
         classify(flags, test, segments, crops)
+
+
+def _check_test(settings: "Config", test: str) -> None:
+    """Refuse test clips that the classifier could not be asked about, before it is trained."""
+    from shards import open_samples
+    from tools.evaluation.labels import labels_of
+    from tools.evaluation.tasks.classification import check_learned
+
+    dataset = open_samples(test, settings.data.remote)
+    check_learned(dataset, labels_of(dataset), sorted(set(labels_of(settings.data.open()))))

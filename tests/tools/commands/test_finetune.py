@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from models import ENCODERS, load_classifier, load_encoder
 from models.encoder_file import EncoderFileError, describe_encoder
+from tests.shards.reading.test_sound_folder import write_wav
 from tests.tools.evaluation.runs import image_config, make_run
 from tests.tools.training.test_fit import stop_after
 from tools.cli import app
@@ -174,6 +175,13 @@ def test_what_cannot_be_classified_is_refused(run: Path, corpus: Path, tmp_path:
     begin = ("finetune", "--run", run, "--out", out, *SOUND)
     assert "has no label: build the shards with" in refuse(*begin, "--train", corpus / "bare")
     assert not (out / "config.toml").exists()  # a mistake that can be mended in the same folder
+    later = (*begin, "--train", corpus / "train", "--test")
+    assert "has no label: build the shards with" in refuse(*later, corpus / "bare")
+    (tmp_path / "rain").mkdir()
+    write_wav(tmp_path / "rain" / "a.wav")
+    said = refuse(*later, tmp_path)
+    assert "has labels that the classifier has not learned: rain; it knows a, b, c" in said
+    assert not out.exists()  # refused before it was trained
     nowhere = ("finetune", "--run", tmp_path / "nowhere", "--out", out)
     assert "there is no such run folder and no such file" in refuse(*nowhere)
     empty = ("finetune", "--run", tmp_path, "--out", out)

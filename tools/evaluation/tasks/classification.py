@@ -6,11 +6,12 @@ none of them was chosen by what it scores here.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from models import Labels
+from shards import Samples
 from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.result import CHANCE, Score
@@ -61,12 +62,7 @@ class Classification:
     def check(self, splits: Mapping[str, Split]) -> list[str]:
         """Every test label is one of the classes; clips of one source are said to be."""
         test = splits["test"]
-        unknown = sorted(set(test.labels) - set(self.classes))
-        if unknown:
-            raise EvaluationError(
-                f"{test.dataset.path} has labels that the classifier has not learned: "
-                f"{', '.join(unknown[:5])}; it knows {', '.join(self.classes[:20])}"
-            )
+        check_learned(test.dataset, test.labels, self.classes)
         sources = Counter(
             test.dataset.metadata(number).get("source", number) for number in test.numbers.tolist()
         )
@@ -100,3 +96,17 @@ class Classification:
     def left_out(self, splits: Mapping[str, Split]) -> list[dict[str, str]]:
         """Depths at which every answer is right."""
         return depths_left_out(len(self.classes))
+
+
+def check_learned(test: Samples, labels: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse test labels that are no class of the classifier.
+
+    Raises:
+        EvaluationError: there are some.
+    """
+    unknown = sorted(set(labels) - set(classes))
+    if unknown:
+        raise EvaluationError(
+            f"{test.path} has labels that the classifier has not learned: "
+            f"{', '.join(unknown[:5])}; it knows {', '.join(classes[:20])}"
+        )
