@@ -1,4 +1,6 @@
-"""Does c do what it says? `python -m benchmarks.factors FOLDER`; docs/factors.md explains.
+"""Does c do what it says? Nine hypotheses, and what their models tell apart: docs/factors.md.
+
+    python -m benchmarks.factors FOLDER --into docs/factors.md --picture docs/images/factors.png
 
 A model is trained under each of the paper's nine hypotheses, from each of several seeds, on two
 corpora, and then asked, on clips it never saw, what it tells apart:
@@ -21,12 +23,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from benchmarks.factor_trial import (
+    BATCH_SIZE,
     CHANCE,
     Clips,
     Corpus,
@@ -65,6 +69,8 @@ HYPOTHESES: Final = (
     "v_reversal_v_shift",
 )
 UNTRAINED: Final = "untrained"
+BEGIN: Final = "<!-- tables: python -m benchmarks.factors FOLDER --into docs/factors.md -->"
+END: Final = "<!-- end -->"
 #: corpus → how its videos are made, and the options of its shards
 _MADE: Final[dict[str, tuple[Callable[..., None], BuildOptions]]] = {
     "timeline": (build_timeline, BuildOptions(clip_seconds=4, fps=16, size=(48, 48))),
@@ -190,16 +196,27 @@ def main() -> None:
     parser.add_argument("--plans", nargs="+", default=list(HYPOTHESES), choices=HYPOTHESES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--picture", type=Path, help="where the picture goes")
+    parser.add_argument("--picture", type=Path, help="PNG; in FOLDER by default")
+    parser.add_argument("--into", type=Path, help="a Markdown file whose tables to replace")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    tables = run(asked.folder, asked.corpora, asked.plans, asked.seeds, asked.steps)
-    for name, (results, num_labels) in tables.items():
-        print(f"\n{name}, {asked.steps} steps, {asked.seeds} seeds (%)\n")
-        print(table(results, num_labels))
-    picture = asked.picture or asked.folder / "factors.png"
-    draw(tables, picture)
-    print(f"\n{picture}")
+    results = run(asked.folder, asked.corpora, asked.plans, asked.seeds, asked.steps)
+    draw(results, asked.picture or asked.folder / "factors.png")
+    kept = (asked.folder / "trials").glob(f"*-{asked.steps}-steps.json")
+    minutes = sum(json.loads(path.read_text())["cpu_seconds"] for path in kept) / 60
+    text = "\n\n".join(
+        f"{name}:\n\n{table(of_plan, num_labels)}"
+        for name, (of_plan, num_labels) in results.items()
+    )
+    text += (
+        f"\n\nMean and standard deviation over {asked.seeds} seeds, in per cent; {asked.steps} "
+        f"steps of {BATCH_SIZE} clips each. {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} CPU minutes."
+    )
+    print(text)
+    if asked.into is not None:
+        whole = asked.into.read_text(encoding="utf-8")
+        before, after = whole.split(BEGIN)[0], whole.split(END, 1)[1]
+        asked.into.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
