@@ -210,7 +210,8 @@ def main() -> None:
     )
     text += (
         f"\n\nMean and standard deviation over {asked.seeds} seeds, in per cent; {asked.steps} "
-        f"steps of {BATCH_SIZE} clips each. {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} CPU minutes."
+        f"steps of {BATCH_SIZE} clips each. {datetime.now(UTC):%Y-%m-%d}, "
+        f"{minutes:.0f} CPU minutes."
     )
     print(text)
     if asked.into is not None:

@@ -6,7 +6,8 @@ probe; and 400 that are held out. They are gray; for CMC alone, which compares b
 colour, each is drawn in an ink and on a paper of its own colour, which makes them much harder.
 
 All methods get the same: encoder (but for MAE, which takes a ViT), views, optimizer, steps, seeds;
-and sizes of heads that go with it. None is tuned. Beside each stand its encoder before the first
+and sizes of heads that go with it. Few choices saw held-out scores, of one seed: gray digits rather
+than coloured ones, and SwAV's number of prototypes. Beside each stand its encoder before the first
 step, raw pixels, chance, and, where lightly has the method, lightly's in a plain loop on the same
 views (benchmarks/lightly_methods.py).
 
