@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, cast
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gdt import Batch, gather_with_gradients, global_mean, num_ranks
+from gdt import Batch, gather_with_gradients, global_mean
 from models.method import Losses, Method, MethodOptions, Setting
 from models.parts import MemoryBank
 from models.parts.heads import mlp_head
+from models.parts.noise_contrast import fixed_mean_exp
 from models.parts.pairs import check_pairs, in_pairs
 from models.towers import Towers
 
@@ -155,7 +155,8 @@ class BankPairs(Method):
             positives: scores [B, P].
             negatives: scores [B, K].
         """
-        noise = math.log(negatives.shape[1]) + self._mean_exp(negatives).log()
+        mean_exp = fixed_mean_exp(self.mean_exp, negatives, self.training)
+        noise = math.log(negatives.shape[1]) + mean_exp.log()
         right = -F.logsigmoid(positives - noise).mean(dim=1)
         return right - F.logsigmoid(noise - negatives).sum(dim=1)
 
@@ -165,19 +166,6 @@ class BankPairs(Method):
         for bank, embeddings in zip(self.banks, rows, strict=True):
             gathered, of = gather_with_gradients(embeddings, samples[:, None])
             cast(MemoryBank, bank).update(of[:, 0], gathered)
-
-    @torch.no_grad()
-    def _mean_exp(self, negatives: Tensor) -> Tensor:
-        if self.mean_exp > 0:
-            return self.mean_exp
-        exps = negatives.double().exp()
-        summed = torch.stack([exps.sum(), exps.new_tensor(float(exps.numel()))])
-        if num_ranks() > 1:
-            dist.all_reduce(summed)
-        mean = (summed[0] / summed[1]).to(self.mean_exp)
-        if self.training:
-            self.mean_exp.copy_(mean)
-        return mean
 
 
 class AVID(BankPairs):

@@ -59,19 +59,28 @@ class NoiseContrast(nn.Module):
         num_drawn = scores.shape[1] - 1
         slack = self.epsilon * self.num_samples / num_drawn
         # h = sigmoid(s - bias), and 1 - h = sigmoid(bias - s) / (1 + slack)
-        bias = self._mean_exp(logits).log() + math.log(num_drawn * (1 + slack))
+        mean_exp = fixed_mean_exp(self.mean_exp, logits, self.training)
+        bias = mean_exp.log() + math.log(num_drawn * (1 + slack))
         noise = -F.logsigmoid(bias - logits[:, 1:]).sum(dim=1)
         return noise - F.logsigmoid(logits[:, 0] - bias) + num_drawn * math.log1p(slack)
 
-    @torch.no_grad()
-    def _mean_exp(self, logits: Tensor) -> Tensor:
-        if self.mean_exp > 0:
-            return self.mean_exp
-        exps = logits.double().exp()
-        summed = torch.stack([exps.sum(), exps.new_tensor(float(exps.numel()))])
-        if num_ranks() > 1:
-            dist.all_reduce(summed)
-        mean = (summed[0] / summed[1]).to(self.mean_exp)
-        if self.training:
-            self.mean_exp.copy_(mean)
-        return mean
+
+@torch.no_grad()
+def fixed_mean_exp(kept: Tensor, logits: Tensor, training: bool) -> Tensor:
+    """Return the constant of noise: Z over the number of rows, fixed once.
+
+    Args:
+        kept: the buffer that holds it, 0 until it is fixed; fixed here in training.
+        logits: scores over their temperature, of any shape; their mean exp is taken over all ranks.
+        training: whether to keep it.
+    """
+    if kept > 0:
+        return kept
+    exps = logits.double().exp()
+    summed = torch.stack([exps.sum(), exps.new_tensor(float(exps.numel()))])
+    if num_ranks() > 1:
+        dist.all_reduce(summed)
+    mean = (summed[0] / summed[1]).to(kept)
+    if training:
+        kept.copy_(mean)
+    return mean
