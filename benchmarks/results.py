@@ -7,7 +7,7 @@ is a config on one of them, as it stands in its file, with three seeds. Rows are
 long as what they are known to cost fits into `--minutes` of CPU time; the others are listed with
 their cost and command. Image methods are compared by benchmarks/image_methods.py, at less cost.
 
-    python -m benchmarks.results --minutes 30 --into docs/results.md
+    python -m benchmarks.results --minutes 80 --into docs/results.md
 """
 
 import argparse
@@ -34,6 +34,7 @@ from benchmarks.trials import (
 )
 from tools.evaluation.protocol import load_protocol
 from tools.evaluation.runner import Task
+from tools.evaluation.tasks.clustering import Clustering
 from tools.evaluation.tasks.knn import Knn
 from tools.evaluation.tasks.retrieval import Retrieval
 
@@ -80,17 +81,25 @@ def voted(of: str) -> Column:
     return Column(f"{of}: label by kNN", "knn", of, "accuracy, k = 5")
 
 
-PAIRS: Final = (
-    found("video → audio R@10", "video → audio"),
-    found("audio → video R@10", "audio → video"),
+WAYS: Final = ("video → audio", "audio → video")
+PAIRS: Final = tuple(found(f"{way} R@10", way) for way in WAYS)
+#: Of methods that do not only compare a clip's picture with its sound: what features tell apart.
+NEIGHBOURS: Final = (
+    voted("video"),
+    voted("audio"),
+    Column("video: clusters, NMI", "clustering", "video", "NMI"),
+    Column("audio: clusters, NMI", "clustering", "audio", "NMI"),
 )
 CORPORA: Final = {
     "film": Corpus(
         "Film: eight minutes of Big Buck Bunny, held-out seconds of the same scenes",
         ("film",),
-        ("--clip-seconds", "2", "--holdout-every", "40", "--holdout", "6", "--gap-seconds", "3"),
+        (
+            *("--clip-seconds", "28", "--holdout-clip-seconds", "2"),
+            *("--holdout-every", "40", "--holdout", "6", "--gap-seconds", "3"),
+        ),
         {"story.csv": ""},
-        PAIRS,
+        (*(found(f"{way} R@5", way, "R@5") for way in WAYS), *PAIRS),
     ),
     "synthetic": Corpus(
         "Synthetic: shapes whose look and motion go with their sound, held-out videos",
@@ -143,6 +152,8 @@ ROWS: Final = (
     Row("synthetic", "synthetic", 4),
     Row("digits", "digits", 5),
     Row("film", "demo", 6),
+    Row("synthetic", "avid", 5, NEIGHBOURS),
+    Row("synthetic", "selavi", 5, NEIGHBOURS),
     *(Row("synthetic", name, cost, (voted("image"),)) for name, cost in IMAGES.items()),
 )
 
@@ -182,6 +193,8 @@ def setting_of(row: Row, data: Path, overrides: Sequence[str] = ()) -> Setting:
         tasks.append(Retrieval(load_protocol("default")))
     if any(column.task == "knn" for column in columns):
         tasks.append(Knn((5,)))
+    if any(column.task == "clustering" for column in columns):
+        tasks.append(Clustering())
     return Setting(
         name=f"{row.corpus}-{row.config}",
         config=row.config,
@@ -239,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="where corpora are made")
     parser.add_argument("--out", type=Path, default=Path("runs/results"), help="trials")
-    parser.add_argument("--minutes", type=float, default=50, help="of CPU, for all seeds")
+    parser.add_argument("--minutes", type=float, default=80, help="of CPU, for all seeds")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--corpora", default=",".join(CORPORA), help="with commas between")
     parser.add_argument("--set", action="append", default=[], help="override a key of all configs")

@@ -18,8 +18,8 @@ status=0
 run gdt samples film --out "$out/film" || status=$?
 if [ "$status" -eq 0 ]; then
     # the story, without titles and credits; of each 40 s: 28 s train, 3 s gap, 6 s val, 3 s gap
-    run gdt shards build "$out/film/story.csv" --out "$out/shards" --clip-seconds 2 \
-        --holdout-every 40 --holdout 6 --gap-seconds 3 --workers 2
+    run gdt shards build "$out/film/story.csv" --out "$out/shards" --clip-seconds 28 \
+        --holdout-clip-seconds 2 --holdout-every 40 --holdout 6 --gap-seconds 3 --workers 2
 elif [ "$status" -ne 3 ]; then
     exit "$status"
 else # 3: the film cannot be had here

@@ -37,11 +37,11 @@ def test_rows_name_configs_that_come_along() -> None:
 
 @pytest.mark.slow(seconds=6)
 def test_a_row_is_run_and_what_is_not_is_listed_with_its_cost(tmp_path: Path) -> None:
-    videos = SyntheticOptions(num_train=4, num_val=0, seconds=2, size=32)
+    videos = SyntheticOptions(num_train=4, num_val=0, seconds=4, size=32)
     build_corpus(tmp_path / "videos", videos)
     for part in ("train", "val"):
         out = tmp_path / "shards" / "film" / part
-        build([tmp_path / "videos" / "train"], out, BuildOptions(clip_seconds=2.0, short_side=32))
+        build([tmp_path / "videos" / "train"], out, BuildOptions(clip_seconds=4.0, short_side=32))
     make_corpus("film", tmp_path)  # is there already
     row, other = Row("film", "demo", 6), Row("synthetic", "synthetic", 4)
     setting = setting_of(row, tmp_path, TINY)
@@ -52,7 +52,7 @@ def test_a_row_is_run_and_what_is_not_is_listed_with_its_cost(tmp_path: Path) ->
     assert lines[0] == "## " + CORPORA["film"].title
     cells = lines[4].split(" | ")
     assert cells[0] == "| demo"
-    assert cells[3] == cells[6] == "100.0"  # chance of R@10 among four clips
-    assert cells[7] == "2"
+    assert cells[9] == cells[12] == "100.0"  # chance of R@10 among four clips
+    assert cells[13] == "2"
     assert "| synthetic | synthetic | 12 | `gdt pretrain synthetic --set" in text
     assert lines[-1] == "synthetic was not made: no room"
