@@ -6,12 +6,17 @@ give 40 mel bins × 99 frames (Patrick et al., section 4; no padding at the ends
 Legend: B rows, S audio samples, F mel bins, L spectrogram frames.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from pipelines.device.options import LogMel
 
 __all__ = ["LogMelSpectrogram"]
+
+_LEAST_STD = 1e-3  # of natural log-mel: 1/1000 or less of a sound's, and above rounding of silence
+_OF_DECIBEL = math.log(10) / 10  # of natural log power
 
 
 class LogMelSpectrogram(nn.Module):
@@ -59,8 +64,18 @@ class LogMelSpectrogram(nn.Module):
         return (spectrum.abs().square().transpose(1, 2) @ self.mels).transpose(1, 2)
 
     def log(self, power: Tensor) -> Tensor:
-        """Normalised natural logarithm of mel power, any shape."""
-        return (torch.log(power + self.options.floor) - self.options.mean) / self.options.std
+        """Normalised natural logarithm of mel power [..., F, L], the same shape.
+
+        A spectrogram without any contrast, as of silence, normalised by itself is 0 throughout.
+        """
+        log = torch.log(power + self.options.floor)
+        if self.options.top_db is not None:
+            loudest = log.amax(dim=(-2, -1), keepdim=True)
+            log = torch.maximum(log, loudest - self.options.top_db * _OF_DECIBEL)
+        if self.options.normalize == "dataset":
+            return (log - self.options.mean) / self.options.std
+        std, mean = torch.std_mean(log, dim=(-2, -1), correction=0, keepdim=True)
+        return (log - mean) / (std + _LEAST_STD)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Log-mel, float [B, 1, F, L], of waveforms [B, S]."""

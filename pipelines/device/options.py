@@ -20,6 +20,8 @@ __all__ = ["CHANNELS", "AudioAugment", "ImageAugment", "LogMel", "Text", "VideoA
 CHANNELS: Final = ("rgb", "lab")
 #: What an encoder may be given of a sound.
 AUDIO_VALUES: Final = ("log_mel", "waveform")
+#: Whose mean and standard deviation normalise a spectrogram.
+NORMALIZATIONS: Final = ("dataset", "clip")
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 _MOST_CELLS: Final = 64  # of a side of a grid
 _PROBABILITIES: Final = (
@@ -263,7 +265,12 @@ class LogMel:
         window_samples: length of the Hann window, and of the Fourier transform.
         hop_samples: from one frame to the next.
         floor: added to the power before the logarithm; 1e-6 lies just above 16-bit rounding noise.
-        mean, std: of natural log-mel, for normalisation; the defaults are those of Big Buck Bunny.
+        top_db: decibels below the loudest value of a segment at which its quieter ones are held (as
+            in librosa.power_to_db): what is left of noise between words. None holds none.
+        normalize: "dataset" takes `mean` and `std` from all segments alike; "clip" takes from each
+            its own, so that recordings of different levels become alike: a gain then changes
+            nothing but how far sound stands above `floor`.
+        mean, std: of natural log-mel, for "dataset"; the defaults are those of Big Buck Bunny.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -273,6 +280,8 @@ class LogMel:
     window_samples: int = 480
     hop_samples: int = 240
     floor: float = 1e-6
+    top_db: float | None = None
+    normalize: str = "dataset"
     mean: float = -6.7
     std: float = 3.9
 
@@ -280,6 +289,13 @@ class LogMel:
         for key in ("sample_rate_hz", "num_mels", "window_samples", "hop_samples", "floor", "std"):
             if not getattr(self, key) > 0:
                 raise ValueError(f"LogMel: {key} = {getattr(self, key)}, must be positive")
+        if self.top_db is not None and not self.top_db > 0:
+            raise ValueError(f"LogMel: top_db = {self.top_db}, must be positive")
+        if self.normalize not in NORMALIZATIONS:
+            raise ValueError(
+                f"LogMel: normalize = {self.normalize!r}, must be one of "
+                f"{', '.join(NORMALIZATIONS)}"
+            )
         if self.num_mels > self.window_samples // 4:
             raise ValueError(
                 f"LogMel: num_mels = {self.num_mels} is too many for a window of "

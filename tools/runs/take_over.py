@@ -66,10 +66,13 @@ def _tables_of(source: str) -> dict[str, Any]:
         about = describe_encoder(path)
     except EncoderFileError:
         return {}  # torchvision's weights, say: `read_weights` refuses what is none
-    inputs = about.inputs
+    inputs, log_mel = about.inputs, about.inputs.get("log_mel", {})
+    segment = {**log_mel, **inputs}  # a spectrogram's sample rate is the segment's
     return {
-        "segment": {k: inputs[k] for k in ("seconds", "num_frames") if k in inputs},
+        "segment": {
+            k: segment[k] for k in ("seconds", "num_frames", "sample_rate_hz") if k in segment
+        },
         f"{about.modality}_augment": {k: inputs[k] for k in ("size", "mean", "std") if k in inputs},
-        "log_mel": inputs.get("log_mel", {}),
+        "log_mel": log_mel,
         "encoders": {about.modality: about.name, **about.options},
     }

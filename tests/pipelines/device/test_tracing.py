@@ -38,6 +38,10 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "crop and resize": (cut, FRAMES),
     "blur": (lambda x: gaussian_blur(x, np.array([0.5, 1.0]), 1.0), torch.rand(2, 4, 3, 20, 20)),
     "log-mel": (LogMelSpectrogram(LogMel()), torch.randn(2, 24_000)),
+    "log-mel by clip": (
+        LogMelSpectrogram(LogMel(top_db=40.0, normalize="clip")),
+        torch.randn(2, 24_000),
+    ),
     "masks": (lambda x: mask_spectrogram(x, AudioAugment(), draw), torch.randn(2, 1, 40, 99)),
 }
 

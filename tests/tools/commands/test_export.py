@@ -1,6 +1,7 @@
 """`gdt export` in its three forms, each compared with the run's own encoder."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from typer.testing import CliRunner
 
 from models import load_encoder
 from models.encoder_file import describe_encoder
+from pipelines.device.options import LogMel
 from tools.cli import app
+from tools.runs.export import export_encoder
 from tools.runs.run import load_run
+from tools.runs.take_over import take_over
 from tools.runs.weights import initialize, read_weights
 
 ROWS = {"video": (3, 3, 4, 32, 32), "audio": (3, 1, 40, 99)}
@@ -53,6 +57,17 @@ def test_weights_are_loaded_without_the_run(run: Path, tmp_path: Path, modality:
     assert f"{modality} encoder; as drawn" in line
     with torch.inference_mode():
         torch.testing.assert_close(other.features(modality, values), wanted)
+
+
+def test_how_spectrograms_were_made_travels_with_the_file(run: Path, tmp_path: Path) -> None:
+    loaded, out = load_run(run), tmp_path / "encoder.safetensors"
+    log_mel = LogMel(sample_rate_hz=8000, window_samples=256, top_db=40.0, normalize="clip")
+    changed = replace(loaded, config=loaded.config.model_copy(update={"log_mel": log_mel}))
+    export_encoder(changed, "audio", out)
+    taken = take_over({"segment": {"num_frames": 4}}, str(out))
+    assert LogMel(**taken["log_mel"]) == log_mel
+    assert taken["segment"] == {"seconds": 1.0, "sample_rate_hz": 8000, "num_frames": 4}
+    assert "normalize = clip" in out.with_name("encoder.safetensors.md").read_text()
 
 
 @pytest.mark.slow(seconds=10)
