@@ -1,4 +1,4 @@
-"""`gdt samples`: videos to try everything on: a film, synthetic corpora, spoken digits."""
+"""`gdt samples`: what to try everything on: a film, synthetic corpora, spoken digits, texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from tools.commands.group import command, group
 from tools.say import say
 
-app = group("Videos to try everything on.")
+app = group("Videos and texts to try everything on.")
 
 NOT_FETCHED = 3
 
@@ -273,4 +273,26 @@ def film_clip(
     say(
         f"{out}: clip {NAME} of {NUM_FRAMES} frames and one mask, for `gdt evaluate propagate`  "
         "(© Blender Foundation, CC BY 3.0)"
+    )
+
+
+@command(app, "lee", "gdt samples lee --out data/lee")
+def lee(
+    out: Annotated[Path, typer.Option(help="Folder for passages.tsv and pairs.tsv.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the corpus's files; by default that of the package gensim."),
+    ] = None,
+) -> None:
+    """Write news texts to learn from, and pairs that people compared, for simcse; out of gensim."""
+    from tools.sample_data.lee_corpus import LeeCorpusError, write_lee_corpus
+
+    try:
+        num_passages, num_pairs = write_lee_corpus(out, source)
+    except LeeCorpusError as error:
+        say(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    say(
+        f"{out}: passages.tsv, {num_passages} to learn from; pairs.tsv, {num_pairs} for "
+        f"`gdt evaluate sts`; whose they are: {out / 'ATTRIBUTION.txt'}"
     )

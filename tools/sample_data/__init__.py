@@ -1,1 +1,1 @@
-"""Videos to try everything on."""
+"""Videos and texts to try everything on."""
