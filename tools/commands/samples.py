@@ -1,16 +1,31 @@
 """`gdt samples`: what to try everything on: a film, synthetic corpora, spoken digits, texts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tools.commands.group import command, group
+from tools.display.progress_bar import progress_bar
 from tools.say import say
 
 app = group("Videos and texts to try everything on.")
 
 NOT_FETCHED = 3
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Say what options or material are refused for, and exit with status 2."""
+    try:
+        yield
+    except ValueError as error:
+        from tools.terminal import Terminal
+
+        Terminal(stderr=True).say(f"error: {error}", style="red")
+        raise typer.Exit(2) from error
 
 
 @command(app, "film", "gdt samples film --out data/film")
@@ -74,26 +89,15 @@ def synthetic(
     workers: Annotated[int | None, typer.Option(help="Threads; by default one per core.")] = None,
 ) -> None:
     """Make a synthetic corpus: shapes whose kind, motion and flashes match their audio."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from tools.sample_data.synthetic import KINDS, SyntheticOptions, build_corpus
-    from tools.terminal import Terminal
 
-    console = Terminal(stderr=True)
-    try:
+    with _refusals():
         options = SyntheticOptions(
             num_train=videos, num_val=val_videos, seconds=seconds, size=size, seed=seed
         )
-    except ValueError as error:
-        console.say(f"error: {error}", style="red")
-        raise typer.Exit(2) from error
-    console.print(f"making {videos} + {val_videos} videos of {seconds:g} s")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("synthetic videos", total=videos + val_videos)
-        build_corpus(
-            out, options, workers=workers, report=lambda done, _: bar.update(task, completed=done)
-        )
+    say(f"making {videos} + {val_videos} videos of {seconds:g} s", err=True)
+    with progress_bar("synthetic videos") as report:
+        build_corpus(out, options, workers=workers, report=report)
     say(
         f"{out}: train/ {videos} and val/ {val_videos} videos of {seconds:g} s, "
         f"{len(KINDS)} kinds of shape; labels in {out / 'labels.csv'}"
@@ -122,21 +126,12 @@ def digits(
 
     Speakers, recordings and pictures of val/ are not in train/.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from tools.sample_data.digit_material import MaterialError, material_of, packaged_material
+    from tools.sample_data.digit_material import material_of, packaged_material
     from tools.sample_data.digits import build_digits
-    from tools.terminal import Terminal
 
-    console = Terminal(stderr=True)
-    try:
+    with _refusals():
         material = packaged_material() if source is None else material_of(source)
-    except MaterialError as error:
-        console.say(f"error: {error}", style="red")
-        raise typer.Exit(2) from error
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("digits", total=videos + val_videos)
+    with progress_bar("digits") as report:
         build_digits(
             out,
             videos,
@@ -144,7 +139,7 @@ def digits(
             seed,
             material=material,
             workers=workers,
-            report=lambda done, _: bar.update(task, completed=done),
+            report=report,
         )
     licence = "voices CC BY-SA 4.0" if source is None else "licences are those of the source"
     say(
@@ -165,23 +160,14 @@ def shapes(
     seed: Annotated[int, typer.Option(help="Another seed gives other videos.")] = 0,
 ) -> None:
     """Make moving shapes with exact masks, for `gdt evaluate propagate`; no sound."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from tools.sample_data.moving_shapes import MovingShapesOptions, build_moving_shapes
-    from tools.terminal import Terminal
 
-    console = Terminal(stderr=True)
-    try:
+    with _refusals():
         options = MovingShapesOptions(
             num_train=videos, num_val=val_videos, size=size, num_frames=frames, seed=seed
         )
-    except ValueError as error:
-        console.say(f"error: {error}", style="red")
-        raise typer.Exit(2) from error
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("moving shapes", total=videos + val_videos)
-        build_moving_shapes(out, options, report=lambda done, _: bar.update(task, completed=done))
+    with progress_bar("moving shapes") as report:
+        build_moving_shapes(out, options, report=report)
     say(
         f"{out}: train/ {videos} videos of {frames} frames; {val_videos} clips with masks in "
         "JPEGImages/, Annotations/, ImageSets/"
@@ -202,21 +188,16 @@ def timeline(
 
     For plans of time_reversal and time_shift: docs/factors.md.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from tools.sample_data.timeline import build_timeline
-    from tools.terminal import Terminal
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
-        task = bar.add_task("timeline", total=videos + val_videos)
+    with progress_bar("timeline") as report:
         build_timeline(
             out,
             videos,
             val_videos,
             seed,
             workers=workers,
-            report=lambda done, _: bar.update(task, completed=done),
+            report=report,
         )
     say(
         f"{out}: train/ {videos} and val/ {val_videos} videos of 4 s, labels in "
@@ -233,21 +214,12 @@ def blocks(
     seed: Annotated[int, typer.Option(help="Another seed gives other episodes.")] = 0,
 ) -> None:
     """Make episodes of blocks that are pushed about, with their actions, for cswm; no sound."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from tools.sample_data.blocks import BlocksOptions, build_blocks
-    from tools.terminal import Terminal
 
-    console = Terminal(stderr=True)
-    try:
+    with _refusals():
         options = BlocksOptions(videos, val_videos, actions, seed)
-    except ValueError as error:
-        console.say(f"error: {error}", style="red")
-        raise typer.Exit(2) from error
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("episodes of blocks", total=videos + val_videos)
-        build_blocks(out, options, report=lambda done, _: bar.update(task, completed=done))
+    with progress_bar("episodes of blocks") as report:
+        build_blocks(out, options, report=report)
     say(
         f"{out}: train/ {videos} and val/ {val_videos} episodes of {actions + 1} frames, "
         f"{actions / 10:g} s and a frame each; actions in {out / 'labels.csv'}"

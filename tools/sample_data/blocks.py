@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tools.sample_data.moving_shapes import MovingShapesOptions, write_silent_video
+from tools.sample_data.ranges import check
 
 NUM_BLOCKS: Final = 5
 PLACES: Final = 5  # in a row, and in a column
@@ -49,11 +50,13 @@ class BlocksOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_train", 0), ("num_val", 0), ("num_actions", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"blocks: {name} is {getattr(self, name)}; allowed: {least} or more"
-                )
+        check(
+            "blocks",
+            (self.num_train >= 0, "num_train", self.num_train, "0 or more"),
+            (self.num_val >= 0, "num_val", self.num_val, "0 or more"),
+            (self.num_actions >= 1, "num_actions", self.num_actions, "1 or more"),
+            (self.seed >= 0, "seed", self.seed, "0 or more"),
+        )
 
 
 def draw_episode(seed: int, folder: str, number: int, num_actions: int) -> tuple[Boards, Boards]:

@@ -25,6 +25,7 @@ from tools.sample_data.digit_material import (
     Material,
     packaged_material,
 )
+from tools.sample_data.ranges import check
 from tools.sample_data.synthetic import SyntheticOptions, write_video
 
 _FORM: Final = SyntheticOptions(seconds=1.0, size=64, frames_per_second=10, sample_rate_hz=RATE_HZ)
@@ -104,9 +105,12 @@ def build_digits(
     Raises:
         ValueError: a number below 0.
     """
-    for name, number in (("videos", num_train), ("val_videos", num_val), ("seed", seed)):
-        if number < 0:
-            raise ValueError(f"digits: {name} is {number}; allowed: 0 or more")
+    check(
+        "digits",
+        (num_train >= 0, "videos", num_train, "0 or more"),
+        (num_val >= 0, "val_videos", num_val, "0 or more"),
+        (seed >= 0, "seed", seed, "0 or more"),
+    )
     material = material or packaged_material()
     videos = draw_videos(material, "train", num_train, seed)
     videos += draw_videos(material, "val", num_val, seed)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tools.sample_data.ranges import check
 from tools.sample_data.synthetic import DISTANCES, KINDS
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +47,8 @@ class MovingShapesOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks = (
+        check(
+            "moving shapes",
             (self.num_train >= 0, "num_train", self.num_train, "0 or more"),
             (self.num_val >= 0, "num_val", self.num_val, "0 or more"),
             (self.size >= 32 and self.size % 2 == 0, "size", self.size, "even, 32 or more"),
@@ -54,9 +56,6 @@ class MovingShapesOptions:
             (self.frames_per_second >= 1, "fps", self.frames_per_second, "1 or more"),
             (self.seed >= 0, "seed", self.seed, "0 or more"),
         )
-        for right, name, got, allowed in checks:
-            if not right:
-                raise ValueError(f"moving shapes: {name} is {got}; allowed: {allowed}")
 
 
 @dataclass(frozen=True)

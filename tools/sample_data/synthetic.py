@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tools.sample_data.ranges import check
+
 Floats = npt.NDArray[np.float64]
 
 KINDS = ("disc", "square", "triangle", "cross", "ring", "bars")
@@ -69,7 +71,8 @@ class SyntheticOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks = (
+        check(
+            "synthetic corpus",
             (self.num_train >= 0, "num_train", self.num_train, "0 or more"),
             (self.num_val >= 0, "num_val", self.num_val, "0 or more"),
             (1 <= self.seconds <= 600, "seconds", self.seconds, "1 to 600"),
@@ -77,9 +80,6 @@ class SyntheticOptions:
             (1 <= self.frames_per_second <= 60, "fps", self.frames_per_second, "1 to 60"),
             (self.seed >= 0, "seed", self.seed, "0 or more"),
         )
-        for right, name, got, allowed in checks:
-            if not right:
-                raise ValueError(f"synthetic corpus: {name} is {got}; allowed: {allowed}")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tools.sample_data.ranges import check
 from tools.sample_data.synthetic import (
     DISTANCES,
     KINDS,
@@ -145,9 +146,12 @@ def build_timeline(
     Raises:
         ValueError: a number below 0.
     """
-    for name, number in (("videos", num_train), ("val_videos", num_val), ("seed", seed)):
-        if number < 0:
-            raise ValueError(f"timeline: {name} is {number}; allowed: 0 or more")
+    check(
+        "timeline",
+        (num_train >= 0, "videos", num_train, "0 or more"),
+        (num_val >= 0, "val_videos", num_val, "0 or more"),
+        (seed >= 0, "seed", seed, "0 or more"),
+    )
     scenes = {
         f"{folder}/{folder}_{number:05d}.mp4": draw_scene(seed, folder, number)
         for folder, count in (("train", num_train), ("val", num_val))
