@@ -17,9 +17,9 @@ from models.methods import CRW, Colorization
 from models.methods.colorization import colors_copied
 from models.methods.crw import transitions
 from pipelines.color import lab_from_rgb, rgb_from_lab
+from pipelines.device.channels import encoder_channels
 from tools.display.correspondence import Picture, heated, picture_rows
 from tools.propagation.clips import LabelledClip, read_clips
-from tools.propagation.frame_features import normalized
 from tools.runs.run import Run, load_run
 
 _FRAMES_APART: Final = 2
@@ -35,8 +35,7 @@ def frames_of(clip: LabelledClip) -> tuple[list[Picture], Tensor]:
 
 def values_of(run: Run, frames: Tensor) -> Tensor:
     """What a run's encoder is given of frames [3, T, H, W], [1, 3, T, H, W]."""
-    each = [normalized(frame, run.config.video_augment) for frame in frames.unbind(1)]
-    return torch.stack(each, dim=1)[None]
+    return encoder_channels(frames[None], run.config.video_augment)
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from models.encoders import ENCODERS, Encoder
+from models.encoders import Encoder, EncoderOptions
 
 FORMAT, VERSION = "gdt-encoder", "1"
 #: Encoders whose trunk is one child of the torchvision network → the child's name.
@@ -82,8 +82,9 @@ def load_encoder(path: str | Path) -> Encoder:
 
     about = describe_encoder(path)
     try:
-        encoder = ENCODERS[about.modality].build(about.name, **about.options)
-    except (KeyError, ValueError) as error:
+        named: dict[str, Any] = {about.modality: about.name, **about.options}
+        encoder = EncoderOptions(**named).build(about.modality)
+    except (TypeError, ValueError) as error:
         raise EncoderFileError(f"{path}: this version has no such encoder: {error}") from error
     tensors = load_file(path)
     if about.classes:

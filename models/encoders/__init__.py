@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from models.encoders.audio import AUDIO_ENCODERS
-from models.encoders.channel_groups import GroupedEncoder
+from models.encoders.channel_groups import GroupedEncoder, take_channels
 from models.encoders.encoder import Encoder, EncoderTable
 from models.encoders.image import IMAGE_ENCODERS
 from models.encoders.resnet_maps import NUM_STAGES, Padding
@@ -22,6 +22,8 @@ ENCODERS: Final[dict[str, EncoderTable]] = {
 
 #: Modalities whose encoder may be a ResNet of pictures.
 _PICTURES: Final = ("video", "image")
+_COLORS: Final = 3
+_MOST_CHANNELS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class EncoderOptions:
             stages.
         padding: of such a one: what its convolutions see beyond the border: "zeros", or the picture
             mirrored ("reflect").
+        image_channels: of the pictures that an image encoder sees: 3, or 2 of Sobel filters
+            (DeepCluster).
         channel_groups: channels of a picture that an image encoder of their own sees, in order:
             [1, 2] for L, and a with b (CMC); features lie behind one another. Empty: one encoder.
 
@@ -73,6 +77,7 @@ class EncoderOptions:
     num_stages: int | None = None
     map_stride: int | None = None
     padding: Padding = "zeros"
+    image_channels: int = 3
     channel_groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,11 +92,13 @@ class EncoderOptions:
                 raise ValueError(f"{key} = {getattr(self, key)}, must be at least 0, less than 1")
         if self.num_stages is not None and not 1 <= self.num_stages <= NUM_STAGES:
             raise ValueError(f"num_stages = {self.num_stages}, must be 1 to {NUM_STAGES}")
-        groups = self.channel_groups
-        if groups and (min(groups) < 1 or sum(groups) != 3 or len(groups) < 2):
+        channels, groups = self.image_channels, self.channel_groups
+        if not 1 <= channels <= _MOST_CHANNELS:
+            raise ValueError(f"image_channels = {channels}, must lie in [1, {_MOST_CHANNELS}]")
+        if groups and (min(groups) < 1 or sum(groups) != channels or len(groups) < 2):
             raise ValueError(
-                f"channel_groups = {list(groups)}, must be at least 2 counts that sum to the 3 "
-                "channels of a picture"
+                f"channel_groups = {list(groups)}, must be at least 2 counts that sum to the "
+                f"{channels} channels of a picture"
             )
 
     def build(self, modality: str) -> Encoder:
@@ -101,17 +108,22 @@ class EncoderOptions:
             ValueError: an option that the named encoder does not take.
         """
         options = self.choices(modality)
+        channels, groups = options.pop("image_channels", None), options.pop("channel_groups", ())
 
         def make() -> Encoder:
             return ENCODERS[modality].build(getattr(self, modality), **options)
 
-        if modality != "image" or not self.channel_groups:
-            return make()
-        return GroupedEncoder(make, self.channel_groups)
+        if groups:
+            return GroupedEncoder(make, groups)
+        encoder = make()
+        if channels is not None:
+            take_channels(encoder, channels)
+        return encoder
 
     def choices(self, modality: str) -> dict[str, Any]:
         """Return what is set for the encoder of a modality, beside its name."""
-        shows = modality in _PICTURES
+        shows, is_image = modality in _PICTURES, modality == "image"
+        has_colors = self.image_channels == _COLORS
         asked = {
             "zero_init_residual": self.zero_init_residual or None,
             "patch_size": self.patch_size,
@@ -122,5 +134,7 @@ class EncoderOptions:
             "num_stages": self.num_stages if shows else None,
             "map_stride": self.map_stride if shows else None,
             "padding": self.padding if shows and self.padding != "zeros" else None,
+            "image_channels": self.image_channels if is_image and not has_colors else None,
+            "channel_groups": (self.channel_groups or None) if is_image else None,
         }
         return {key: value for key, value in asked.items() if value is not None}

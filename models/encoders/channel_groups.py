@@ -1,4 +1,4 @@
-"""Encoders side by side, each of some of the channels: L, and a with b, of a Lab picture."""
+"""Encoders of other channels than three, and several side by side: L, and a with b, of Lab."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -34,13 +34,13 @@ class GroupedEncoder(Encoder):
     def __init__(self, make: Callable[[], Encoder], groups: Sequence[int]) -> None:
         encoders = [make() for _ in groups]
         for encoder, channels in zip(encoders, groups, strict=True):
-            _take_channels(encoder, channels)
+            take_channels(encoder, channels)
         shape = (encoders[0].input_shape[0], sum(groups), *encoders[0].input_shape[2:])
         features = sum(encoder.embedding_dim for encoder in encoders)
         super().__init__(_SideBySide(encoders, groups), encoders[0].pool, features, shape)
 
 
-def _take_channels(encoder: Encoder, channels: int) -> None:
+def take_channels(encoder: Encoder, channels: int) -> None:
     """Replace the first convolution by one of so many channels, drawn anew.
 
     Raises:
@@ -51,8 +51,9 @@ def _take_channels(encoder: Encoder, channels: int) -> None:
     pools_maps = isinstance(encoder.pool, nn.AdaptiveAvgPool2d)
     if old is None or old.in_channels != encoder.input_shape[1] or not pools_maps:
         raise ValueError(
-            "encoders.channel_groups is for image encoders that begin with a convolution of the "
-            "picture and end with the mean of a map: resnet18, resnet50, resnet_small"
+            "encoders.channel_groups and encoders.image_channels are for image encoders that begin "
+            "with a convolution of the picture and end with the mean of a map: resnet18, resnet50, "
+            "resnet_small"
         )
     parent, _, child = name.rpartition(".")
     new = nn.Conv2d(

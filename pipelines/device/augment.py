@@ -4,12 +4,13 @@ Everything done to a picture's colours (YUV → RGB, brightness, contrast, satur
 normalisation) is composed into one small matrix per row before a pixel is touched. A probability or
 strength of 0 switches a step off; no draw of one step depends on whether another is on.
 
-Legend: N rows, T frames, H W luma size, S output size, F mel bins, L spectrogram frames.
+Legend: N rows, C channels, T frames, H W luma size, S output size, F mel bins, L spectrogram
+frames.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,10 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.color import JITTERS, jitterable, lab_from_rgb
+from pipelines.color import JITTERS, jitterable
+from pipelines.device.channels import column, encoder_channels
 from pipelines.device.crop import CROPS, Floats, Uniform, center_boxes, patch_boxes
 from pipelines.device.cut import Boxes, Cut
 from pipelines.device.options import AudioAugment, VideoAugment
+from pipelines.device.rand_augment import Operations, draw_operations, operate
 from pipelines.device.stepwise import Steps, take_steps
 
 __all__ = [
@@ -53,6 +56,7 @@ class Recipe:
         sigmas: float64 [N], of the blur.
         solarized: bool [N], whether bright values are inverted.
         steps: of the colours, where they are taken one by one; `color` then gives R, G, B as such.
+        operations: of RandAugment, where there are any; `color` then gives R, G, B as such.
     """
 
     boxes: Floats
@@ -61,6 +65,7 @@ class Recipe:
     sigmas: Floats
     solarized: NDArray[np.bool_]
     steps: Steps | None = None
+    operations: Operations | None = None
 
     def __getitem__(self, rows: slice) -> "Recipe":
         parts = [getattr(self, field.name) for field in fields(self)]
@@ -79,7 +84,7 @@ def recipe_of(
 ) -> Recipe:
     """Draw what is done to each row; arguments as for `augment_frames`."""
     maps, sigmas = jitterable(rgb, num_rows), np.zeros(num_rows)
-    solarized, steps = np.zeros(num_rows, dtype=bool), None
+    solarized, steps, operations = np.zeros(num_rows, dtype=bool), None, None
     if draw is None:
         boxes = center_boxes(num_rows, height, width, options.center_scale)
     else:
@@ -94,6 +99,10 @@ def recipe_of(
             if options.patch_colors:
                 draw = _prefixed(draw, f"patch{patch}.")
         drawn = steps_of(options, draw)
+        if options.rand_augment > 0:
+            late = drawn.gray & (not options.gray_first)
+            operations = draw_operations(options, draw, late)
+            drawn = replace(drawn, gray=drawn.gray & ~late)
         if options.stepwise_colors:
             steps = drawn
         else:
@@ -103,10 +112,10 @@ def recipe_of(
             sigmas = least + draw("blur_sigma") * (greatest - least)
             sigmas[draw("blur") >= options.blur_probability] = 0
         solarized = draw("solarize") < options.solarize_probability
-    if options.channels == "rgb" and steps is None:  # others are normalised when they are made
-        maps[:, :, 3] -= options.mean
+    if options.channels == "rgb" and steps is None and operations is None:
+        maps[:, :, 3] -= options.mean  # others are normalised when they are made
         maps /= np.array(options.std)[:, None]
-    return Recipe(boxes, maps[:, :, :4], maps[:, :, 4:], sigmas, solarized, steps)
+    return Recipe(boxes, maps[:, :, :4], maps[:, :, 4:], sigmas, solarized, steps, operations)
 
 
 def augment_frames(
@@ -131,7 +140,7 @@ def augment_frames(
             (color.rgb_from_pixels).
         options: how much of each.
         draw: uniform numbers [N] by name; None for evaluation.
-        out: [N, 3, T, S, S] of a floating-point type and any strides; receives normalised channels,
+        out: [N, C, T, S, S] of a floating-point type and any strides; receives normalised channels,
             R, G and B clipped to what [0, 1] becomes.
         is_reversed: last frame first.
         patch: which of the grid's is cut out; None for the whole crop.
@@ -163,7 +172,7 @@ def _mix_rows(
         by_mean = torch.from_numpy(recipe.by_mean).to(columns)
         color[:, :, 3:] += by_mean @ cut.mean(columns)[:, :, None]
     pictures: Iterable[Tensor] = cut.rows(columns, color)  # three of [N, T, S, S]
-    is_normal = options.channels == "rgb" and recipe.steps is None
+    is_normal = options.channels == "rgb" and recipe.steps is None and recipe.operations is None
     mean, std = (options.mean, options.std) if is_normal else ((0.0,) * 3, (1.0,) * 3)
     if not is_normal or recipe.sigmas.any() or recipe.solarized.any():
         together = torch.stack(list(pictures), dim=1)  # N × 3 × T × S × S
@@ -171,10 +180,7 @@ def _mix_rows(
             take_steps(together.clamp_(0, 1), recipe.steps)
         _change_pixels(together, recipe, options, mean, std)
         if not is_normal:
-            together.clamp_(0, 1)
-            if options.channels == "lab":
-                together = lab_from_rgb(together)
-            out.copy_((together - _column(options.mean, together)) / _column(options.std, together))
+            out.copy_(encoder_channels(together.clamp_(0, 1), options))
             return
         pictures = together.unbind(1)
     for channel, picture in enumerate(pictures):  # [N, T, S, S]
@@ -193,23 +199,21 @@ def _change_pixels(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> None:
-    """Blur and solarize rows of pictures [N, 3, T, S, S] in place, as the recipe has it."""
+    """Blur, operate and solarize rows of pictures [N, 3, T, S, S] in place, as the recipe says."""
     if len(blurred := np.flatnonzero(recipe.sigmas)):
         rows, greatest = torch.from_numpy(blurred).to(pictures.device), options.blur_sigmas[1]
         pictures[rows] = gaussian_blur(pictures[rows], recipe.sigmas[blurred], greatest)
+    if recipe.operations is not None:
+        fill = options.mean if options.channels != "lab" else (0.5, 0.5, 0.5)
+        operate(pictures.clamp_(0, 1), recipe.operations, fill)
     if len(solarized := np.flatnonzero(recipe.solarized)):
         rows = torch.from_numpy(solarized).to(pictures.device)
         black, white, threshold = (
-            (value - _column(mean, pictures)) / _column(std, pictures)
+            (value - column(mean, pictures)) / column(std, pictures)
             for value in (0.0, 1.0, options.solarize_threshold)
         )
         plain = torch.minimum(torch.maximum(pictures[rows], black), white)
         pictures[rows] = torch.where(plain >= threshold, black + white - plain, plain)
-
-
-def _column(numbers: tuple[float, ...], like: Tensor) -> Tensor:
-    """One number a channel, to go with pictures [N, 3, T, S, S]."""
-    return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(1, 3, 1, 1, 1)
 
 
 def steps_of(options: VideoAugment, draw: Uniform) -> Steps:

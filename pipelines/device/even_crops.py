@@ -50,6 +50,6 @@ def even_crop(
     def draw(name: str, count: int = 0) -> Floats:
         return np.full((num_rows, count) if count else num_rows, place if name == along else 0.5)
 
-    off: dict[str, Any] = dict.fromkeys(_CHANCES, 0.0)
+    off: dict[str, Any] = {**dict.fromkeys(_CHANCES, 0.0), "rand_augment": 0}
     side = (options.center_scale, options.center_scale)
     return replace(options, crop="random", scales=side, views=(), frame_crops=False, **off), draw

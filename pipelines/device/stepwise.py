@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipelines.device.crop import Floats
 
-__all__ = ["STEPS", "Steps", "take_steps"]
+__all__ = ["STEPS", "Steps", "make_gray", "take_steps"]
 
 _GRAY: Final = (0.2989, 0.587, 0.114)  # as torchvision's rgb_to_grayscale has them
 
@@ -46,7 +46,7 @@ class Steps:
 def take_steps(pictures: Tensor, steps: Steps) -> None:
     """Change the colours of pictures [N, 3, T, S, S] in [0, 1], in place."""
     if steps.gray_first:
-        _make_gray(pictures, steps.gray)
+        make_gray(pictures, steps.gray)
     for place in range(len(STEPS)):
         for number, (name, step) in enumerate(STEPS.items()):
             factors = steps.factors[:, number]
@@ -57,10 +57,11 @@ def take_steps(pictures: Tensor, steps: Steps) -> None:
                 factor = torch.from_numpy(factors[rows]).to(pictures).view(-1, 1, 1, 1, 1)
                 pictures[index] = step(pictures[index], factor).clamp_(0, 1)
     if not steps.gray_first:
-        _make_gray(pictures, steps.gray)
+        make_gray(pictures, steps.gray)
 
 
-def _make_gray(pictures: Tensor, which: NDArray[np.bool_]) -> None:
+def make_gray(pictures: Tensor, which: NDArray[np.bool_]) -> None:
+    """Make the named rows of pictures [N, 3, T, S, S] gray, in place."""
     if len(rows := np.flatnonzero(which)):
         index = torch.from_numpy(rows).to(pictures.device)
         pictures[index] = _gray(pictures[index]).expand(-1, 3, -1, -1, -1)

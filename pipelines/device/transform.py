@@ -16,7 +16,8 @@ augmentations its box. A crop leaves sound and text as they are.
 
 A recipe with a grid gives N rows of P patches each, which share the crop they are cut from.
 
-Legend: R raw rows, N = R · reversals · crops · augmentations rows of a modality, M factors.
+Legend: R raw rows, N = R · reversals · crops · augmentations rows of a modality, M factors,
+C channels of a picture.
 """
 
 import warnings
@@ -40,6 +41,7 @@ from pipelines.device.crop import Floats, Uniform
 from pipelines.device.even_crops import even_crop
 from pipelines.device.log_mel import LogMelSpectrogram
 from pipelines.device.options import AudioAugment, ImageAugment, LogMel, Text, VideoAugment
+from pipelines.device.picture_options import CHANNELS
 from pipelines.device.tokens import Tokens
 from pipelines.loading.raw_batch import RawBatch
 from pipelines.loading.recycle import Recycler
@@ -206,7 +208,7 @@ class DeviceTransform:
     def _groups(self, name: str, versions: list[_Version]) -> list[list[_Version]]:
         """The versions whose pictures have one shape, by shapes in the order of their draws."""
         recipes = self._recipes(name)
-        by_shape: dict[tuple[int, int], list[_Version]] = {}
+        by_shape: dict[tuple[int, ...], list[_Version]] = {}
         for version in versions:
             by_shape.setdefault(_shape(recipes[version.augmentation]), []).append(version)
         return list(by_shape.values())
@@ -230,7 +232,7 @@ class DeviceTransform:
         """Pictures of versions of one shape, and their boxes.
 
         Returns:
-            Video [N, 3, T, S, S] or images [N, 3, S, S], of a grid [N, P, 3, …]; and [N, 4], of a
+            Video [N, C, T, S, S] or images [N, C, S, S], of a grid [N, P, C, …]; and [N, 4], of a
             grid [N, P, 4], where each frame has its own [N, (P,) T, 4].
         """
         if raw.frames is None:
@@ -241,8 +243,8 @@ class DeviceTransform:
                 f"images are single frames, got {raw.frames.shape[1]}: set segment.num_frames = 1"
             )
         recipes = self._recipes(name)
-        size, count = _shape(recipes[versions[0].augmentation])
-        out = self._empty(raw.frames, len(versions) * count, size)
+        channels, size, count = _shape(recipes[versions[0].augmentation])
+        out = self._empty(raw.frames, len(versions) * count, channels, size)
         boxes: list[Floats] = []
         for number, version in enumerate(versions):
             recipe = recipes[version.augmentation]
@@ -253,7 +255,7 @@ class DeviceTransform:
             for patch in range(count):
                 into = out[:, number * count + patch]
                 boxes.append(self._cut(raw, recipe, patch, draw, into, version.reversal == 1))
-        frames = out.flatten(0, 1)  # N·P × 3 × T × S × S
+        frames = out.flatten(0, 1)  # N·P × C × T × S × S
         shares = torch.from_numpy(np.stack(boxes, axis=1).astype(np.float32)).flatten(0, 1)
         shares = shares.to(frames.device, non_blocking=True)
         frames = frames[:, :, 0] if is_image else frames
@@ -270,7 +272,7 @@ class DeviceTransform:
         out: Tensor,
         is_reversed: bool,
     ) -> Floats:
-        """Write one picture of each raw row into `out` [R, 3, T, S, S].
+        """Write one picture of each raw row into `out` [R, C, T, S, S].
 
         Returns:
             The boxes in shares of the frame, [R, 4]; [R, T, 4] where each frame has its own.
@@ -296,12 +298,12 @@ class DeviceTransform:
             )
         return boxes / [*size, *size]
 
-    def _empty(self, frames: Tensor, num_versions: int, size: int) -> Tensor:
-        """Unwritten pictures [R, versions, 3, T, S, S] beside `frames` [R, T, …]."""
+    def _empty(self, frames: Tensor, num_versions: int, channels: int, size: int) -> Tensor:
+        """Unwritten pictures [R, versions, C, T, S, S] beside `frames` [R, T, …]."""
         num_rows, num_frames = frames.shape[:2]
-        shape = (num_rows, num_versions, 3, num_frames, size, size)
+        shape = (num_rows, num_versions, channels, num_frames, size, size)
         if self.channels_last:
-            shape = (num_rows, num_versions, num_frames, size, size, 3)
+            shape = (num_rows, num_versions, num_frames, size, size, channels)
         if frames.device.type == "cpu" and self.dtype == torch.float32:
             out = torch.from_numpy(self._memory.empty(shape, np.float32))
         else:
@@ -352,9 +354,9 @@ class DeviceTransform:
         return self.log_mel.power(audio)
 
 
-def _shape(recipe: VideoAugment) -> tuple[int, int]:
-    """Side and number of the pictures that a row has; views differ in it."""
-    return recipe.size, recipe.num_patches
+def _shape(recipe: VideoAugment) -> tuple[int, int, int]:
+    """Channels, side and number of the pictures that a row has; views differ in it."""
+    return CHANNELS[recipe.channels], recipe.size, recipe.num_patches
 
 
 def _of_frame(draw: Uniform, frame: int, recipe: VideoAugment) -> Uniform:
@@ -373,7 +375,10 @@ def _augmenter(
 ) -> Callable[..., Floats]:
     """On a GPU the fused kernel, unless there is more to do than it does; else augment.py."""
     more = training and (
-        options.blur_probability > 0 or options.solarize_probability > 0 or options.stepwise_colors
+        options.blur_probability > 0
+        or options.solarize_probability > 0
+        or options.stepwise_colors
+        or options.rand_augment > 0
     )
     if device.type == "cuda" and options.channels == "rgb" and not more:
         return _fused_kernel() or augment_frames

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models import ENCODERS, load_encoder
+from models import ENCODERS, EncoderOptions, load_encoder
 from models.encoder_file import EncoderFile, EncoderFileError, describe_encoder, save_encoder
 
 
@@ -77,6 +78,22 @@ def test_it_comes_back_as_it_was(
     about = describe_encoder(path)
     assert (about.modality, about.name, about.options) == (modality, name, options)
     assert (about.inputs, about.facts) == ({"size": 112}, {"step": 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "channels"), [({"channel_groups": (1, 2)}, 3), ({"image_channels": 2}, 2)]
+)
+def test_encoders_of_other_channels_come_back_too(
+    tmp_path: Path, options: dict[str, Any], channels: int
+) -> None:
+    path, asked = tmp_path / "encoder.safetensors", EncoderOptions(image="resnet_small", **options)
+    encoder, values = asked.build("image").eval(), torch.randn(2, channels, 16, 16)
+    about = EncoderFile("image", "resnet_small", encoder.embedding_dim, asked.choices("image"))
+    save_encoder(encoder, about, path)
+    with torch.inference_mode():
+        assert torch.equal(load_encoder(path)(values), encoder(values))
+    with pytest.raises(ValueError, match=rf"takes a tensor of shape \[B, {channels}, H, W\]"):
+        encoder(torch.randn(2, channels + 1, 16, 16))
 
 
 def test_what_is_no_encoder_is_said(tmp_path: Path) -> None:

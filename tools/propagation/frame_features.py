@@ -17,7 +17,7 @@ from torch import Tensor
 from models import EncoderOptions, Method
 from models.encoders.frames import FrameEncoder
 from pipelines.color import lab_from_rgb
-from pipelines.device.options import VideoAugment
+from pipelines.device.channels import encoder_channels
 from tools.evaluation.errors import EvaluationError
 from tools.propagation.recipe import Recipe
 from tools.runs.run import Run
@@ -93,19 +93,12 @@ def encoder_features(
 
     @torch.inference_mode()
     def features(frame: Tensor) -> Tensor:
-        values = normalized(frame.to(device), augment)[None]  # 1 × 3 × H × W
+        clip = encoder_channels(frame.to(device)[None, :, None], augment)  # 1 × C × 1 × H × W
         if modality == "video":
-            return method.maps(modality, values[:, :, None])[0, :, 0]
-        return method.maps(modality, values)[0]
+            return method.maps(modality, clip)[0, :, 0]
+        return method.maps(modality, clip[:, :, 0])[0]
 
     return features
-
-
-def normalized(frame: Tensor, augment: VideoAugment) -> Tensor:
-    """Return a frame [3, H, W] in [0, 1] as the encoder was given it, without any augmentation."""
-    channels = lab_from_rgb(frame[None])[0] if augment.channels == "lab" else frame
-    mean, std = (torch.tensor(of).to(frame)[:, None, None] for of in (augment.mean, augment.std))
-    return (channels - mean) / std
 
 
 def color_features(height: int, width: int) -> FrameFeatures:

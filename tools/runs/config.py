@@ -24,6 +24,7 @@ from gdt.plan import Plan
 from models import METHODS, EncoderOptions, MethodOptions
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.options import AudioAugment, ImageAugment, LogMel, Text, VideoAugment
+from pipelines.device.picture_options import CHANNELS
 from tools.runs.config_files import RENAMED, ConfigError, apply_overrides, read_tables
 from tools.runs.options import (
     DataOptions,
@@ -103,15 +104,21 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
         needs = METHODS[self.method.name].needs
-        for table in ("video_augment", "image_augment"):
-            if not needs.lab or table.partition("_")[0] not in self._plan.modalities:
-                continue
-            augment = getattr(self, table)
-            for channels in (augment.channels, *(v.get("channels") for v in augment.views)):
-                if channels not in ("lab", None):
+        for modality, count in (("video", 3), ("image", self.encoders.image_channels)):
+            table = f"{modality}_augment"
+            augment: VideoAugment = getattr(self, table)
+            asked = [augment.channels, *(v.get("channels", "") for v in augment.views)]
+            for channels in filter(None, asked if modality in self._plan.modalities else ()):
+                if needs.lab and channels != "lab":
                     raise ValueError(
                         f'[{table}]: channels = "{channels}", and {needs.why}: it takes L, a and '
                         'b, so set channels = "lab" with the mean and std of those'
+                    )
+                if CHANNELS[channels] != count:
+                    raise ValueError(
+                        f'[{table}]: channels = "{channels}" are {CHANNELS[channels]}, and the '
+                        f"{modality} encoder takes {count}: set other channels or, of images, "
+                        "encoders.image_channels"
                     )
         return self
 

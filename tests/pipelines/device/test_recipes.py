@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from pipelines.color import lab_from_rgb
 from pipelines.device.augment import augment_frames, recipe_of
 from pipelines.device.options import ImageAugment, VideoAugment
+from pipelines.device.picture_options import CHANNELS
+from pipelines.device.rand_augment import OPERATIONS
 from pipelines.device.stepwise import STEPS, Steps, take_steps
 from pipelines.sampling.draws import uniform
 from tests.pipelines.device.test_patches import sampled
+from tests.pipelines.device.test_rand_augment import by_torchvision as operated
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SIDE, ROWS = 64, 24
@@ -29,6 +33,8 @@ PAPERS: dict[str, tuple[dict[str, Any], ...]] = {
                               "gray_probability": 0.2, "gray_first": True,
                               "blur_probability": 0.0},),
     "moco v2": ({"scales": [0.2, 1.0], "jitter_probability": 0.8, "hue": 0.1},),
+    "infomin": ({"scales": [0.2, 1.0], "brightness": 0.8, "contrast": 0.8, "saturation": 0.8,
+                 "hue": 0.2, "rand_augment": 2},),
     "byol": ({"scales": [0.08, 1.0], "saturation": 0.2, "blur_probability": 1.0},
              {"scales": [0.08, 1.0], "saturation": 0.2, "blur_probability": 0.1,
               "solarize_probability": 0.2}),
@@ -70,11 +76,22 @@ def by_torchvision(picture: Tensor, options: VideoAugment, recipe: Any, row: int
     if sigma := float(recipe.sigmas[row]):
         radius = min(int(np.ceil(3 * options.blur_sigmas[1])), options.size // 2 - 1)
         out = vision.gaussian_blur(out, [2 * radius + 1] * 2, [sigma] * 2)
+    if operations := recipe.operations:
+        for number, strength in zip(operations.which[row], operations.strengths[row], strict=True):
+            if number >= 0:
+                out = operated(list(OPERATIONS)[number], out, float(strength), options.mean)
+                out = out.clamp(0, 1)
+        if operations.gray[row]:
+            out = vision.rgb_to_grayscale(out, 3)
     if recipe.solarized[row]:
         out = vision.solarize(out, options.solarize_threshold)
     if options.channels == "lab":
         out = lab_from_rgb(out[None])[0]
     normalised: Tensor = vision.normalize(out, list(options.mean), list(options.std))
+    if options.channels == "sobel":  # the authors' have the other sign
+        gray = normalised.mean(0).numpy()
+        both = [-ndimage.sobel(gray, axis, mode="constant") for axis in (1, 0)]
+        return torch.from_numpy(np.stack(both))
     return normalised
 
 
@@ -107,7 +124,7 @@ def test_there_are_recipes_of_most_methods() -> None:
 @pytest.mark.parametrize(("name", "options"), RECIPES, ids=[name for name, _ in RECIPES])
 def test_a_recipe_is_torchvisions_operations(name: str, options: VideoAugment) -> None:
     packed, draw = frames(torch.Generator().manual_seed(0)), drawn(len(name))
-    out = torch.empty(ROWS, 3, 1, options.size, options.size)
+    out = torch.empty(ROWS, CHANNELS[options.channels], 1, options.size, options.size)
     augment_frames(packed, SIDE, SIDE, RGB, options, draw, out)
     recipe = recipe_of(options, draw, ROWS, SIDE, SIDE, RGB)
     scale = 100.0 if options.channels == "lab" else 1.0
@@ -115,7 +132,9 @@ def test_a_recipe_is_torchvisions_operations(name: str, options: VideoAugment) -
         picture = packed[row, 0].permute(2, 0, 1) / 255
         expected = by_torchvision(picture, options, recipe, row)
         # a hue is not continuous where a pixel is gray, nor is solarizing at its threshold
-        apart = (out[row, :, 0] - expected).abs() * torch.tensor(options.std).view(3, 1, 1)
+        std = torch.tensor(options.std).view(3, 1, 1)
+        std = std.mean() if options.channels == "sobel" else std
+        apart = (out[row, :, 0] - expected).abs() * std
         assert (apart > 2e-3 * scale).float().mean() < 0.002
         assert apart.median() < 1e-5 * scale
 

@@ -122,6 +122,23 @@ def test_lab_views_are_the_lab_of_the_rgb_views(*, training: bool) -> None:
     torch.testing.assert_close(lab.view("image").values, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_views_of_two_channels_are_a_view_of_their_own(channels_last: bool) -> None:
+    views = ({"channels": "sobel"}, {"size": 16})
+    augment = ImageAugment(**PLAIN, views=views)
+    raw = raw_batch(shifts=1)
+    assert raw.frames is not None
+    raw = raw_batch(shifts=1, frames=raw.frames[:, :1])
+    options = DeviceOptions(image_augment=augment)
+    transform = DeviceTransform(plan_of(2), options, 3, channels_last=channels_last)
+    edges, colours = transform(raw).of("image")
+    assert (edges.values.shape, colours.values.shape) == ((2, 2, 16, 16), (2, 3, 16, 16))
+    gray = images(ImageAugment(**PLAIN), 2).view("image").values[::2].mean(1)
+    three = gray[:, :-2] + 2 * gray[:, 1:-1] + gray[:, 2:]  # rows, weighted
+    along_x = three[:, :, :-2] - three[:, :, 2:]
+    torch.testing.assert_close(edges.values[:, 0, 1:-1, 1:-1], along_x, atol=1e-5, rtol=0)
+
+
 def test_evaluation_takes_the_middle_by_the_common_recipe() -> None:
     views = ({"size": 32}, {"size": 24})
     view = images(ImageAugment(**PLAIN, views=views), 2, training=False).view("image")

@@ -57,6 +57,16 @@ def test_a_published_plan_by_its_name(tmp_path: Path) -> None:
     assert load_config(tmp_path / "again.toml").build_plan() == plan
 
 
+def test_channels_are_as_many_as_the_encoder_takes() -> None:
+    (path,) = (path for path in CONFIGS if path.stem == "deepcluster")
+    message = refusal(path, "encoders.image_channels=3")
+    assert 'channels = "sobel" are 2, and the image encoder takes 3: set other' in message
+    message = refusal(path, 'image_augment.channels="rgb"')
+    assert 'channels = "rgb" are 3, and the image encoder takes 2' in message
+    message = refusal(path, 'image_augment.channels="hsv"')
+    assert "channels = 'hsv', must be one of rgb, lab, sobel" in message
+
+
 def test_methods_of_lab_colours_refuse_others() -> None:
     (path,) = (path for path in CONFIGS if path.stem == "colorization")
     message = refusal(path, 'video_augment.channels="rgb"')
