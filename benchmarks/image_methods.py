@@ -272,9 +272,12 @@ def table(
     lines.append(f"| chance | {' | '.join(row)} |")
     failures = [t for trials in results.values() for t in trials if isinstance(t, Failed)]
     lines += [f"\n{f.name}, seed {f.seed}, failed: {f.reason}" for f in failures]
-    if left_out:
+    known = {name: why for name, why in left_out.items() if name in LEFT_OUT or name in RECIPES}
+    if known:
         lines += ["\nLeft out:\n", "| method | why |", "| --- | --- |"]
-        lines += [f"| {name} | {why} |" for name, why in left_out.items()]
+        lines += [f"| {name} | {why} |" for name, why in known.items()]
+    if others := [name for name in left_out if name not in known]:
+        lines += [f"\nNot for single pictures of one kind: {', '.join(others)}."]
     return "\n".join(lines)
 
 
