@@ -34,7 +34,7 @@ class EncoderFile:
     """What a file says of its encoder, beside the weights.
 
     Attributes:
-        modality: "video", "audio" or "image".
+        modality: "video", "audio", "image" or "text".
         name: in ENCODERS[modality].
         options: what the encoder was built with besides: {"patch_size": 8}.
         embedding_dim: length of the vector that it gives.

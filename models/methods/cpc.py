@@ -97,13 +97,17 @@ class CPC(Method):
                 f"method.num_steps = {self.options.num_steps}, and a row has {length} moments of "
                 "160 audio samples: lower it, or make segment.seconds longer"
             )
-        negatives = draw_negatives(num_rows, length, self.options).to(moments.device)
+        negatives = self.draw_negatives(num_rows, length).to(moments.device)
         past = context[:, : length - self.options.num_steps]
         predicted = torch.stack([predictor(past) for predictor in self.predictors])
         with torch.autocast(moments.device.type, enabled=False):
             found = step_losses(at_least_float32(predicted), moments, negatives)
             total = global_mean(found.losses.sum(dim=0))  # over steps, then over rows
             return Losses(total, {"accuracy": found.accuracies.mean()})
+
+    def draw_negatives(self, num_rows: int, length: int) -> "Negatives":
+        """Draw what stands beside the right moments, out of this rank's rows."""
+        return draw_negatives(num_rows, length, self.options)
 
     def moments(self, modality: str, values: Tensor) -> tuple[Tensor, Tensor]:
         """Encode rows: moments z [B, T, D], and of each the context c [B, T, C]."""

@@ -15,7 +15,7 @@ EXAMPLES: Final = (
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of `gdt pretrain`.")],
-    modality: Annotated[str, typer.Option(help="Whose encoder: video, audio or image.")],
+    modality: Annotated[str, typer.Option(help="Whose encoder: video, audio, image or text.")],
     out: Annotated[
         Path, typer.Option(help=".safetensors for weights, .pt2 for torch.export, .onnx for ONNX.")
     ],

@@ -21,9 +21,10 @@ from models.encoder_file import EncoderFile, save_encoder
 from models.encoders import Encoder
 from tools.runs.overview import overview
 from tools.runs.run import Run
-from tools.runs.run_folder import RunError
+from tools.runs.run_folder import RunError, RunFolder
 
 FORMS: Final = (".safetensors", ".pt2", ".onnx")
+TOKENIZER: Final = ".tokenizer.json"
 _TOLERANCE: Final = 1e-3  # of a graph's output, relative to its largest
 
 
@@ -31,11 +32,11 @@ def export_encoder(run: Run, modality: str, out: Path) -> list[Path]:
     """Write an encoder in the form that the name's ending asks for, and its card beside it.
 
     Returns:
-        The files: the encoder, and the card, OUT.md.
+        The files: the encoder; of text its tokenizer, OUT.tokenizer.json; and the card, OUT.md.
 
     Raises:
-        RunError: the run has no such encoder, no such form, or the graph does not compute what the
-            encoder does.
+        RunError: the run has no such encoder, no such form, no tokenizer, or the graph does not
+            compute what the encoder does.
     """
     encoder = encoder_of(run, modality)
     if out.suffix not in FORMS:
@@ -44,6 +45,7 @@ def export_encoder(run: Run, modality: str, out: Path) -> list[Path]:
             "torch.export, ONNX"
         )
     about = describe(run, modality, encoder)
+    tokenizer = tokenizer_of(run) if modality == "text" else None
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".safetensors":
         head = run.method.towers.heads[modality].get_submodule("fc") if about.classes else None
@@ -66,9 +68,13 @@ def export_encoder(run: Run, modality: str, out: Path) -> list[Path]:
             partial.replace(out)
         finally:
             partial.unlink(missing_ok=True)
+    files = [out]
+    if tokenizer is not None:
+        files.append(out.with_name(out.name + TOKENIZER))
+        files[-1].write_bytes(tokenizer.read_bytes())
     card = out.with_name(out.name + ".md")
     card.write_text(card_of(run, about, out), encoding="utf-8")
-    return [out, card]
+    return [*files, card]
 
 
 def encoder_of(run: Run, modality: str) -> Encoder:
@@ -91,11 +97,12 @@ def encoder_of(run: Run, modality: str) -> Encoder:
 def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
     """What the file says beside the weights."""
     config = run.config
-    inputs: dict[str, Any] = {
-        "shape": list(encoder.input_shape),
-        "seconds": config.segment.seconds_of(modality),
-    }
-    if modality == "audio" and config.audio_augment.values == "waveform":
+    inputs: dict[str, Any] = {"shape": list(encoder.input_shape)}
+    if modality != "text":
+        inputs["seconds"] = config.segment.seconds_of(modality)
+    if modality == "text":
+        inputs |= {"max_tokens": config.text.max_tokens, "padding": 0}
+    elif modality == "audio" and config.audio_augment.values == "waveform":
         inputs |= {"sample_rate_hz": config.segment.sample_rate_hz}
     elif modality == "audio":
         inputs |= {"log_mel": asdict(config.log_mel)}
@@ -125,19 +132,37 @@ def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
 
 def example_input(run: Run, modality: str) -> Tensor:
     """Two rows of the size that the run evaluates with, drawn from a fixed seed."""
-    config = run.config
+    config, drawn = run.config, torch.Generator().manual_seed(0)
+    if modality == "text":
+        size = (2, config.text.max_tokens)
+        return torch.randint(1, config.encoders.vocab_size, size, generator=drawn)
     if modality == "audio":
         mel, samples = config.log_mel, config.segment.num_samples
         shape: tuple[int, ...] = (2, 1, mel.num_mels, mel.num_frames(samples))
         if config.audio_augment.values == "waveform":
             shape = (2, 1, samples)
     elif modality == "video":
-        size = config.video_augment.size
-        shape = (2, 3, config.segment.num_frames, size, size)
+        side = config.video_augment.size
+        shape = (2, 3, config.segment.num_frames, side, side)
     else:
-        size = config.image_augment.size
-        shape = (2, 3, size, size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        side = config.image_augment.size
+        shape = (2, 3, side, side)
+    return torch.randn(shape, generator=drawn)
+
+
+def tokenizer_of(run: Run) -> Path:
+    """The run's copy of its tokenizer.
+
+    Raises:
+        RunError: it is gone.
+    """
+    path = RunFolder(run.path).tokenizer
+    if not path.is_file():
+        raise RunError(
+            f"{path} is missing: without the tokenizer that it learned with, a text encoder is of "
+            "no use; put that file back"
+        )
+    return path
 
 
 def card_of(run: Run, about: EncoderFile, out: Path) -> str:
@@ -197,6 +222,11 @@ def _usage(about: EncoderFile, out: Path) -> list[str]:
                 "from models import load_classifier",
                 f'logits_of = load_classifier("{out.name}")',
             ]
+    if about.modality == "text":
+        code += [
+            "from tokenizers import Tokenizer",
+            f'tokenizer = Tokenizer.from_file("{out.name}{TOKENIZER}")',
+        ]
     return ["```python", *code, "```"]
 
 

@@ -1,4 +1,7 @@
-"""Two processes over gloo against one with all rows, for methods of pairs, text and clips."""
+"""Two processes over gloo against one with all rows, for methods of pairs, text, sound and clips.
+
+What is drawn depends here on the row alone: CPC and C-SWM draw others out of the rank's own rows.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -10,11 +13,14 @@ from torch.multiprocessing.spawn import spawn
 
 from gdt import Batch, View
 from models import METHODS, RunFacts, Setting, build_method
+from models.methods import CPC, CSWM, TimeCycle, VideoMAE
 from models.methods.avid import BankPairs
-from models.methods.videomae import VideoMAE
+from models.methods.cpc import Negatives
+from models.methods.timecycle import theta_of
 from tests.models.conftest import (
     ENCODERS_OF,
     ROW_SHAPES,
+    SHAPES_OF,
     SMALL,
     SMALL_ENCODERS,
     dataset_of,
@@ -22,7 +28,19 @@ from tests.models.conftest import (
     texts,
 )
 
-NAMES = ("clip", "siglip", "simcse", "avid", "cma", "selavi", "videomae", "coca")
+NAMES = (
+    "clip",
+    "siglip",
+    "simcse",
+    "avid",
+    "cma",
+    "selavi",
+    "videomae",
+    "coca",
+    "cpc",
+    "cswm",
+    "timecycle",
+)
 NUM_SAMPLES = 8
 SAMPLES_OF_FIRST_RANK = 5  # uneven on purpose
 
@@ -39,15 +57,22 @@ def outcome(name: str, rank: int | None) -> dict[str, torch.Tensor]:
         method.draw = same_draw  # type: ignore[method-assign]
     if isinstance(method, VideoMAE):
         method.draw_noise = same_noise  # type: ignore[method-assign]
+    if isinstance(method, CSWM):
+        method.draw_order = order_of_clips  # type: ignore[method-assign]
+    if isinstance(method, TimeCycle):
+        method.draw_patches = patches_by_motion  # type: ignore[method-assign]
+    if isinstance(method, CPC):
+        method.draw_negatives = negatives_of_rows  # type: ignore[method-assign]
+    shapes = ROW_SHAPES | SHAPES_OF.get(name, {})
     images, sounds = (
-        torch.randn(NUM_SAMPLES, *ROW_SHAPES[name], dtype=torch.float64)
-        for name in ("image", "audio")
+        torch.randn(NUM_SAMPLES, *shapes[modality], dtype=torch.float64)
+        for modality in ("image", "audio")
     )
     method.before_epoch(0, dataset_of(images, sounds=sounds))
     codes, views = plan.codes(torch.arange(NUM_SAMPLES)), []
     for number, modality in enumerate(plan.modalities):
         own = codes[codes[:, plan.names.index("modality")] == number]
-        values = torch.randn(len(own), *ROW_SHAPES.get(modality, ()), dtype=torch.float64)
+        values = torch.randn(len(own), *shapes.get(modality, ()), dtype=torch.float64)
         if modality == "text":
             values = texts(len(own))
         rows = torch.ones(len(own), dtype=torch.bool)
@@ -69,6 +94,24 @@ def same_draw(kept_out: torch.Tensor) -> torch.Tensor:
 def same_noise(num_rows: int, num_places: int) -> torch.Tensor:
     """Masks that do not depend on the rank."""
     return torch.linspace(0, 1, num_places).expand(num_rows, num_places)
+
+
+def order_of_clips(count: int) -> torch.Tensor:
+    """Other transitions of the same clip, of the three that each has."""
+    return torch.arange(count).view(-1, 3).roll(1, dims=1).flatten()
+
+
+def patches_by_motion(motion: torch.Tensor) -> torch.Tensor:
+    """Where patches are cut out, by what moves in the row itself."""
+    return theta_of(motion.flatten(1)[:, :3].sin() / 2)
+
+
+def negatives_of_rows(num_rows: int, length: int) -> Negatives:
+    """Two other moments of the same row, the third step being the last that is foretold."""
+    shape = (num_rows, 2, length - 3)
+    rows = torch.arange(num_rows)[:, None, None].expand(shape)
+    times = (torch.arange(shape[2]) + torch.tensor([[1], [2]])) % length
+    return Negatives(rows, times.expand(shape))
 
 
 def one_rank(rank: int, folder: str) -> None:

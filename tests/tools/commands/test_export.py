@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from models import load_encoder
 from models.encoder_file import describe_encoder
-from pipelines.device.options import LogMel
+from pipelines.device.options import LogMel, Text
+from pipelines.device.tokens import Tokens, train_tokenizer
+from tests.tools.evaluation.runs import make_run
 from tools.cli import app
 from tools.runs.export import export_encoder
 from tools.runs.run import load_run
@@ -95,6 +97,70 @@ def test_onnx_runs_with_any_number_of_rows(run: Path, tmp_path: Path) -> None:
         "encoder.onnx",
         "encoder.onnx.md",
     ]
+
+
+TEXT_CONFIG = """
+[data]
+shards = "unused"
+[plan.sample]
+relation = "distinctive"
+[plan.modality]
+relation = "invariant"
+values = ["text"]
+[plan.augmentation]
+relation = "invariant"
+draws = 2
+[text]
+tokenizer = "TOKENIZER"
+max_tokens = 9
+[method]
+name = "simcse"
+[encoders]
+text = "text_mini"
+vocab_size = 300
+dropout = 0.1
+[optimizer]
+learning_rate = 0.1
+[trainer]
+epochs = 1
+"""
+
+
+@pytest.fixture
+def text_run(tmp_path: Path) -> Path:
+    """A run of texts, with its tokenizer."""
+    tokenizer = tmp_path / "tokenizer.json"
+    train_tokenizer(["a red disc", "some blue square"], 300, tokenizer)
+    found = make_run(tmp_path / "run", TEXT_CONFIG.replace("TOKENIZER", str(tokenizer)))
+    (found / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    return found
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_text_encoder_goes_with_its_tokenizer(text_run: Path, tmp_path: Path) -> None:
+    for name in ("words.safetensors", "words.pt2"):
+        code, said = gdt("export", text_run, "--modality", "text", "--out", tmp_path / name)
+        assert code == 0, said
+    tokens = Tokens(Text(tokenizer=str(tmp_path / "words.pt2.tokenizer.json"), max_tokens=9))
+    values = tokens(["a red disc", "a blue square", "discs"])
+    with torch.inference_mode():
+        wanted = load_run(text_run).method.features("text", values)
+        loaded = load_encoder(tmp_path / "words.safetensors")(values)
+        graph = torch.export.load(tmp_path / "words.pt2").module()(values)
+    torch.testing.assert_close(loaded, wanted)
+    torch.testing.assert_close(graph, wanted, rtol=1e-4, atol=1e-5)
+    card = (tmp_path / "words.pt2.md").read_text()
+    assert "| max_tokens | 9 |" in card
+    assert 'Tokenizer.from_file("words.pt2.tokenizer.json")' in card
+
+
+def test_a_text_encoder_without_its_tokenizer_is_refused(text_run: Path, tmp_path: Path) -> None:
+    (text_run / "tokenizer.json").unlink()
+    out = tmp_path / "words.pt2"
+    code, said = gdt("export", text_run, "--modality", "text", "--out", out)
+    assert code == 1
+    assert "without the tokenizer that it learned with" in said
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,274 @@
+"""What learns from sound, words and actions: CPC, CLIP and its kin, C-SWM, SimCSE; and baselines.
+
+Each takes its own config on data of `gdt samples`, in fewer steps than the config has, so that all
+of it is minutes on a CPU. Nothing was chosen by held-out scores but the steps, by those of one
+seed.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.groups import Group
+from benchmarks.trials import Column, Setting
+from pipelines.decoding.segment import SegmentOptions
+from pipelines.device.log_mel import LogMelSpectrogram
+from pipelines.device.options import LogMel
+from pipelines.device.tokens import train_tokenizer
+from pipelines.loading.evaluation import evaluation_batches
+from shards import BuildOptions, open_samples
+from shards.building.build import build
+from shards.reading.captions import captions_of
+from tools.evaluation.labels import labels_of
+from tools.evaluation.protocol import load_protocol
+from tools.evaluation.result import CHANCE, Evaluation, Score
+from tools.evaluation.sts import COUNTS, METRIC, StsRequest, evaluate_sts
+from tools.evaluation.tasks.labelled import accuracy
+from tools.evaluation.tasks.linear_probe import LinearProbe, fit_and_answer
+from tools.evaluation.tasks.retrieval import Retrieval
+from tools.evaluation.world_model import KEPT, WorldModelRequest, evaluate_world_model
+from tools.sample_data.blocks import BlocksOptions, build_blocks
+from tools.sample_data.digits import build_digits
+from tools.sample_data.lee_corpus import write_lee_corpus
+from tools.sample_data.synthetic import SyntheticOptions, build_corpus
+
+LOG_MEL, KNOWN = "log-mel, mean and deviation", "captions known by heart"
+#: Of the linear probe: one for all, so that a score is one fit.
+COST: Final = 0.1
+_CPU: Final = ("trainer.epochs=1000", "trainer.accelerator=cpu")
+
+
+@dataclass(frozen=True)
+class LogMelProbe:
+    """The linear probe of what was there before learning: each mel bin's mean and deviation.
+
+    Attributes:
+        train, test: data sets with labels.
+    """
+
+    train: Path
+    test: Path
+    name: str = "linear-probe"
+
+    def settings(self) -> Mapping[str, Any]:
+        """What it depends on, besides the data sets."""
+        return {"bins": LogMel().num_mels, "cost": COST}
+
+    def __call__(self, run: Path) -> Evaluation:
+        """Score the sounds of any run: nothing of it is looked at."""
+        (known, labels), (asked, truth) = (self._features(path) for path in (self.train, self.test))
+        answers = fit_and_answer(known, labels, asked, (COST,))
+        return _scored(self.name, [accuracy("audio", LOG_MEL, "accuracy", answers, truth)])
+
+    def _features(self, path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+        """Features [N, 2F] and labels of the clips."""
+        options = LogMel()
+        segment = SegmentOptions(seconds=1.0, sample_rate_hz=options.sample_rate_hz)
+        dataset, spectrogram = open_samples(path), LogMelSpectrogram(options)
+        rows, labels = [], labels_of(dataset)
+        numbers: list[int] = []
+        for raw in evaluation_batches(dataset, ("audio",), segment, batch_size=64, threads=1):
+            assert raw.audio is not None
+            levels = spectrogram(raw.audio)[:, 0]  # B × F × L
+            rows.append(torch.cat([levels.mean(dim=2), levels.std(dim=2)], dim=1))
+            numbers += raw.sample.tolist()
+        return torch.cat(rows).numpy(), tuple(labels[number] for number in numbers)
+
+
+@dataclass(frozen=True)
+class KnownCaptions:
+    """What retrieval finds that knows each clip's caption: clips may have one in common.
+
+    Attributes:
+        clips: a data set.
+    """
+
+    clips: Path
+    name: str = "retrieval"
+
+    def settings(self) -> Mapping[str, Any]:
+        """Nothing but the data set."""
+        return {"known": True}
+
+    def __call__(self, run: Path) -> Evaluation:
+        """Score the captions: nothing of the run is looked at."""
+        dataset = open_samples(self.clips)
+        captions = [captions_of(dataset.metadata(number))[0] for number in range(len(dataset))]
+        alike = np.array([Counter(captions)[caption] for caption in captions])
+        return _scored(
+            self.name,
+            [
+                Score(of, KNOWN, f"R@{k}", float(np.minimum(1, k / alike).mean()))
+                for of in ("text → video", "video → text")
+                for k in (1, 5)
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class WorldModel:
+    """What is foretold of held-out episodes.
+
+    Attributes:
+        episodes: a data set.
+    """
+
+    episodes: Path
+    name: str = "world-model"
+
+    def settings(self) -> Mapping[str, Any]:
+        """The data set."""
+        return {"episodes": open_samples(self.episodes).fingerprint}
+
+    def __call__(self, run: Path) -> Evaluation:
+        """Score a run folder."""
+        request = WorldModelRequest(run=run, shards=str(self.episodes), threads=1, device="cpu")
+        return evaluate_world_model(request)[0]
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How well cosines follow what people say.
+
+    Attributes:
+        pairs: a file of two texts and a score a line.
+    """
+
+    pairs: Path
+    name: str = "sts"
+
+    def settings(self) -> Mapping[str, Any]:
+        """The pairs."""
+        return {"pairs": open_samples(self.pairs).fingerprint}
+
+    def __call__(self, run: Path) -> Evaluation:
+        """Score a run folder."""
+        return evaluate_sts(StsRequest(run=run, pairs=self.pairs, device="cpu"))[0]
+
+
+def _scored(task: str, scores: list[Score]) -> Evaluation:
+    return Evaluation(task, {"step": 0}, {}, {}, "", scores)
+
+
+def _shards(folder: Path, options: BuildOptions) -> tuple[Path, Path]:
+    """Build folder/shards/train and /val of folder/train and /val, with labels.csv."""
+    places = []
+    for part in ("train", "val"):
+        places.append(folder / "shards" / part)
+        if not (places[-1] / "manifest.json").exists():
+            build([folder / part], places[-1], options, labels=folder / "labels.csv")
+    return places[0], places[1]
+
+
+def sounds(folder: Path, num_train: int = 800, num_val: int = 200) -> Group:
+    """CPC on spoken digits: which digit is it, of voices that were not heard."""
+    if not (folder / "labels.csv").exists():
+        build_digits(folder, num_train, num_val)
+    train, val = _shards(folder, BuildOptions(clip_seconds=1.0, fps=10, size=(64, 64)))
+    setting = Setting(
+        name="cpc",
+        config="cpc",
+        overrides=(f"data.shards={train}", "trainer.max_steps=150", *_CPU),
+        data={"train": train, "test": val},
+        tasks=(LinearProbe((COST,)),),
+        scorers=(LogMelProbe(train, val),),
+    )
+    column = Column("linear probe", "linear-probe", "audio", "accuracy")
+    title = "The digit of a spoken one, by a linear probe, on voices that were not heard, %:"
+    return Group("sounds", title, (column,), (LOG_MEL, CHANCE), (setting,))
+
+
+def words(folder: Path, num_train: int = 512, num_val: int = 96) -> Group:
+    """CLIP, SigLIP and CoCa: clips and their captions find each other."""
+    if not (folder / "labels.csv").exists():
+        build_corpus(folder, SyntheticOptions(num_train=num_train, num_val=num_val, seconds=1.0))
+    train, val = _shards(folder, BuildOptions(clip_seconds=1.0, size=(64, 64)))
+    tokenizer, dataset = folder / "tokenizer.json", open_samples(train)
+    if not tokenizer.exists():
+        captions = (captions_of(dataset.metadata(n))[0] for n in range(len(dataset)))
+        train_tokenizer(captions, 300, tokenizer)
+    settings = [
+        Setting(
+            name=name,
+            config=name,
+            overrides=(
+                f"data.shards={train}",
+                f"text.tokenizer={tokenizer}",
+                "trainer.max_steps=120",
+                *_CPU,
+            ),
+            data={"test": val},
+            tasks=(Retrieval(load_protocol("default")),),
+            scorers=(KnownCaptions(val),),
+        )
+        for name in ("clip", "siglip", "coca")
+    ]
+    columns = [
+        Column(f"{metric}, {of}", "retrieval", of, metric, "same clip")
+        for of in ("text → video", "video → text")
+        for metric in ("R@1", "R@5")
+    ]
+    title = f"Held-out clips and their captions find each other among {num_val}, %:"
+    return Group("words", title, tuple(columns), (KNOWN, CHANCE), tuple(settings))
+
+
+def worlds(folder: Path, num_train: int = 256, num_val: int = 256) -> Group:
+    """C-SWM on blocks that are pushed about."""
+    if not (folder / "labels.csv").exists():
+        build_blocks(folder, BlocksOptions(num_train=num_train, num_val=num_val))
+    options = BuildOptions(clip_seconds=1.1, fps=10, size=(80, 80), require=())
+    train, val = _shards(folder, options)
+    setting = Setting(
+        name="cswm",
+        config="cswm",
+        overrides=(f"data.shards={train}", "trainer.max_steps=600", *_CPU),
+        data={},
+        tasks=(),
+        scorers=(WorldModel(val),),
+    )
+    columns = [
+        Column(f"{title}, {of}", "world-model", of, metric, of)
+        for title, metric in (("H@1", "Hits@1"), ("MRR", "MRR"))
+        for of in ("10 steps", "5 steps", "1 step")
+    ]
+    title = f"The state of an episode found among those foretold for {num_val}, some actions on, %:"
+    return Group("worlds", title, tuple(columns), (KEPT, CHANCE), (setting,))
+
+
+def texts(folder: Path, source: Path | None = None) -> Group:
+    """SimCSE on news: passages to learn from, and texts that people compared.
+
+    Raises:
+        LeeCorpusError: the corpus is not there.
+    """
+    if not (folder / "pairs.tsv").exists():
+        write_lee_corpus(folder, source)
+    passages, tokenizer = folder / "passages.tsv", folder / "tokenizer.json"
+    if not tokenizer.exists():
+        dataset = open_samples(passages)
+        known = (captions_of(dataset.metadata(number))[0] for number in range(len(dataset)))
+        train_tokenizer(known, 4096, tokenizer)
+    setting = Setting(
+        name="simcse",
+        config="simcse",
+        overrides=(
+            f"data.shards={passages}",
+            f"text.tokenizer={tokenizer}",
+            "text.max_tokens=128",
+            "encoders.vocab_size=4096",
+            "trainer.max_steps=100",
+            *_CPU,
+        ),
+        data={},
+        tasks=(),
+        scorers=(Similarity(folder / "pairs.tsv"),),
+    )
+    column = Column("Spearman", "sts", "text", METRIC)
+    title = "Cosines of texts against how alike people find them (Lee corpus), correlation in %:"
+    return Group("texts", title, (column,), (COUNTS, CHANCE), (setting,))
