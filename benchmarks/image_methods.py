@@ -11,7 +11,7 @@ than coloured ones, and SwAV's number of prototypes. Beside each stand its encod
 step, raw pixels, chance, and, where lightly has the method, lightly's in a plain loop on the same
 views (benchmarks/lightly_methods.py).
 
-    python -m benchmarks.image_methods --out runs/image_methods --into docs/results.md
+    python -m benchmarks.image_methods --into docs/results.md --column docs/methods.md
 """
 
 import argparse
@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 
 from benchmarks.lightly_methods import LIGHTLY, train_lightly
+from benchmarks.method_column import fill_column
 from benchmarks.trials import (
     TRAINED,
     UNTRAINED,
@@ -281,6 +282,17 @@ def table(
     return "\n".join(lines)
 
 
+def in_a_cell(trials: Sequence[Trial | Failed]) -> str:
+    """Both scores at the end, beside the untrained encoder's, for a cell of docs/methods.md."""
+    scores = []
+    for column in (KNN, PROBE):
+        trained, untrained = (
+            mean_and_spread(values_of(trials, column, of)) for of in (TRAINED, UNTRAINED)
+        )
+        scores.append(f"{column.title} {trained} ({untrained})")
+    return ", ".join(scores)
+
+
 def draw_curves(
     results: Mapping[str, Sequence[Trial | Failed]], pixels: float, out: Path, title: str
 ) -> None:
@@ -319,6 +331,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=48, help="steps between scores")
     parser.add_argument("--kept", action="store_true", help="show what is in --out, run nothing")
     parser.add_argument("--into", type=Path, help="a Markdown file whose table to replace")
+    parser.add_argument("--column", type=Path, help="a page like docs/methods.md, to fill in")
     parser.add_argument("--picture", type=Path, help="PNG of the curves; in --out by default")
     asked = parser.parse_args()
     pictures = asked.out / "pictures"
@@ -342,8 +355,12 @@ def main() -> None:
         f"kNN of held-out digits over {asked.steps} steps (%)",
     )
     if asked.into is not None:
-        today = f"{datetime.now(tz=UTC):%Y-%m-%d}, torch {torch.__version__}, {asked.seeds} seeds."
+        today = f"{datetime.now(tz=UTC):%Y-%m-%d}, torch {torch.__version__}, seeds: {asked.seeds}."
         put_into(asked.into, BEGIN, f"{text}\n\n{today}")
+    if asked.column is not None:
+        ours = {name: trials for name, trials in results.items() if not name.endswith(SUFFIX)}
+        done = {name: in_a_cell(trials) for name, trials in ours.items() if values_of(trials, KNN)}
+        fill_column(asked.column, done)
 
 
 if __name__ == "__main__":
