@@ -30,14 +30,15 @@ class Size(NamedTuple):
     same_digit: float
 
 
-#: A third of the config's steps, after which the picture alone is learned; and, in five minutes,
-#: all of it: DIGITS=full pytest tests/tools/training/test_digits.py
-SHORT = Size(600, 150, 120, {"video": 0.43}, 0.12)
-FULL = Size(1500, 300, 368, {"video": 0.8, "audio": 0.45}, 0.55)
+#: A quarter of the config's steps on two fifths of its clips, which come to 66 and 37 % (from 37
+#: and 10); and, in six minutes, all of it, which comes to 95, 86 and 84 %:
+#: DIGITS=full pytest tests/tools/training/test_digits.py
+SHORT = Size(600, 150, 90, {"video": 0.5}, 0.22)
+FULL = Size(1500, 300, 368, {"video": 0.85, "audio": 0.72}, 0.68)
 SIZE = FULL if os.environ.get("DIGITS") == "full" else SHORT
 
 
-@pytest.mark.slow(seconds=110)
+@pytest.mark.slow(seconds=80)
 @pytest.mark.timeout(1500)
 def test_digits_are_found_and_known_above_untrained(tmp_path: Path) -> None:
     torch.set_num_threads(1)
@@ -60,4 +61,4 @@ def test_digits_are_found_and_known_above_untrained(tmp_path: Path) -> None:
     found = evaluate(Retrieval(protocol), replace(request, data={"test": shards / "val"})).result
     for direction in ("video → audio, same label", "audio → video, same label"):
         assert found.value(direction, "R@1") > SIZE.same_digit, found.scores
-        assert found.value(direction, "R@1", "untrained") < SIZE.same_digit, "chance: one in ten"
+        assert found.value(direction, "R@1", "untrained") < 0.2, "chance: one in ten"
