@@ -7,7 +7,7 @@ seed.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ from tools.sample_data.synthetic import SyntheticOptions, build_corpus
 LOG_MEL, KNOWN = "log-mel, mean and deviation", "captions known by heart"
 #: Of the linear probe: one for all, so that a score is one fit.
 COST: Final = 0.1
+#: Spectrograms of recordings of different levels.
+LEVEL: Final = LogMel(top_db=40.0, normalize="clip")
 _CPU: Final = ("trainer.epochs=1000", "trainer.accelerator=cpu")
 
 
@@ -58,7 +60,7 @@ class LogMelProbe:
 
     def settings(self) -> Mapping[str, Any]:
         """What it depends on, besides the data sets."""
-        return {"bins": LogMel().num_mels, "cost": COST}
+        return {"log_mel": asdict(LEVEL), "cost": COST}
 
     def __call__(self, run: Path) -> Evaluation:
         """Score the sounds of any run: nothing of it is looked at."""
@@ -68,9 +70,8 @@ class LogMelProbe:
 
     def _features(self, path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
         """Features [N, 2F] and labels of the clips."""
-        options = LogMel()
-        segment = SegmentOptions(seconds=1.0, sample_rate_hz=options.sample_rate_hz)
-        dataset, spectrogram = open_samples(path), LogMelSpectrogram(options)
+        segment = SegmentOptions(seconds=1.0, sample_rate_hz=LEVEL.sample_rate_hz)
+        dataset, spectrogram = open_samples(path), LogMelSpectrogram(LEVEL)
         rows, labels = [], labels_of(dataset)
         numbers: list[int] = []
         for raw in evaluation_batches(dataset, ("audio",), segment, batch_size=64, threads=1):
@@ -174,7 +175,13 @@ def sounds(folder: Path, num_train: int = 800, num_val: int = 200) -> Group:
     setting = Setting(
         name="cpc",
         config="cpc",
-        overrides=(f"data.shards={train}", "trainer.max_steps=150", *_CPU),
+        overrides=(
+            f"data.shards={train}",
+            "trainer.max_steps=150",
+            "optimizer.warmup_epochs=0",
+            "optimizer.warmup_steps=10",
+            *_CPU,
+        ),
         data={"train": train, "test": val},
         tasks=(LinearProbe((COST,)),),
         scorers=(LogMelProbe(train, val),),
@@ -269,6 +276,6 @@ def texts(folder: Path, source: Path | None = None) -> Group:
         tasks=(),
         scorers=(Similarity(folder / "pairs.tsv"),),
     )
-    column = Column("Spearman", "sts", "text", METRIC)
+    column = Column("Spearman", "sts", "text", METRIC, "text")
     title = "Cosines of texts against how alike people find them (Lee corpus), correlation in %:"
     return Group("texts", title, (column,), (COUNTS, CHANCE), (setting,))

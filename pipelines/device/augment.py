@@ -42,6 +42,8 @@ PATCH_PLACE: Final = "crop_patch"
 #: Of frames, that go through the tensor functions together: on a CPU one row, whose sums stay in
 #: its cache and whose box alone is read; on a GPU as much as fills it.
 _BYTES_A_PASS = {"cpu": 512 << 10, "cuda": 512 << 20}
+#: Root mean square of a waveform that is as good as silent: a few steps of 16 bits.
+_SILENT_RMS: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,12 @@ def gaussian_blur(pictures: Tensor, sigmas: Floats, greatest: float) -> Tensor:
     across = F.conv2d(padded, weight[:, :, None, :], groups=len(pictures))
     blurred = F.conv2d(across, weight[:, :, :, None], groups=len(pictures))
     return blurred.transpose(0, 1).reshape(pictures.shape)
+
+
+def brought_to_rms(waveforms: Tensor, rms: float) -> Tensor:
+    """Scale each waveform [R, S] to one root mean square; silence stays silence."""
+    own = waveforms.square().mean(dim=-1, keepdim=True).sqrt()
+    return waveforms * (rms / own.clamp_min(_SILENT_RMS))
 
 
 def gain_of(options: AudioAugment, draw: Uniform) -> Floats:

@@ -30,6 +30,8 @@ class AudioAugment:
     Attributes:
         values: what the encoder sees: a "log_mel" spectrogram [1, F, L], or the "waveform" [1, S]
             at `segment.sample_rate_hz`, in [-1, 1], which has no masks.
+        rms: of a waveform, the root mean square that each segment is brought to, so that quiet
+            recordings are not below what an encoder's first bias adds; None leaves it as it is.
         volume: gain uniform in [1 − x, 1 + x].
         frequency_masks, time_masks: how many bands are masked (SpecAugment, Park et al. 2019).
         frequency_width, time_width: greatest width of a mask, in mel bins and spectrogram frames.
@@ -38,6 +40,7 @@ class AudioAugment:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     values: str = "log_mel"
+    rms: float | None = None
     volume: float = 0.1
     frequency_masks: int = 1
     frequency_width: int = 3
@@ -49,6 +52,11 @@ class AudioAugment:
         if self.values not in AUDIO_VALUES:
             raise ValueError(
                 f"{name}: values = {self.values!r}, must be one of {', '.join(AUDIO_VALUES)}"
+            )
+        if self.rms is not None and not (self.rms > 0 and self.values == "waveform"):
+            raise ValueError(
+                f'{name}: rms = {self.rms}, must be above 0, with values = "waveform"; of '
+                "spectrograms log_mel.normalize does it"
             )
         check_range(name, "volume", self.volume, 0, 0.99)
         for key in ("frequency_masks", "time_masks"):

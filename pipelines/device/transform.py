@@ -36,7 +36,13 @@ from torch import Tensor
 from gdt.batch import Batch, View
 from gdt.plan import Plan
 from pipelines.color import rgb_from_pixels
-from pipelines.device.augment import PATCH_PLACE, augment_frames, gain_of, mask_spectrogram
+from pipelines.device.augment import (
+    PATCH_PLACE,
+    augment_frames,
+    brought_to_rms,
+    gain_of,
+    mask_spectrogram,
+)
 from pipelines.device.crop import Floats, Uniform
 from pipelines.device.even_crops import even_crop
 from pipelines.device.log_mel import LogMelSpectrogram
@@ -328,6 +334,8 @@ class DeviceTransform:
         options = self.options.audio_augment
         is_waveform = options.values == "waveform"
         sound = raw.audio if is_waveform else self._mel_power(raw, raw.audio)  # once for all rows
+        if options.rms is not None:
+            sound = brought_to_rms(sound, options.rms)
         rows = []
         for version in versions:
             values = sound

@@ -103,7 +103,8 @@ def describe(run: Run, modality: str, encoder: Encoder) -> EncoderFile:
     if modality == "text":
         inputs |= {"max_tokens": config.text.max_tokens, "padding": 0}
     elif modality == "audio" and config.audio_augment.values == "waveform":
-        inputs |= {"sample_rate_hz": config.segment.sample_rate_hz}
+        sample_rate_hz, rms = config.segment.sample_rate_hz, config.audio_augment.rms
+        inputs |= {"sample_rate_hz": sample_rate_hz} | ({} if rms is None else {"rms": rms})
     elif modality == "audio":
         inputs |= {"log_mel": asdict(config.log_mel)}
     else:

@@ -110,6 +110,20 @@ def test_waveforms_are_louder_or_backwards_and_nothing_else() -> None:
         AudioAugment(values="mfcc")
 
 
+def test_quiet_waveforms_are_brought_to_one_level_and_silence_stays() -> None:
+    raw = raw_batch((5, 6), shifts=1, sample_rate_hz=16_000)
+    assert raw.audio is not None
+    sounds = raw.audio * torch.tensor([[0.01], [0.0]])
+    options = DeviceOptions(audio_augment=AudioAugment(values="waveform", rms=0.1, volume=0.0))
+    batch = DeviceTransform(plan_of(), options)(replace(raw, audio=sounds))
+    loud, silent = batch.view("audio").values[:, 0]
+    torch.testing.assert_close(loud, 0.1 * raw.audio[0] / raw.audio[0].square().mean().sqrt())
+    assert not silent.any()
+    for wrong in ({"rms": 0.0, "values": "waveform"}, {"rms": 0.1}):
+        with pytest.raises(ValueError, match=r"must be above 0, with values = \"waveform\""):
+            AudioAugment(**wrong)
+
+
 def test_all_frames_of_a_row_get_the_same_crop_and_colours() -> None:
     frames = raw_batch().frames
     assert frames is not None
