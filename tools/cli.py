@@ -15,6 +15,7 @@ import typer
 
 from tools.commands import (
     bench,
+    caption,
     configs,
     evaluate,
     export,
@@ -109,6 +110,7 @@ command(evaluate.app, "world-model", *world_model.EXAMPLES)(world_model.world_mo
 app.add_typer(evaluate.app, name="evaluate")
 command(app, "runs", *runs.RUNS_EXAMPLES)(runs.runs)
 command(app, "export", *export.EXAMPLES)(export.export)
+command(app, "caption", *caption.EXAMPLES)(caption.caption)
 command(app, "compare", *runs.COMPARE_EXAMPLES)(runs.compare)
 command(app, "embed", *search.EMBED_EXAMPLES)(search.embed)
 command(app, "search", *search.SEARCH_EXAMPLES)(search.search)

@@ -70,6 +70,25 @@ class Tokens:
         encoded = self._tokenizer.encode_batch(list(captions))
         return torch.tensor([row.ids for row in encoded], dtype=torch.int64)
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The tokens that every caption begins and ends with.
+
+        Raises:
+            ValueError: the tokenizer puts none around captions.
+        """
+        around = [token for token in self._tokenizer.encode("").ids if token]
+        if len(around) != 2:
+            raise ValueError(
+                f"text.tokenizer: puts {len(around)} tokens around captions, and what writes them "
+                "needs one that begins and one that ends: `gdt tokenizer train` makes such"
+            )
+        return around[0], around[1]
+
+    def words(self, tokens: Sequence[int]) -> str:
+        """The caption that tokens are of, without those around it."""
+        return " ".join(self._tokenizer.decode(list(tokens), skip_special_tokens=True).split())
+
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int, path: Path) -> int:
     """Write a byte-pair encoding of lower-cased captions as a tokenizer file.

@@ -268,3 +268,22 @@ def lee(
         f"{out}: passages.tsv, {num_passages} to learn from; pairs.tsv, {num_pairs} for "
         f"`gdt evaluate sts`; whose they are: {out / 'ATTRIBUTION.txt'}"
     )
+
+
+@command(app, "paraphrases", "gdt samples paraphrases --out data/paraphrases")
+def paraphrases(
+    out: Annotated[Path, typer.Option(help="Folder for triples.tsv and pairs.tsv.")],
+    triples: Annotated[int, typer.Option(help="How many triples to learn from.")] = 2000,
+    pairs: Annotated[int, typer.Option(help="How many pairs with scores.")] = 600,
+    seed: Annotated[int, typer.Option(help="Another seed gives other sentences.")] = 0,
+) -> None:
+    """Make sentences that say the same in other words, for simcse and `gdt evaluate sts`."""
+    from tools.sample_data.paraphrases import ParaphrasesOptions, write_paraphrases
+
+    try:
+        options = ParaphrasesOptions(triples, pairs, seed)
+    except ValueError as error:
+        say(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    write_paraphrases(out, options)
+    say(f"{out}: triples.tsv, {triples} to learn from; pairs.tsv, {pairs} for `gdt evaluate sts`")

@@ -61,3 +61,19 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
         train_tokenizer(CAPTIONS, 100, tmp_path / "small.json")
     with pytest.raises(ValueError, match="max_tokens = 2, must be at least 3"):
         Text(max_tokens=2)
+
+
+def test_words_come_back_without_the_tokens_around_them(file: Path) -> None:
+    tokens = Tokens(Text(str(file), max_tokens=12))
+    (row,) = tokens(["A red  disc"]).tolist()
+    assert (row[0], row[row.index(0) - 1]) == tokens.ends == (1, 2)
+    assert tokens.words(row) == "a red disc"
+
+
+def test_captions_without_an_end_cannot_be_written(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    bare = Tokenizer(models.WordLevel({"[PAD]": 0, "disc": 1}, unk_token="[PAD]"))
+    bare.save(str(tmp_path / "bare.json"))
+    with pytest.raises(ValueError, match="puts 0 tokens around captions"):
+        _ = Tokens(Text(str(tmp_path / "bare.json"))).ends
