@@ -51,7 +51,7 @@ class RayEngine:
     ) -> None:
         self._address, self._num_workers = address, num_workers
         self.time_limit_seconds = time_limit_seconds
-        self._connected_here = False
+        self._connections: list[bool] = []  # one an entry, of entries in each other: made by it?
 
     def __enter__(self) -> Self:
         try:
@@ -63,6 +63,7 @@ class RayEngine:
             ) from error
         self._ray: Any = ray
         if ray.is_initialized():
+            self._connections.append(False)
             return self
         options: dict[str, Any] = {"address": self._address, "log_to_driver": False}
         options |= {"logging_level": "warning"}
@@ -78,13 +79,12 @@ class RayEngine:
                 f"Ray at {self._address or 'this machine'} cannot be reached: {error}. Check "
                 "--address, or leave it out to start Ray here."
             ) from error
-        self._connected_here = True
+        self._connections.append(True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._connected_here:
+        if self._connections.pop():
             self._ray.shutdown()
-            self._connected_here = False
 
     def map(
         self, function: Callable[..., Result], tasks: Iterable[Task], *arguments: object

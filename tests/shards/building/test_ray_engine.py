@@ -42,6 +42,7 @@ def test_ray_builds_the_same_bytes_and_loses_only_what_crashes(
             engine=engine,
             progress=lambda *step: seen.append(step),
         )
+        assert ray.is_initialized()  # still: the build did not open it
         with s3_server() as port:
             fs = file_system(port)
             fs.mkdir("bucket")
