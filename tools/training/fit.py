@@ -18,57 +18,45 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gdt import Batch
-from models import METHODS, Encoder, Labels, Losses, Method, RunFacts, Setting, build_method
+from models import Encoder, Losses, Method, RunFacts, build_method
 from pipelines.device.overlap import Overlap
 from pipelines.loading.stream import Stream
 from pipelines.skips import SkipLog
 from shards import Samples
-from tools.evaluation.actions import actions_if_any
-from tools.evaluation.labels import labels_of
 from tools.runs.checkpoints import (
     CLASSES,
     EPOCH_BEGUN,
     RUN_FACTS,
     TRAINED_ON,
-    newest_checkpoint,
-    set_damaged_aside,
 )
 from tools.runs.config import Config, as_config_errors
-from tools.runs.losses import LossFile, read_loss_file
-from tools.runs.options import TrainerOptions
+from tools.runs.losses import read_loss_file
 from tools.runs.run import build_device_transform, say_on_stderr
 from tools.runs.run_folder import RunError, RunFolder
 from tools.runs.status import read_status
 from tools.runs.weights import initialize, read_weights
 from tools.training.batch_norm import batch_norm_explained
-from tools.training.checkpoint_io import AtomicCheckpointIO
 from tools.training.embed_dataset import WholeDataset
 from tools.training.enlarged_crops import enlarged_crops
-from tools.training.finite import StopWhereNotFinite, TrainingError
-from tools.training.keep_status import KeepStatus
-from tools.training.log_metrics import LogMetrics, build_loggers
+from tools.training.finite import TrainingError
 from tools.training.optimizer import build_optimizer, clip_each, set_weight_decay
 from tools.training.overlap_warning import overlap_warning
-from tools.training.progress import TrainingProgress
 from tools.training.rank_errors import rank_errors_explained
-from tools.training.save_checkpoints import SaveCheckpoints
+from tools.training.resume import checkpoint_to_resume, go_on_in_the_middle, take_rates
+from tools.training.setting import setting_of
 from tools.training.stopping import Stopped, StopRequest
-from tools.training.teacher import load_teacher
-from tools.training.validation import Validate
+from tools.training.trainer import build_trainer, run_callbacks
 from tools.training.whole_run import WholeRun
 
 
@@ -103,24 +91,11 @@ class Pretraining(LightningModule):
         epochs, most = config.trainer.epochs, config.trainer.max_steps
         self.num_steps = min(epochs * self.steps_per_epoch, most or sys.maxsize)
         self.device_transform = build_device_transform(config, training=True)
-        torch.manual_seed(config.seed)  # the initial weights, the same on every rank
         self.facts = RunFacts(
             len(dataset), config.data.batch_size, self.steps_per_epoch, self.num_steps
         )
-        needs = METHODS[config.method.name].needs
-        self.labels = Labels.of(labels_of(dataset)) if needs.labels else None
-        teacher = None
-        if needs.teacher:
-            teacher = load_teacher(getattr(config.method, "teacher"), config)  # noqa: B009
-            self.labels = Labels(teacher.labels.counts)
-            torch.manual_seed(config.seed)  # building the teacher drew numbers
-        actions = None
-        if needs.actions:
-            found = actions_if_any(dataset, config.segment.window_seconds)
-            actions = None if found is None else found.tolist()
-        self.setting = Setting(
-            self.plan, config.encoders, self.facts, self.labels, teacher, actions
-        )
+        self.setting = setting_of(config, dataset, self.facts)
+        torch.manual_seed(config.seed)  # the initial weights, the same on every rank
         self.method: Method = build_method(config.method, self.setting)
         if config.trainer.accumulate > 1 and not self.method.embeds_in_chunks:
             raise ValueError(
@@ -214,25 +189,18 @@ class Pretraining(LightningModule):
         """
         self.stop.in_training = True
         schedule = cast(LambdaLR, self.lr_schedulers())
-        groups = zip(
-            self.trainer.optimizers[0].param_groups,
-            schedule.base_lrs,
-            schedule.lr_lambdas,
-            strict=True,
-        )
-        for number, (group, base, factor) in enumerate(groups):
-            rate = base * factor(schedule.last_epoch)
-            if rate != group["lr"] and number == 0 and self.trainer.is_global_zero:
-                say_on_stderr(
-                    f"learning rate {rate:g} in place of {group['lr']:g}: that of this step in a "
-                    f"run of {self.num_steps} steps"
-                )
-            group["lr"] = rate
+        old, rate = take_rates(self.trainer.optimizers[0], schedule)
+        if rate != old and self.trainer.is_global_zero:
+            say_on_stderr(
+                f"learning rate {rate:g} in place of {old:g}: that of this step in a run of "
+                f"{self.num_steps} steps"
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where the epochs were; to Lightning every resume is one from the middle.
+        """Go on where the epochs were.
 
-        Also that of a run that had ended.
+        Raises:
+            RunError: the checkpoint is of another method or version.
         """
         method = {name for name in checkpoint["state_dict"] if name.startswith("method.")}
         odd = sorted(method ^ {f"method.{name}" for name in self.method.state_dict()})
@@ -243,22 +211,15 @@ class Pretraining(LightningModule):
                 "weights are in one of the two only. Start a new run; --init-from takes what fits"
             )
         self._epoch_begun = checkpoint.get(EPOCH_BEGUN, -1)
-        loops = checkpoint["loops"]["fit_loop"]
-        for name, counts in (
-            ("epoch_progress", {"ready": 1, "started": 1, "processed": 0, "completed": 0}),
-            ("epoch_loop.batch_progress", {}),
-        ):
-            for progress in (loops[name]["total"], loops[name]["current"]):
-                progress.update(counts or {"completed": progress["processed"] - 1})
-        loops["epoch_loop.batch_progress"]["is_last_batch"] = False
+        go_on_in_the_middle(checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights were trained on, and how far the epochs are begun."""
         checkpoint[TRAINED_ON] = self.dataset.fingerprint
         checkpoint[RUN_FACTS] = asdict(self.facts)
         checkpoint[EPOCH_BEGUN] = self._epoch_begun
-        if self.labels is not None:
-            checkpoint[CLASSES] = dict(self.labels.counts)
+        if self.setting.labels is not None:
+            checkpoint[CLASSES] = dict(self.setting.labels.counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule by steps."""
@@ -273,25 +234,6 @@ class Pretraining(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-class FollowSteps(Callback):
-    """Lets the method follow the optimizer's step, before anything is scored or saved after it.
-
-    Lightning calls the hooks of the module itself after those of all callbacks.
-    """
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Tell it which step was taken."""
-        cast(Pretraining, pl_module).method.after_step(trainer.global_step - 1)
-
-
-def _devices(options: TrainerOptions) -> int | str:
-    # "auto" would be every core of a CPU machine in some versions of Lightning, one in others
-    on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
-    return 1 if options.devices == "auto" and on_cpu else options.devices
 
 
 def fit(
@@ -316,9 +258,10 @@ def fit(
     with stop.listening():
         with as_config_errors(MisconfigurationException):
             module = Pretraining(config, config.data.open(), folder, stop)
-            trainer = _trainer(config, folder, module, callbacks)
+            ours = run_callbacks(config, folder, module.dataset, module.facts, stop)
+            trainer = build_trainer(config, folder, [*ours, *callbacks])
         stop.launcher = trainer.strategy.launcher
-        checkpoint = _checkpoint_to_resume(folder, trainer) if resume else None
+        checkpoint = checkpoint_to_resume(folder, trainer) if resume else None
         if config.trainer.init_from is not None and checkpoint is None:
             taken = initialize(module.method, read_weights(config.trainer.init_from))
             if trainer.is_global_zero:
@@ -339,14 +282,6 @@ def fit(
         )
 
 
-def _checkpoint_to_resume(folder: RunFolder, trainer: Trainer) -> Path | None:
-    is_first = trainer.is_global_zero
-    path = newest_checkpoint(folder, say_on_stderr if is_first else lambda line: None)
-    if is_first and path is not None:
-        set_damaged_aside(folder, path)
-    return path
-
-
 @contextmanager
 def _full_disk_as_run_error(folder: RunFolder) -> Iterator[None]:
     try:
@@ -358,69 +293,3 @@ def _full_disk_as_run_error(folder: RunFolder) -> Iterator[None]:
             f"{folder.path} cannot be written: {error.strerror}. What is there is kept: make room "
             "and go on with --resume"
         ) from error
-
-
-def _trainer(
-    config: Config, folder: RunFolder, module: Pretraining, callbacks: Sequence[Callback]
-) -> Trainer:
-    trainer = Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=_devices(config.trainer),
-        num_nodes=config.trainer.num_nodes,
-        strategy=config.trainer.strategy,
-        precision=config.trainer.precision,
-        sync_batchnorm=config.trainer.sync_batch_norm,
-        gradient_clip_val=config.trainer.gradient_clip_norm,
-        max_epochs=1,
-        log_every_n_steps=1,
-        logger=build_loggers(config.trainer.loggers, folder),
-        callbacks=[*_callbacks(config, folder, module), *callbacks],
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=folder.path,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    if isinstance(trainer.strategy, FSDPStrategy) and config.validation.shards is not None:
-        raise MisconfigurationException(
-            "[validation] with trainer.strategy = fsdp: one rank scores, and has a part of the "
-            "weights only. Leave validation.shards out, or use ddp"
-        )
-    if isinstance(trainer.strategy, FSDPStrategy) and config.trainer.gradient_clip_by != "all":
-        raise MisconfigurationException(
-            'trainer.gradient_clip_by = "parameter" with strategy = fsdp: a rank has parts of '
-            'parameters only, and not their norms. Take "all", or ddp'
-        )
-    # Lightning's own handler waits for the other ranks from within the signal, which can hang
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    if isinstance(trainer.strategy, DDPStrategy | FSDPStrategy):
-        trainer.strategy._timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
-    return trainer
-
-
-def _callbacks(config: Config, folder: RunFolder, module: Pretraining) -> list[Callback]:
-    """Ours, in the order in which they look at a step."""
-    options, losses, num_steps = config.trainer, LossFile(folder.losses), module.num_steps
-    progress = TrainingProgress(config.data.batch_size, options.epochs, num_steps)
-    finite = StopWhereNotFinite(module.dataset, module.plan)
-    validate = None
-    if config.validation.shards is not None:
-        validate = Validate(config, folder, module.stop, module.steps_per_epoch, num_steps)
-    return [
-        FollowSteps(),
-        finite,
-        LogMetrics(
-            losses,
-            every_steps=options.log_every_steps,
-            num_steps=num_steps,
-            samples_per_step=config.data.batch_size,
-            plan=module.plan,
-            progress=progress,
-            finite=finite,
-        ),
-        progress,
-        *([] if validate is None else [validate]),
-        SaveCheckpoints(folder, losses, options, num_steps, validate),
-        KeepStatus(folder, module.stop, options.checkpoint_every_steps, num_steps),
-    ]
