@@ -7,39 +7,26 @@ Legend: K starts, V speeds, R = K·V rows, T frames, H W luma size, S audio samp
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends.backend import (
-    Backend,
-    FrameRequest,
-    PartialBackend,
-    Read,
-)
-from pipelines.decoding.backends.choice import AUTO, choose_decoder, make_backend
+from pipelines.decoding.backends.backend import FrameRequest, Read
 from pipelines.decoding.backends.feed import Feed, feed_of
+from pipelines.decoding.data_set_decoder import decoder_for
+from pipelines.decoding.drawn_captions import drawn_captions
 from pipelines.decoding.faults import sample_faults, skip_of
-from pipelines.decoding.frame_format import frame_format
 from pipelines.decoding.resample import read_audio
 from pipelines.decoding.segment import Segment, SegmentOptions, byte_ranges, frames_on_screen
-from pipelines.decoding.speed import (
-    NORMAL_SPEED,
-    repeat_starts,
-    row_speeds,
-    source_rate_hz,
-)
-from pipelines.sampling.mixture import Mixture
+from pipelines.decoding.speed import NORMAL_SPEED, repeat_starts, row_speeds, source_rate_hz
+from pipelines.decoding.tracks import check_form, common_span, track_of
 from pipelines.sampling.time_shifts import room_needed, spread
-from pipelines.skips import MismatchError, SkipError
+from pipelines.skips import SkipError
 from shards import IndexedSample, Samples, Track
-from shards.plural import plural
-from shards.reading.captions import captions_of
 
 __all__ = ["SegmentReader"]
 
@@ -85,45 +72,11 @@ class SegmentReader:
         self.seconds_apart = seconds_apart
         self.dataset, self.options, self.video, self.audio = dataset, options, video, audio
         self.text, self.least_captions, self.speeds = text, least_captions, speeds
-        if isolated and options.decoder == AUTO:
-            self.decoder, self.decoder_reason = "av", "data.isolate needs frames on the CPU"
-        else:
-            self.decoder, self.decoder_reason = choose_decoder(options.decoder)
-        self.width, self.height = options.frame_size or (0, 0)
-        self.color_matrix, self.color_range = "bt709", "limited"
-        if video:
-            parts = dataset.data_sets if isinstance(dataset, Mixture) else {}
-            converts = self.decoder == "av"
-            form = frame_format(dataset, parts, options.frame_size, converts=converts)
-            self.width, self.height = form.width, form.height
-            self.color_matrix, self.color_range = form.color_matrix, form.color_range
-        if video and form.is_still and self.decoder != "av":
-            if options.decoder != AUTO:
-                raise ValueError(
-                    f"decoder = {options.decoder!r} decodes video, and {dataset.path} holds still "
-                    "images: use 'av' or 'auto'"
-                )
-            self.decoder, self.decoder_reason = "av", "it is the one that decodes still images"
-        self.backend: Backend = self._backend()
-        if video and options.decoder == AUTO and (cause := self._refusal()):
-            self.decoder, self.decoder_reason = "av", f"there is a GPU, but not for this: {cause}"
-            self.backend = self._backend()
-
-    def _backend(self) -> Backend:
-        colors = (self.color_matrix, self.color_range)
-        return make_backend(self.decoder, self.options.fallback, colors)
-
-    def _refusal(self) -> str | None:
-        """Why the backend would leave all video to another one, as the first frames tell it."""
-        if not isinstance(self.backend, PartialBackend):
-            return None
-        sample = next(s for s in map(self.dataset.sample, count()) if s.video is not None)
-        with suppress(SkipError), sample_faults(sample):
-            read, track = partial(self.dataset.read, sample), _track(sample, "video")
-            keyframe = np.flatnonzero(track.packets.keyframe)[:1]
-            request = FrameRequest(read, track, keyframe, self.height, self.width)
-            return self.backend.refusal(request)
-        return None
+        chosen = decoder_for(dataset, options, video=video, isolated=isolated)
+        self.decoder, self.decoder_reason = chosen.name, chosen.reason
+        self.backend, self._form = chosen.backend, chosen.form
+        self.width, self.height = chosen.form.width, chosen.form.height
+        self.color_matrix, self.color_range = chosen.form.color_matrix, chosen.form.color_range
 
     @property
     def frame_bytes(self) -> int:
@@ -141,25 +94,10 @@ class SegmentReader:
         Raises:
             SkipError: a track is missing, or the span is shorter than a segment.
         """
-        tracks = [_track(sample, kind) for kind in ("video", "audio") if getattr(self, kind)]
-        tracks = [track for track in tracks if not track.is_still]
-        if not tracks:
-            return 0.0, self.longest_seconds
-        start = max(track.start_seconds for track in tracks)
-        stop = min(track.stop_seconds for track in tracks)
+        kinds = [kind for kind in ("video", "audio") if getattr(self, kind)]
         # Half an audio sample short is not short: clocks of the two tracks round differently.
-        if stop - start < self.longest_seconds - 0.5 / self.options.sample_rate_hz:
-            ranges = " and ".join(
-                f"{track.kind} [{track.start_seconds:.3f}, {track.stop_seconds:.3f}) s"
-                for track in tracks
-            )
-            raise skip_of(
-                sample,
-                "cover",
-                f"{ranges} have {max(0.0, stop - start):.3f} s in common, and a segment needs "
-                f"{self._length}",
-            )
-        return start, stop
+        least = self.longest_seconds - 0.5 / self.options.sample_rate_hz
+        return common_span(sample, kinds, least, self._length) or (0.0, self.longest_seconds)
 
     def room(self, sample: IndexedSample) -> float:
         """Seconds from the first to the last start that the sample allows.
@@ -213,13 +151,12 @@ class SegmentReader:
             read = self._reader(sample, starts, kinds)
             speeds = row_speeds(len(starts), self.speeds)
             if frames is not None:
-                track = _track(sample, "video")
-                self._check_size(sample, track)
+                track = self._video_of(sample)
                 wanted = frames_on_screen(track, starts, self.options, speeds).ravel()
                 request = FrameRequest(read, track, wanted, self.height, self.width)
                 self.backend.frames(request, frames.reshape(-1, self.frame_bytes))
             if audio is not None:
-                track = _track(sample, "audio")
+                track = track_of(sample, "audio")
                 rows = zip(starts.tolist(), speeds.tolist(), audio, strict=True)
                 for start, speed, out in rows:
                     rate = source_rate_hz(self.options.sample_rate_hz, speed)
@@ -271,25 +208,7 @@ class SegmentReader:
         Raises:
             SkipError: it has none, or too few, or its metadata cannot be read.
         """
-        sample = self.dataset.sample(index)
-        with sample_faults(sample):
-            captions = captions_of(self.dataset.metadata(index))
-        if not captions:
-            raise skip_of(
-                sample,
-                "caption",
-                "it has no caption: neither `caption` nor `captions` in its json, nor a .txt",
-            )
-        if self.options.captions == "one":
-            return (captions[int(place * len(captions))],)
-        if len(captions) < self.least_captions:
-            raise skip_of(
-                sample,
-                "caption",
-                f"it has {plural(len(captions), 'caption')}, and segment.captions = 'in_order' "
-                f"takes one for each of {self.least_captions} draws of plan.augmentation",
-            )
-        return captions
+        return drawn_captions(self.dataset, index, place, self.options, self.least_captions)
 
     def feed(self, sample: IndexedSample, starts: NDArray[np.float64]) -> Feed:
         """The video of the rows at `starts` [R], still coded, for a decoder of batches.
@@ -298,8 +217,7 @@ class SegmentReader:
             SkipError: this sample cannot be had.
         """
         with sample_faults(sample):
-            track = _track(sample, "video")
-            self._check_size(sample, track)
+            track = self._video_of(sample)
             speeds = row_speeds(len(starts), self.speeds)
             wanted = frames_on_screen(track, starts, self.options, speeds)
             read = self._reader(sample, starts, ["video"])
@@ -355,7 +273,7 @@ class SegmentReader:
         """Read the sample's bytes; remote ones that the segments need are fetched together."""
         if not self.dataset.is_remote:
             return partial(self.dataset.read, sample)
-        tracks = [_track(sample, kind) for kind in ("video", "audio") if kind in kinds]
+        tracks = [track_of(sample, kind) for kind in ("video", "audio") if kind in kinds]
         speeds = None if self.speeds == NORMAL_SPEED else row_speeds(len(starts), self.speeds)
         ranges = [r for track in tracks for r in byte_ranges(track, starts, self.options, speeds)]
         return self.dataset.reader(sample, ranges)
@@ -365,34 +283,8 @@ class SegmentReader:
         speed = "" if self.speeds == NORMAL_SPEED else f" at speed {max(self.speeds):g}"
         return f"{self.longest_seconds:.3f} s{speed}"
 
-    def _check_size(self, sample: IndexedSample, track: Track) -> None:
-        differs = (track.width, track.height) != (self.width, self.height)
-        if self.options.frame_size is None and differs and not track.is_still:
-            raise MismatchError(
-                f"{sample.shard}: sample {sample.key!r} is {track.width}×{track.height}, and the "
-                f"first of the data set is {self.width}×{self.height}: set segment.frame_size, "
-                "or build the shards with one size"
-            )
-        converts = self.decoder == "av" and not track.is_still
-        theirs, ours = (
-            (track.color_matrix, track.color_range),
-            (self.color_matrix, self.color_range),
-        )
-        if theirs != ours and not converts:
-            raise skip_of(
-                sample,
-                "index",
-                f"its colours are {track.color_matrix} {track.color_range}, the data set's are "
-                f"{self.color_matrix} {self.color_range}: decoder 'av' converts video, and "
-                "`gdt shards build` brings all to one",
-            )
-
-
-def _track(sample: IndexedSample, kind: str) -> Track:
-    track: Track | None = getattr(sample, kind)
-    if track is None and sample.fault:
-        raise skip_of(sample, "open", sample.fault)
-    if track is None:
-        has = ", ".join(f".{extension}" for extension in sample.members)
-        raise skip_of(sample, "cover", f"it has no {kind} track (members: {has})")
-    return track
+    def _video_of(self, sample: IndexedSample) -> Track:
+        """Its video track, of the form of all others."""
+        track, scales = track_of(sample, "video"), self.options.frame_size is not None
+        check_form(sample, track, self._form, scales=scales, converts=self.decoder == "av")
+        return track

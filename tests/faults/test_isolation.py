@@ -133,7 +133,7 @@ def test_evaluation_can_be_isolated_as_well(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = FailingDecoder({offset_of(dataset.sample(7)): "segfault"})
-    monkeypatch.setattr("pipelines.decoding.segment_reader.make_backend", lambda *_: bad)
+    monkeypatch.setattr("pipelines.decoding.data_set_decoder.make_backend", lambda *_: bad)
     skip_log = SkipLog()
     batches = evaluation_batches(
         dataset, ("video", "audio"), OPTIONS, skip_log=skip_log, isolate_seconds=LIMIT_SECONDS
@@ -148,7 +148,7 @@ def test_auto_takes_a_decoder_that_can_be_isolated(
 ) -> None:
     """Also where there is a GPU."""
     chosen = ("nvdec", "there is a GPU")
-    monkeypatch.setattr("pipelines.decoding.segment_reader.choose_decoder", lambda _: chosen)
+    monkeypatch.setattr("pipelines.decoding.data_set_decoder.choose_decoder", lambda _: chosen)
     options = StreamOptions(batch_size=4, isolate=True)
     stream = Stream(dataset, named_plan("v_shift"), OPTIONS, options, seed=5)
     assert stream.decoder == ("av", "data.isolate needs frames on the CPU")
