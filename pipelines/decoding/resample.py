@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.decoding.backends.backend import AudioRequest, Backend, Read
+from pipelines.decoding.backends.backend import AudioRequest, Backend, MediaError, Read
 from shards import Track
 
 __all__ = ["read_audio"]
@@ -43,8 +43,21 @@ def read_audio(
         out: float32 [S].
 
     Raises:
-        MediaError: as the backend does.
+        MediaError: as the backend does; or a sample is no number.
     """
+    _read(backend, read, track, start_seconds, sample_rate_hz, out)
+    if not np.isfinite(out).all():  # floats may be anything, and one would spread to all weights
+        raise MediaError("decode", "its sound has samples that are no numbers: NaN or infinite")
+
+
+def _read(
+    backend: Backend,
+    read: Read,
+    track: Track,
+    start_seconds: float,
+    sample_rate_hz: int | Fraction,
+    out: NDArray[np.float32],
+) -> None:
     seconds = track.stop_seconds - track.start_seconds
     last = round(seconds * sample_rate_hz) - len(out)  # where a segment at the very end starts
     first = min(round((start_seconds - track.start_seconds) * sample_rate_hz), max(0, last))

@@ -63,7 +63,8 @@ class LabelledClip:
         """Read a mask: uint8 [H, W], objects or classes by number; void counts as background.
 
         Raises:
-            EvaluationError: it cannot be read, holds colours, or has another size than its frame.
+            EvaluationError: it cannot be read, holds colours, has another size than its frame, or
+                is the first and shows nothing.
         """
         path = self.masks[number]
         mask = _read(path, "P")
@@ -74,7 +75,13 @@ class LabelledClip:
                 f"{size[1]}×{size[0]}: a mask says what each pixel of its frame is, so both must "
                 "have one size"
             )
-        return np.where(mask == _VOID, 0, mask).astype(np.uint8)
+        mask = np.where(mask == _VOID, 0, mask).astype(np.uint8)
+        if number == 0 and not mask.any():
+            raise EvaluationError(
+                f"{path} shows no object: each of its pixels is 0 (background) or {_VOID} (void), "
+                "and it is what is propagated. Objects are numbered from 1"
+            )
+        return mask
 
 
 def _read(path: Path, mode: str) -> Bytes:
@@ -85,8 +92,8 @@ def _read(path: Path, mode: str) -> Bytes:
         with Image.open(path) as image:
             if mode == "P" and image.mode not in ("P", "L", "1"):
                 raise EvaluationError(
-                    f"{path} holds colours ({image.mode}); a mask is a PNG with one number a "
-                    "pixel, with a palette (as DAVIS has them) or gray"
+                    f"{path} holds colours, or more than 8 bits ({image.mode}); a mask is a PNG "
+                    "with one number of 8 bits a pixel, with a palette (as DAVIS has them) or gray"
                 )
             plain = image if mode == "P" else image.convert(mode)
             return np.asarray(plain).astype(np.uint8)
@@ -106,7 +113,7 @@ def _masked_clips(
     """Clips of the list where there is one, else of all folders of images."""
     listed = root / list_file.format(split=split)
     if listed.exists():
-        names = listed.read_text(encoding="utf-8").split()
+        names = _listed_names(listed)
     elif split != "val":
         raise EvaluationError(f"{listed}: no such list of clips")
     else:
@@ -123,6 +130,31 @@ def _masked_clips(
             )
         clips.append(LabelledClip(name, frames, masks))
     return clips
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{path} cannot be read as a list of clips: {error}") from error
+
+
+def _listed_names(path: Path) -> list[str]:
+    """Names of clips of a list, each of a folder and there once."""
+    names: list[str] = []
+    for name in (name for line in _lines_of(path) for name in line.split()):
+        _check_name(path, name)
+        if name in names:
+            raise EvaluationError(f"{path} names {name!r} twice: each clip counts once")
+        names.append(name)
+    return names
+
+
+def _check_name(path: Path, name: str) -> None:
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise EvaluationError(
+            f"{path} has {name!r}; a list names clips by their folders, without a path"
+        )
 
 
 def _davis(root: Path, split: str) -> list[LabelledClip]:
@@ -142,11 +174,12 @@ def _jhmdb(root: Path, split: str) -> list[LabelledClip]:
     clips = []
     for listed in sorted((root / "splits").glob("*_test_split1.txt")):
         kind = listed.name.removesuffix("_test_split1.txt")
-        for line in listed.read_text(encoding="utf-8").splitlines():
+        for line in _lines_of(listed):
             name, _, part = line.strip().rpartition(" ")
             if part != tested:
                 continue
             name = name.removesuffix(".avi")
+            _check_name(listed, name)
             frames = _pictures(root / "Rename_Images" / kind / name)
             path = root / "joint_positions" / kind / name / "joint_positions.mat"
             clips.append(LabelledClip(name, frames, joints=_joints(path, len(frames))))

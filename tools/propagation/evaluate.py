@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from tools.display.propagated_masks import MaskedFrames, propagated_picture
 from tools.evaluation.encoders import Encoder, trained_encoder, untrained_encoder
+from tools.evaluation.errors import EvaluationError
 from tools.evaluation.result import Evaluation, SplitFacts, check_out
 from tools.propagation.clips import LabelledClip, read_clips
 from tools.propagation.frame_features import (
@@ -130,11 +132,21 @@ def _propagate(
     scorers: Mapping[str, Scorer],
     recipe: Recipe,
 ) -> dict[str, list[Prediction]]:
-    """Return each way's predictions of a clip's frames, which its scorer takes."""
-    frames = [scaled(clip.frame(number), recipe) for number in range(len(clip.frames))]
+    """Return each way's predictions of a clip's frames, which its scorer takes.
+
+    Raises:
+        EvaluationError: frames cannot be read, differ in size, or are too small for the encoder.
+    """
+    frames = _scaled_frames(clip, recipe)
     size, seen = clip.frame(0).shape[:2], (frames[0].shape[1], frames[0].shape[2])
     ways = dict(features)
-    cells = ways["trained"](frames[0]).shape[1:]
+    try:
+        cells = ways["trained"](frames[0]).shape[1:]
+    except RuntimeError as error:  # a convolution, of less than it reaches over
+        raise EvaluationError(
+            f"{clip.frames[0]}: at {seen[1]}×{seen[0]} pixels it is too small for the encoder "
+            f"({error}): raise --short-side"
+        ) from error
     if COLOR in scorers:
         ways[COLOR] = color_features(*cells)
     predictions = {}
@@ -151,6 +163,19 @@ def _propagate(
     for name, of_frames in predictions.items():
         scorers[name].add(clip, of_frames)
     return predictions
+
+
+def _scaled_frames(clip: LabelledClip, recipe: Recipe) -> list[Tensor]:
+    frames = [scaled(clip.frame(number), recipe) for number in range(len(clip.frames))]
+    first = frames[0].shape[1:]
+    for path, frame in zip(clip.frames, frames, strict=True):
+        if frame.shape[1:] != first:
+            sizes = [f"{width}×{height}" for height, width in (frame.shape[1:], first)]
+            raise EvaluationError(
+                f"{path} is {sizes[0]} and {clip.frames[0]} is {sizes[1]}, both as they are "
+                "scaled: the frames of a clip must have one size"
+            )
+    return frames
 
 
 def write_masks(folder: Path, clip: LabelledClip, masks: Sequence[npt.NDArray[np.uint8]]) -> None:

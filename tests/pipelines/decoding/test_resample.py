@@ -8,11 +8,14 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 from torchaudio.functional import resample
 
 from pipelines.decoding.resample import resample_by_sample
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.decoding.segment_reader import SegmentReader
+from pipelines.skips import SkipError
+from shards import open_samples
 
 
 def smooth_noise(count: int) -> Any:
@@ -60,3 +63,16 @@ def test_odd_rates_are_read_in_little_memory(corpus: Any, tmp_path: Path, rate: 
         np.testing.assert_allclose(
             segment.audio[inside], expected[first : first + 24_000][inside], atol=2e-3
         )
+
+
+@pytest.mark.parametrize("rate", [8000, 6000])
+def test_samples_that_are_no_numbers_are_a_skip_that_names_them(tmp_path: Path, rate: int) -> None:
+    wave = np.zeros(rate, np.float32)
+    wave[rate // 2 + 10] = np.nan
+    wavfile.write(tmp_path / "broken.wav", rate, wave)
+    options = SegmentOptions(seconds=0.4, num_frames=1, sample_rate_hz=8000)
+    reader = SegmentReader(open_samples(tmp_path), options, video=False)
+    (before,) = reader.segments(0, [0.0])
+    assert before.audio is not None
+    with pytest.raises(SkipError, match=r"broken.wav'?: decode: its sound has samples that are no"):
+        reader.segments(0, [0.3])

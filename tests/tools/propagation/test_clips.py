@@ -116,7 +116,9 @@ def test_masks_in_colours_and_files_that_are_no_pictures_are_refused(tmp_path: P
     picture(root / "Annotations" / "480p" / "cat" / "00000.png")
     (root / "JPEGImages" / "480p" / "cat" / "00001.jpg").write_bytes(b"nothing")
     (clip,) = read_clips(root, "davis", "val")
-    with pytest.raises(EvaluationError, match=r"00000.png holds colours \(RGB\); a mask is a PNG"):
+    with pytest.raises(
+        EvaluationError, match=r"00000.png holds colours, .* \(RGB\); a mask is a PNG"
+    ):
         clip.mask(0)
     with pytest.raises(EvaluationError, match=r"00001.jpg cannot be read as a picture"):
         clip.frame(1)
@@ -134,3 +136,35 @@ def test_what_cannot_be_propagated_is_refused(tmp_path: Path) -> None:
     (root / "Annotations" / "480p" / "cat" / "00000.png").unlink()
     with pytest.raises(EvaluationError, match=r"no mask of the first frame, 00000.png"):
         read_clips(root, "davis", "val")
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (b"cat\n../../dog\n", r"val.txt has '../../dog'; a list names clips by their folders"),
+        (b"..\n", r"val.txt has '..'; a list"),
+        (b"cat dog cat\n", r"val.txt names 'cat' twice: each clip counts once"),
+        (b"\xff\xfe", r"val.txt cannot be read as a list of clips"),
+    ],
+)
+def test_lists_of_other_things_than_clips_are_refused(
+    tmp_path: Path, listed: bytes, message: str
+) -> None:
+    root = davis(tmp_path)
+    path = root / "ImageSets" / "2017" / "val.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(listed)
+    with pytest.raises(EvaluationError, match=message):
+        read_clips(root, "davis", "val")
+
+
+def test_a_first_mask_without_an_object_and_16_bits_are_refused(tmp_path: Path) -> None:
+    root = davis(tmp_path, ("cat",))
+    path = root / "Annotations" / "480p" / "cat" / "00000.png"
+    (clip,) = read_clips(root, "davis", "val")
+    mask(path, np.pad(np.full((4, 4), 255), ((4, 4), (6, 6))))
+    with pytest.raises(EvaluationError, match=r"00000.png shows no object: each of its pixels is"):
+        clip.mask(0)
+    Image.fromarray(np.ones((12, 16), np.uint16)).save(path)
+    with pytest.raises(EvaluationError, match=r"holds colours, or more than 8 bits \(I;16\)"):
+        clip.mask(0)

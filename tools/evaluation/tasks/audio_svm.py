@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from shards.plural import plural
 from tools.evaluation.encoders import Layer
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.intervals import bootstrap
@@ -66,20 +67,8 @@ class AudioSvm:
                 f"--layer maps is of sound, whose maps have time as their last axis; got "
                 f"--modality {', '.join(splits['test'].modalities)}: ask for features of those"
             )
-        if "train" not in splits and len(set(splits["test"].folds)) < 3:
-            raise EvaluationError(
-                f"{splits['test'].dataset.path}: its clips are in "
-                f"{len(set(splits['test'].folds))} folds; one is the test, one chooses the cost, "
-                "one is left to learn from: 3 folds at least, or two data sets, --train and --test"
-            )
-        test = splits["test"]
-        for fold in sorted(set(test.folds)) if "train" not in splits else ():
-            pairs = zip(test.labels, test.folds, strict=True)
-            if len({label for label, other in pairs if other != fold}) < 2:
-                raise EvaluationError(
-                    f"{test.dataset.path}: without fold {fold} one label is left to learn from; "
-                    "folds are to hold clips of all labels"
-                )
+        if "train" not in splits:
+            _check_folds(splits["test"])
         return []
 
     def score(self, encoder: str, splits: Mapping[str, Split]) -> list[Score]:
@@ -121,6 +110,26 @@ class AudioSvm:
     def _rows(self, split: Split, modality: str) -> Segments:
         rows = split.segments(modality)
         return unit_rows(rows) if self.layer == "features" else rows
+
+
+def _check_folds(split: Split) -> None:
+    """Refuse folds that a classifier of the others could not answer."""
+    folds = sorted(set(split.folds))
+    if len(folds) < 3:
+        raise EvaluationError(
+            f"{split.dataset.path}: its clips are in {plural(len(folds), 'fold')}; one is the "
+            "test, one chooses the cost, one is left to learn from: 3 folds at least, or two data "
+            "sets, --train and --test"
+        )
+    places: dict[str, set[str]] = {}
+    for label, fold in zip(split.labels, split.folds, strict=True):
+        places.setdefault(label, set()).add(fold)
+    for label, only in sorted(places.items()):
+        if len(only) == 1:
+            raise EvaluationError(
+                f"{split.dataset.path}: all clips of {label!r} are in fold {min(only)}, so that "
+                "what learns from the other folds does not know it; spread each label over folds"
+            )
 
 
 def held_out_third(labels: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tools.evaluation.errors import EvaluationError
 from tools.evaluation.tasks.audio_svm import (
+    AudioSvm,
     answers_of,
     clip_decisions,
     fit_svm,
@@ -62,3 +65,25 @@ def test_the_cost_is_chosen_on_held_out_clips(monkeypatch: pytest.MonkeyPatch) -
     )
     assert fitted[-1] == 1.0
     assert (np.array(answers) == labels[asked]).mean() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("folds", "labels", "message"),
+    [
+        ("1 1 1 1", "a b a b", r"sounds: its clips are in 1 fold; one is the test"),
+        ("1 2 2 1", "a b a b", r"sounds: its clips are in 2 folds; one is"),
+        ("1 2 3 3", "a a a b", r"sounds: all clips of 'b' are in fold 3, so that what learns"),
+        ("1 2 3 3", "a a a a", r"sounds: all clips have the one label 'a'"),
+    ],
+)
+def test_folds_that_cannot_answer_one_another_are_refused(
+    folds: str, labels: str, message: str
+) -> None:
+    split: Any = SimpleNamespace(
+        dataset=SimpleNamespace(path="sounds"),
+        folds=tuple(folds.split()),
+        labels=tuple(labels.split()),
+        modalities=("audio",),
+    )
+    with pytest.raises(EvaluationError, match=message):
+        AudioSvm().check({"test": split})
