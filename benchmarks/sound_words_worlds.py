@@ -36,8 +36,10 @@ from tools.evaluation.world_model import KEPT, WorldModelRequest, evaluate_world
 from tools.sample_data.blocks import BlocksOptions, build_blocks
 from tools.sample_data.digits import build_digits
 from tools.sample_data.lee_corpus import write_lee_corpus
+from tools.sample_data.paraphrases import ParaphrasesOptions, write_paraphrases
 from tools.sample_data.synthetic import SyntheticOptions, build_corpus
 
+SPEARMAN: Final = Column("Spearman", "sts", "text", METRIC, "text")
 LOG_MEL, KNOWN = "log-mel, mean and deviation", "captions known by heart"
 #: Of the linear probe: one for all, so that a score is one fit.
 COST: Final = 0.1
@@ -248,7 +250,27 @@ def worlds(folder: Path, num_train: int = 256, num_val: int = 256) -> Group:
     return Group("worlds", title, tuple(columns), (KEPT, CHANCE), (setting,))
 
 
-def texts(folder: Path, source: Path | None = None) -> Group:
+def paraphrases(folder: Path) -> Group:
+    """SimCSE on sentences that say the same in other words."""
+    if not (folder / "pairs.tsv").exists():
+        write_paraphrases(folder, ParaphrasesOptions())
+    setting = _simcse(
+        "simcse, triples",
+        folder,
+        folder / "triples.tsv",
+        "encoders.vocab_size=512",
+        "text.max_tokens=24",
+        "segment.captions=in_order",
+        "plan.augmentation.draws=3",
+        "method.layer_in_training_only=false",
+        "optimizer.learning_rate=1e-3",
+        "trainer.max_steps=150",
+    )
+    title = "Cosines of sentences against how many facts they share, correlation in %:"
+    return Group("paraphrases", title, (SPEARMAN,), (COUNTS, CHANCE), (setting,))
+
+
+def news(folder: Path, source: Path | None = None) -> Group:
     """SimCSE on news: passages to learn from, and texts that people compared.
 
     Raises:
@@ -256,26 +278,37 @@ def texts(folder: Path, source: Path | None = None) -> Group:
     """
     if not (folder / "pairs.tsv").exists():
         write_lee_corpus(folder, source)
-    passages, tokenizer = folder / "passages.tsv", folder / "tokenizer.json"
+    setting = _simcse(
+        "simcse",
+        folder,
+        folder / "passages.tsv",
+        "encoders.vocab_size=4096",
+        "text.max_tokens=64",
+        "trainer.max_steps=60",
+    )
+    title = "Cosines of texts against how alike people find them (Lee corpus), correlation in %:"
+    return Group("news", title, (SPEARMAN,), (COUNTS, CHANCE), (setting,))
+
+
+def _simcse(name: str, folder: Path, texts: Path, vocabulary: str, *overrides: str) -> Setting:
+    """SimCSE on a file of texts, with a tokenizer of its words."""
+    tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists():
-        dataset = open_samples(passages)
-        known = (captions_of(dataset.metadata(number))[0] for number in range(len(dataset)))
-        train_tokenizer(known, 4096, tokenizer)
-    setting = Setting(
-        name="simcse",
+        dataset = open_samples(texts)
+        known = (t for n in range(len(dataset)) for t in captions_of(dataset.metadata(n)))
+        train_tokenizer(known, int(vocabulary.partition("=")[2]), tokenizer)
+    return Setting(
+        name=name,
         config="simcse",
         overrides=(
-            f"data.shards={passages}",
+            f"data.shards={texts}",
+            "data.batch_size=32",
             f"text.tokenizer={tokenizer}",
-            "text.max_tokens=128",
-            "encoders.vocab_size=4096",
-            "trainer.max_steps=100",
+            vocabulary,
+            *overrides,
             *_CPU,
         ),
         data={},
         tasks=(),
         scorers=(Similarity(folder / "pairs.tsv"),),
     )
-    column = Column("Spearman", "sts", "text", METRIC, "text")
-    title = "Cosines of texts against how alike people find them (Lee corpus), correlation in %:"
-    return Group("texts", title, (column,), (COUNTS, CHANCE), (setting,))

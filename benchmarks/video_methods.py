@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.correspondence import correspondence
 from benchmarks.groups import Group, table
-from benchmarks.sound_words_worlds import sounds, texts, words, worlds
+from benchmarks.sound_words_worlds import news, paraphrases, sounds, words, worlds
 from benchmarks.trials import Failed, Trial, draw, kept_trials, put_into, run_trials, values_of
 
 BEGIN: Final = "<!-- table: python -m benchmarks.video_methods --into docs/methods.md -->"
@@ -30,7 +30,8 @@ GROUPS: Final[dict[str, Callable[[Path], Group]]] = {
     "sounds": sounds,
     "words": words,
     "worlds": worlds,
-    "texts": texts,
+    "paraphrases": paraphrases,
+    "news": news,
     "correspondence": correspondence,
 }
 

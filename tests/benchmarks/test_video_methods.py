@@ -85,7 +85,7 @@ def test_texts_stand_beside_tokens_in_common(tmp_path: Path) -> None:
     (source / "lee.cor").write_text("A storm.\nA storm.\nVotes.\n")
     (source / "lee_background.cor").write_text("Rain.\nWind.\nVotes were cast.\n")
     (source / "similarities0-1.txt").write_text("1\t0.9\t0.2\n0\t1\t0.2\n0\t0\t1\n")
-    group = groups.texts(tmp_path / "data", source)
+    group = groups.news(tmp_path / "data", source)
     trial = one_trial(group.overridden("trainer.max_steps=1", "data.batch_size=2"), tmp_path)
     (column,) = group.columns
     assert trial.value(column, COUNTS) == pytest.approx(1)
