@@ -64,7 +64,7 @@ def run(words: list[str], folder: Path, *path: Path) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.slow(seconds=90)
+@pytest.mark.slow(seconds=60)
 def test_the_commands_of_the_readme_work_as_pasted(installed: Path, folder: Path) -> None:
     options = SyntheticOptions(num_train=2, num_val=0, seconds=120, size=32, frames_per_second=10)
     build_corpus(folder / "made", options)
@@ -75,7 +75,8 @@ def test_the_commands_of_the_readme_work_as_pasted(installed: Path, folder: Path
         ["gdt", "pretrain"],
         ["gdt", "evaluate"],
     ]
-    short = {"pretrain": ["--set", "trainer.max_steps=2"]}
+    # decoding in processes of their own, which have this folder on their path
+    short = {"pretrain": ["--set", "trainer.max_steps=2", "--set", "data.isolate=true"]}
     for line in lines:
         words = shlex.split(line)
         done = run([*words, *short.get(words[1], [])], folder, installed)
@@ -83,10 +84,6 @@ def test_the_commands_of_the_readme_work_as_pasted(installed: Path, folder: Path
     assert (folder / "runs" / "first" / "checkpoints" / "last.ckpt").exists()
     assert "R@1" in done.stdout
 
-    isolated = ["--set", "data.isolate=true", "--set", "trainer.max_steps=1", "--out", "isolated"]
-    words = ["gdt", "pretrain", "demo", *isolated]
-    done = run(words, folder, installed)
-    assert done.returncode == 0, done.stderr
     where = "import tools, shards; print(tools.__file__, shards.__file__)"
     found = run([sys.executable, "-c", where], folder, installed).stdout.split()
     assert [Path(name).parents[1] for name in found] == [installed, installed]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.multiprocessing.spawn import ProcessContext
 
 import tools.training.fit
 from gdt import Batch
@@ -51,7 +52,14 @@ def gdt_row_by_row(
         bad = self.global_rank == 1 and self.global_step == not_finite_at
         return found | {"loss": found["loss"] * float("nan")} if bad else found
 
+    wait_for = ProcessContext.join
+
+    def join(self: ProcessContext) -> bool:
+        done: bool = wait_for(self, grace_period=1)  # for a hanging rank to end itself; else 30 s
+        return done
+
     torch.set_num_threads(1)
+    ProcessContext.join = join  # type: ignore[method-assign,assignment]
     tools.training.fit.build_method = build  # type: ignore[attr-defined]
     Pretraining.training_step = step  # type: ignore[method-assign]
     gdt(arguments, output, {})
