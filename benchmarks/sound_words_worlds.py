@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.groups import Group
 from benchmarks.trials import Column, Setting
+from models.methods.cpc import CPCOptions
 from pipelines.decoding.segment import SegmentOptions
 from pipelines.device.log_mel import LogMelSpectrogram
 from pipelines.device.options import LogMel
@@ -25,6 +26,7 @@ from pipelines.loading.evaluation import evaluation_batches
 from shards import BuildOptions, open_samples
 from shards.building.build import build
 from shards.reading.captions import captions_of
+from tools.evaluation.encoders import trained_encoder, untrained_encoder
 from tools.evaluation.labels import labels_of
 from tools.evaluation.protocol import load_protocol
 from tools.evaluation.result import CHANCE, Evaluation, Score
@@ -33,6 +35,7 @@ from tools.evaluation.tasks.labelled import accuracy
 from tools.evaluation.tasks.linear_probe import LinearProbe, fit_and_answer
 from tools.evaluation.tasks.retrieval import Retrieval
 from tools.evaluation.world_model import KEPT, WorldModelRequest, evaluate_world_model
+from tools.runs.run import load_run
 from tools.sample_data.blocks import BlocksOptions, build_blocks
 from tools.sample_data.digits import build_digits
 from tools.sample_data.lee_corpus import write_lee_corpus
@@ -82,6 +85,39 @@ class LogMelProbe:
             rows.append(torch.cat([levels.mean(dim=2), levels.std(dim=2)], dim=1))
             numbers += raw.sample.tolist()
         return torch.cat(rows).numpy(), tuple(labels[number] for number in numbers)
+
+
+@dataclass(frozen=True)
+class NextMoments:
+    """How often CPC finds the moments that come next, of held-out sounds.
+
+    Attributes:
+        clips: a data set.
+    """
+
+    clips: Path
+    name: str = "next-moments"
+
+    def settings(self) -> Mapping[str, Any]:
+        """The data set."""
+        return {"clips": open_samples(self.clips).fingerprint}
+
+    def __call__(self, run: Path) -> Evaluation:
+        """Score a run folder, on batches of 16 and negatives that are the same for all encoders."""
+        loaded = load_run(run)
+        dataset, segment = open_samples(self.clips), loaded.config.segment
+        raws = list(evaluation_batches(dataset, ("audio",), segment, threads=1))
+        scores = []
+        for encoder in (trained_encoder(loaded), untrained_encoder(loaded)):
+            torch.manual_seed(0)
+            with torch.inference_mode():
+                losses = [encoder.method(loaded.device_transform(raw)) for raw in raws]
+            share = float(np.mean([float(loss.parts["accuracy"]) for loss in losses]))
+            scores.append(Score("audio", encoder.name, "accuracy", share))
+        assert isinstance(loaded.config.method, CPCOptions)
+        chance = 1 / (1 + loaded.config.method.num_negatives)
+        scores.append(Score("audio", CHANCE, "accuracy", chance))
+        return Evaluation(self.name, {"step": loaded.step}, {}, {}, "", scores)
 
 
 @dataclass(frozen=True)
@@ -179,18 +215,22 @@ def sounds(folder: Path, num_train: int = 800, num_val: int = 200) -> Group:
         config="cpc",
         overrides=(
             f"data.shards={train}",
-            "trainer.max_steps=150",
+            "method.num_negatives=32",
+            "trainer.max_steps=240",
             "optimizer.warmup_epochs=0",
             "optimizer.warmup_steps=10",
             *_CPU,
         ),
         data={"train": train, "test": val},
         tasks=(LinearProbe((COST,)),),
-        scorers=(LogMelProbe(train, val),),
+        scorers=(LogMelProbe(train, val), NextMoments(val)),
     )
-    column = Column("linear probe", "linear-probe", "audio", "accuracy")
-    title = "The digit of a spoken one, by a linear probe, on voices that were not heard, %:"
-    return Group("sounds", title, (column,), (LOG_MEL, CHANCE), (setting,))
+    columns = (
+        Column("linear probe", "linear-probe", "audio", "accuracy"),
+        Column("next moments found", "next-moments", "audio", "accuracy", "audio"),
+    )
+    title = "The digit that voices say that were not heard, and what they say next, among 32, %:"
+    return Group("sounds", title, columns, (LOG_MEL, CHANCE), (setting,))
 
 
 def words(folder: Path, num_train: int = 512, num_val: int = 96) -> Group:

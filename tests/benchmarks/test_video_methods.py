@@ -79,6 +79,17 @@ def test_worlds_stand_beside_states_that_stay(tmp_path: Path) -> None:
         assert None not in values, column
 
 
+@pytest.mark.slow(seconds=8)
+def test_sounds_stand_beside_spectrograms(tmp_path: Path) -> None:
+    group = groups.sounds(tmp_path / "data", num_train=20, num_val=10)
+    trial = one_trial(group.overridden("trainer.max_steps=1", "data.batch_size=2"), tmp_path)
+    probe, moments = group.columns
+    values = [trial.value(probe, name) for name in (TRAINED, UNTRAINED, LOG_MEL, CHANCE)]
+    values += [trial.value(moments, name) for name in (TRAINED, UNTRAINED)]
+    assert all(value is not None and 0 <= value <= 1 for value in values)
+    assert trial.value(moments, CHANCE) == pytest.approx(1 / 33)
+
+
 def test_texts_stand_beside_tokens_in_common(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
