@@ -5,8 +5,6 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-import pytest
-
 from benchmarks.plan_memory import plan_and_report
 from shards.sources.labels import Labels
 from shards.sources.source import Source
@@ -32,7 +30,6 @@ def most_blocks(num_rows: int, folder: Path) -> int:
     return most
 
 
-@pytest.mark.slow
 def test_a_build_holds_no_source(tmp_path: Path) -> None:
     """One that is held takes ten blocks or more; an array of hashes is one block for all."""
     few, many = (most_blocks(rows, tmp_path / f"{rows}") for rows in (600, 2600))

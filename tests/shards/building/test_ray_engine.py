@@ -20,7 +20,7 @@ ray = pytest.importorskip("ray")
 pytest.importorskip("moto", reason="moto[server] speaks S3 here")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_ray_builds_the_same_bytes_and_loses_only_what_crashes(
     film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
