@@ -1,9 +1,10 @@
 """Training steps and input of image methods beside lightly's: `python -m benchmarks.image_speed`.
 
 Steps: the same encoder, the same pictures in memory, the same optimizer; ours and lightly's take
-turns, and the median of five turns' CPU time counts. SimCLR, SwAV and DINO put all views through
+turns, and the median of nine turns' CPU time counts. SimCLR, SwAV and DINO put all views through
 the encoder as one batch, as their authors do, whose batch norm so sees them together; lightly puts
-them through one by one. "joined" is our time beside lightly's where its encoder does the same.
+them through one by one. "joined" is our time beside lightly's where its encoder does the same, and
+"channels last" with `trainer.channels_last = true`, which computes the same and moves less memory.
 
 Input: a folder of JPEGs to batches of two views under SimCLR's recipe, with two workers: our stream
 and device transform beside LightlyDataset and SimCLRTransform in torch's DataLoader. CPU time
@@ -18,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +32,7 @@ from benchmarks.image_methods import settings
 from benchmarks.lightly_methods import LIGHTLY, views_of
 from benchmarks.stream import cpu_seconds
 from gdt import Batch, Plan, View, named_plan
-from models import RunFacts, build_method
+from models import Encoder, RunFacts, build_method
 from models import Setting as MethodSetting
 from models.method import ParameterGroup
 from pipelines.decoding.segment import SegmentOptions
@@ -41,9 +43,14 @@ from shards import open_samples
 from tools.runs.config import Config
 from tools.training.optimizer import build_optimizer
 
-TURNS: Final = 5
+TURNS: Final = 9
 #: Methods whose views go through the encoder as one batch.
 JOINED: Final = ("simclr", "swav", "dino")
+#: A column's title → how our step or lightly's is other than it would be.
+WAYS: Final[dict[str, dict[str, bool]]] = {
+    "joined": {"joined": True},
+    "channels last": {"channels_last": True},
+}
 #: SimCLR's recipe for ImageNet (appendix A), as lightly's SimCLRTransform has it by default.
 RECIPE: Final = ImageAugment(
     size=224,
@@ -83,27 +90,41 @@ def main() -> None:
 
 def step_lines(names: list[str], batch_size: int, size: int, steps: int) -> Iterator[str]:
     """A Markdown table: CPU time of a training step, ours and lightly's."""
-    yield f"| a step of {batch_size}, {size}², CPU ms | ours | lightly | ours / lightly | joined |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
+    titles = ["ours", "lightly", "ours / lightly", *WAYS]
+    yield f"| a step of {batch_size}, {size}², CPU ms | {' | '.join(titles)} |"
+    yield f"| --- |{' ---: |' * len(titles)}"
     with tempfile.TemporaryDirectory() as folder:
         found, _ = settings(Path(folder), names, 1000, 1000, lightly=False)
         for setting in found:
             config = setting.resolved(0)
-            seconds, ratios = [], []
-            for joined in (False, True) if setting.name in JOINED else (False,):
-                both = paired(*training_steps(config, batch_size, size, joined=joined), steps)
-                ratios.append(statistics.median(o / t for o, t in zip(*both, strict=True)))
-                seconds.append([1000 * statistics.median(side) for side in both])
-            cells = [f"{s:.0f}" for s in seconds[0]] + [f"{ratio:.2f}" for ratio in ratios]
-            yield f"| {setting.name} | {' | '.join([*cells, '-'][:4])} |"
+            both = paired(*training_steps(config, batch_size, size), steps)
+            cells = [f"{1000 * statistics.median(side):.0f}" for side in both] + [_ratio(both)]
+            for way in WAYS.values():
+                if "joined" in way and setting.name not in JOINED:
+                    cells.append("-")
+                    continue
+                pair = training_steps(config, batch_size, size, **way)
+                cells.append(_ratio(paired(*pair, steps)))
+            yield f"| {setting.name} | {' | '.join(cells)} |"
+
+
+def _ratio(both: tuple[list[float], list[float]]) -> str:
+    """Of our time to lightly's, the median over turns."""
+    return f"{statistics.median(o / t for o, t in zip(*both, strict=True)):.2f}"
 
 
 def training_steps(
-    config: Config, batch_size: int, size: int, *, joined: bool = False
+    config: Config,
+    batch_size: int,
+    size: int,
+    *,
+    joined: bool = False,
+    channels_last: bool = False,
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Our step of a config's method and lightly's, from the same weights of the encoder.
 
-    With `joined` lightly's encoder sees all views as one batch, as ours does.
+    With `joined` lightly's encoder sees all views as one batch, as ours does; with `channels_last`
+    our pictures and weights lie in memory as that option of a config has them.
     """
     plan = config.build_plan()
     facts = RunFacts(1500, batch_size, 1500 // batch_size, 1000)
@@ -113,7 +134,13 @@ def training_steps(
     for_theirs.towers.load_state_dict(ours.towers.state_dict())
     theirs = LIGHTLY[config.method.name](for_theirs.towers.encoder("image"), config.method, 1000)
     theirs.joined = joined
-    batch = random_batch(plan, batch_size, size)
+    batch = for_ours = random_batch(plan, batch_size, size)
+    if channels_last:
+        (view,) = batch.views
+        values = view.values.contiguous(memory_format=torch.channels_last)
+        for_ours = replace(batch, views=(replace(view, values=values),))
+        for encoder in (m for m in ours.modules() if isinstance(m, Encoder)):
+            encoder.arrange(channels_last=True)
     column, count = plan.names.index("augmentation"), plan.draws("augmentation")
 
     def optimizer_of(groups: list[ParameterGroup]) -> Any:
@@ -125,7 +152,7 @@ def training_steps(
 
     def our_step() -> None:
         our_optimizer.zero_grad()
-        ours(batch).total.backward()
+        ours(for_ours).total.backward()
         ours.after_backward(500)
         our_optimizer.step()
         ours.after_step(500)

@@ -94,12 +94,15 @@ def _still_side(dataset: Samples, first: Track) -> int:
 
 
 def _first_track(dataset: Samples) -> Track:
+    fault = ""
     for number in range(min(len(dataset), _MOST_LOOKED_AT)):
-        track = dataset.sample(number).video
-        if track is not None:
-            return track
+        sample = dataset.sample(number)
+        if sample.video is not None:
+            return sample.video
+        if sample.fault and not fault:
+            fault = f" ({sample.key!r}: {sample.fault})"
     raise ValueError(
         f"{dataset.path}: none of its first {min(len(dataset), _MOST_LOOKED_AT)} samples has "
-        "a video track, and the plan needs one: leave video and image out of "
+        f"a video track{fault}, and the plan needs one: leave video and image out of "
         "plan.modality.values, or give other shards"
     )

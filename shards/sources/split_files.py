@@ -54,7 +54,16 @@ class SplitFiles:
         first = next(lines, "")
         columns = {name.strip() for name in first.split(",")}
         if columns >= _KINETICS:
-            self._read_kinetics(csv.DictReader([first.strip(), *lines], skipinitialspace=True))
+            rows = csv.DictReader([first.strip(), *lines], skipinitialspace=True)
+            for row in rows:
+                try:
+                    self._read_kinetics(row)
+                except (TypeError, ValueError, OverflowError) as error:  # None where cells lack
+                    has = ", ".join(map(str, row.values()))[:60]
+                    raise BuildError(
+                        f"{path.name}:{rows.line_num} has {has!r}; a row of Kinetics has "
+                        f"{', '.join(sorted(_KINETICS))}, times in seconds."
+                    ) from error
             return
         for number, line in enumerate([first, *lines], start=1):
             if line.strip():
@@ -78,18 +87,21 @@ class SplitFiles:
             raise BuildError(f"{where} names no parts; give the file of one, without --split-part.")
         self._labels[_stem(name)] = ""
 
-    def _read_kinetics(self, rows: Iterable[dict[str, str]]) -> None:
-        for row in rows:
-            if self._part is not None and row.get("split") != self._part:
-                continue
-            name = row["youtube_id"]
-            start, end = (round(float(row[column])) for column in ("time_start", "time_end"))
-            stem = f"{name}_{start:06d}_{end:06d}"
-            self._labels[stem] = row.get("label") or ""
-            self._aliases[f"{name}_{start}_{end}"] = self._aliases[name] = stem
+    def _read_kinetics(self, row: dict[str, str]) -> None:
+        if self._part is not None and row.get("split") != self._part:
+            return
+        name = row["youtube_id"]
+        start, end = (round(float(row[column])) for column in ("time_start", "time_end"))
+        stem = f"{name}_{start:06d}_{end:06d}"
+        self._labels[stem] = row.get("label") or ""
+        self._aliases[f"{name}_{start}_{end}"] = self._aliases[name] = stem
 
     def take(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """The sources that are named, with their label where the file says it."""
+        """The sources that are named, with their label where the file says it.
+
+        Raises:
+            BuildError: at the end, when none was.
+        """
         for source in sources:
             stem = _stem(source.name)
             stem = stem if stem in self._labels else self._aliases.get(stem, "")
@@ -98,6 +110,8 @@ class SplitFiles:
             self._used.add(stem)
             label = self._labels[stem]
             yield replace(source, row={**source.row, "label": label}) if label else source
+        if not self._used:
+            raise BuildError(f"No source is a video of the split: {self.note()}. Check both.")
 
     def note(self) -> str:
         """What to say of those that no source is; "" where all are there."""

@@ -62,6 +62,19 @@ def test_kinetics(tmp_path: Path) -> None:
         SplitFiles([path], "test")
 
 
+@pytest.mark.parametrize("row", ["dog,abc,soon,11,train", "dog,abc,1", "dog,abc,1,inf,train"])
+def test_rows_of_kinetics_without_times_are_refused(tmp_path: Path, row: str) -> None:
+    path = write(tmp_path / "k.csv", f"label,youtube_id,time_start,time_end,split\n{row}\n")
+    with pytest.raises(BuildError, match=r"k.csv:2 has 'dog, abc.*; a row of Kinetics has"):
+        SplitFiles([path])
+
+
+def test_a_split_of_other_videos_is_refused(tmp_path: Path) -> None:
+    split = SplitFiles([write(tmp_path / "l.txt", "x/gone.avi\n")])
+    with pytest.raises(BuildError, match=r"No source is .* 1 of 1 videos .* are not here: gone\."):
+        named(split, "x/here.avi")
+
+
 def test_what_is_no_split_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"l\.txt:1 has 'hello'; a split file is of UCF-101"):
         SplitFiles([write(tmp_path / "l.txt", "hello\n")])
