@@ -146,6 +146,7 @@ LEFT_OUT: Final = {
     "classifier": "learns from labels",
     "distillation": "learns from a teacher, which learned from labels",
     "crw": "walks through the frames of a clip",
+    "cpc_image": "predicts patches five rows down, for which 16 pixels have no room",
 }
 
 
