@@ -6,11 +6,8 @@ when it is asked for; one that is no image is a sample without tracks, which say
 
 import hashlib
 import os
-import stat
-import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +15,8 @@ from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.format.index import IndexedSample, Member
 from shards.media.faults import sources_fault
 from shards.media.still import sniff_still, still_track
-from shards.plural import plural
+from shards.reading.file_folder import FileFolder, files_of_kind, key_of
 from shards.reading.media_file import track_of
-from shards.storage.local_listing import files_below
 
 EXTENSIONS: Final = (".jpeg", ".jpg", ".jfif", ".jpe", ".png", ".webp")
 #: Named like images that are not read: each is a sample that is skipped, and so counted.
@@ -28,7 +24,7 @@ NOT_READ: Final = (".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".jxl")
 MAX_FILE_BYTES: Final = 1 << 28
 
 
-class ImageFolder:
+class ImageFolder(FileFolder):
     """The images below a folder, sorted by name, numbered through.
 
     Args:
@@ -38,34 +34,20 @@ class ImageFolder:
         IndexFormatError: it cannot be listed, or has no file named like an image.
     """
 
-    is_remote = False
+    KIND = "image"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        listed = sorted(_listed(self.path))
+        listed = sorted(_listed(Path(path)))
+        super().__init__(Path(path), [name for name, _ in listed])
         if not listed:
             raise IndexFormatError(
                 f"{self.path} has no images: no file in it ends in {', '.join(EXTENSIONS)}."
             )
-        self._names = [name for name, _ in listed]
         self._odd_names = {key: name for name in self._names if (key := key_of(name)) != name}
         digest = hashlib.sha256()
         for name, size in listed:
             digest.update(os.fsencode(name) + b"\0%d\0" % size)
         self.fingerprint = digest.hexdigest()[:32]
-        self._in_hand = threading.local()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_in_hand": None}  # the listing goes along: folders change
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _in_hand=threading.local())
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return f"ImageFolder({self.path}: {plural(len(self), 'image')})"
 
     def sample(self, i: int) -> IndexedSample:
         """Image i, 0 ≤ i < len, under its name in the folder; its file is read."""
@@ -101,12 +83,6 @@ class ImageFolder:
             raise ShardError(f"{self.path / sample.key} is shorter than it was: it was changed.")
         return data[offset : offset + size]
 
-    def reader(
-        self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]
-    ) -> Callable[[int, int], bytes]:
-        """See `Dataset.reader`."""
-        return partial(self.read, sample)
-
     def read_member(self, sample: IndexedSample, extension: str) -> bytes:
         """The whole file.
 
@@ -122,21 +98,9 @@ class ImageFolder:
         folder, slash, _ = self._name(i).partition("/")
         return {"source": self._name(i)} | ({"label": folder} if slash else {})
 
-    def _name(self, i: int) -> str:
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has images 0 to {len(self) - 1}; asked for {i}.")
-        return self._names[i]
-
     def _content(self, name: str) -> bytes:
         with (self.path / name).open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
-
-
-def key_of(name: str) -> str:
-    """A file's name as it can be printed: what cannot is escaped."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def holds_images(path: Path) -> bool:
@@ -145,17 +109,12 @@ def holds_images(path: Path) -> bool:
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, int]]:
-    """Name below the folder, and bytes, of each file that is named like an image."""
-    try:
-        for path in files_below(str(folder)):
-            if path.lower().endswith(EXTENSIONS + NOT_READ) or _is_nameless_image(path):
-                size = size_of(path)
-                if size is not None:
-                    yield path.removeprefix(str(folder)).lstrip("/"), size
-    except OSError as error:
-        raise IndexFormatError(
-            f"{error.filename} cannot be listed as a folder of images: {error.strerror}."
-        ) from error
+    """Name below the folder, and bytes, of each file that is named like an image, or is one."""
+    return files_of_kind(
+        folder,
+        ImageFolder.KIND,
+        lambda path: path.lower().endswith(EXTENSIONS + NOT_READ) or _is_nameless_image(path),
+    )
 
 
 def _is_nameless_image(path: str) -> bool:
@@ -164,12 +123,3 @@ def _is_nameless_image(path: str) -> bool:
         return False
     with Path(path).open("rb") as file:
         return sniff_still(file.read(16)) is not None
-
-
-def size_of(path: str) -> int | None:
-    """Bytes of a file; 0 where a link leads to none, and None for what is no file, as a pipe."""
-    try:
-        about = Path(path).stat()
-    except OSError:
-        return 0  # reading it will say why
-    return about.st_size if stat.S_ISREG(about.st_mode) else None

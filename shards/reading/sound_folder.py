@@ -13,18 +13,14 @@ import csv
 import hashlib
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from shards.errors import IndexFormatError, ShardError, SourceError
 from shards.format.index import IndexedSample
-from shards.plural import plural
-from shards.reading.image_folder import key_of, size_of
-from shards.storage.local_listing import files_below
+from shards.reading.file_folder import FileFolder, files_of_kind, key_of
 
 EXTENSIONS: Final = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff")
 #: Fold, Freesound clip, take, class (Piczak 2015).
@@ -35,7 +31,7 @@ _COLUMNS: Final = {"file": "file", "filename": "file", "label": "label", "catego
 _COLUMNS_KEPT: Final = ("label", "fold")
 
 
-class SoundFolder:
+class SoundFolder(FileFolder):
     """The sounds below a folder, sorted by name, numbered through.
 
     Args:
@@ -47,36 +43,23 @@ class SoundFolder:
             there, or its table cannot be read.
     """
 
-    is_remote = False
+    KIND = "sound"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._folder = self.path.parent if self.path.is_file() else self.path
-        sizes = dict(_listed(self.path) if self.path.is_file() else _below(self.path))
+        path = Path(path)
+        sizes = dict(_listed(path) if path.is_file() else _below(path))
+        super().__init__(path, sorted(sizes))
+        self._folder = path.parent if path.is_file() else path
         if not sizes:
             raise IndexFormatError(
                 f"{self.path} has no sounds: no file in it ends in {', '.join(EXTENSIONS)}."
             )
-        self._names = sorted(sizes)
         self._rows = _rows_of(self._folder, self._names)
         digest = hashlib.sha256()
         for name in self._names:
             digest.update(os.fsencode(name) + b"\0%d\0" % sizes[name])
             digest.update(repr(sorted(self._rows[name].items())).encode())
         self.fingerprint = digest.hexdigest()[:32]
-        self._in_hand = threading.local()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_in_hand": None}  # the listing goes along: folders change
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _in_hand=threading.local())
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return f"SoundFolder({self.path}: {plural(len(self), 'sound')})"
 
     def sample(self, i: int) -> IndexedSample:
         """Sound i, 0 ≤ i < len, under its name in the folder; its file is read."""
@@ -98,12 +81,6 @@ class SoundFolder:
             raise ShardError(f"{media.path} is shorter than it was: it was changed.")
         return data
 
-    def reader(
-        self, sample: IndexedSample, ranges: Sequence[tuple[int, int]]
-    ) -> Callable[[int, int], bytes]:
-        """See `Dataset.reader`."""
-        return partial(self.read, sample)
-
     def read_member(self, sample: IndexedSample, extension: str) -> bytes:
         """The whole file.
 
@@ -116,11 +93,6 @@ class SoundFolder:
     def metadata(self, i: int) -> dict[str, Any]:
         """Its name as source; its label, and its fold, where they are known."""
         return {"source": self._name(i), **self._rows[self._name(i)]}
-
-    def _name(self, i: int) -> str:
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has sounds 0 to {len(self) - 1}; asked for {i}.")
-        return self._names[i]
 
     def _media_of(self, sample: IndexedSample) -> Any:
         if getattr(self._in_hand, "key", None) == sample.key:
@@ -151,14 +123,7 @@ def is_esc50(path: Path) -> bool:
 
 def _below(folder: Path) -> Iterator[tuple[str, int]]:
     """Name below the folder, and bytes, of each file that is named like a sound."""
-    try:
-        for path in files_below(str(folder)):
-            if path.lower().endswith(EXTENSIONS) and (size := size_of(path)) is not None:
-                yield path.removeprefix(str(folder)).lstrip("/"), size
-    except OSError as error:
-        raise IndexFormatError(
-            f"{error.filename} cannot be listed as a folder of sounds: {error.strerror}."
-        ) from error
+    return files_of_kind(folder, SoundFolder.KIND, lambda path: path.lower().endswith(EXTENSIONS))
 
 
 def _listed(path: Path) -> Iterator[tuple[str, int]]:
@@ -171,10 +136,12 @@ def _listed(path: Path) -> Iterator[tuple[str, int]]:
         name = line.strip()
         if not name:
             continue
-        if not name.lower().endswith(EXTENSIONS) or not (path.parent / name).is_file():
+        escapes = ".." in Path(name).parts or Path(name).is_absolute()
+        is_sound = name.lower().endswith(EXTENSIONS) and (path.parent / name).is_file()
+        if escapes or not is_sound:
             raise IndexFormatError(
                 f"{path}:{number} has {name[:80]!r}; a list has a line for each sound, its path "
-                "from the list's own folder."
+                "from the list's own folder, and below it."
             )
         yield name, (path.parent / name).stat().st_size
 

@@ -1,6 +1,7 @@
 """`gdt evaluate propagate` on small folders: numbers beside baselines, pictures, refusals."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,17 @@ def test_what_does_not_fit_is_refused(
     code, output = invoke("--run", run, "--clips", shapes, *options, *SHORT)
     assert code == 2
     assert message in output
+
+
+def test_frames_of_two_sizes_are_refused(run: Path, shapes: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    shutil.copytree(shapes, clips)
+    odd = sorted((clips / "JPEGImages" / "480p").rglob("*.jpg"))[1]
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(odd)
+    code, output = invoke("--run", run, "--clips", clips, *SHORT)
+    assert code == 2
+    assert "00001.jpg is 50×40 and" in output
+    assert "00000.jpg is 48×48, both as they are scaled" in output
 
 
 def test_encoders_that_mix_frames_are_refused(tmp_path: Path, shapes: Path) -> None:
