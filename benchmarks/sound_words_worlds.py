@@ -276,7 +276,7 @@ def worlds(folder: Path, num_train: int = 256, num_val: int = 256) -> Group:
     setting = Setting(
         name="cswm",
         config="cswm",
-        overrides=(f"data.shards={train}", "trainer.max_steps=600", *_CPU),
+        overrides=(f"data.shards={train}", "trainer.max_steps=1500", *_CPU),
         data={},
         tasks=(),
         scorers=(WorldModel(val),),
