@@ -90,6 +90,7 @@ def test_samples_are_read_as_they_lie(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("list.txt", "one.wav\ntwo.wav\n", r"list.txt:2 has 'two.wav'; a list has a line for each"),
+        ("list.txt", "one.wav\n../one.wav\n", r"list.txt:2 has '../one.wav'; .* and below it"),
         ("list.txt", "labels.csv\n", r"list.txt:1 has 'labels.csv'"),
         ("list.txt", "\n", r"list.txt has no sounds"),
         ("labels.csv", "name,label\n", r"labels.csv has the columns name, label; it needs file"),
