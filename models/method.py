@@ -266,6 +266,8 @@ class Method(nn.Module, ABC):
     #: Whether a batch may go through the encoders in `num_chunks` parts.
     embeds_in_chunks: ClassVar[bool] = False
     num_chunks: int = 1
+    #: How `features` differ from an encoder's output, which is all that an exported one gives.
+    beyond_encoder: str = ""
     towers: Towers
 
     def __init__(self, options: MethodOptions, setting: Setting) -> None:

@@ -57,6 +57,7 @@ class CoCa(CLIP):
     """
 
     options_type = CoCaOptions
+    beyond_encoder = "a clip's features are pooled by queries, a text's stand at its last token"
     embeds_in_chunks = False
 
     def __init__(self, options: CoCaOptions, setting: Setting) -> None:

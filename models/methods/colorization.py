@@ -56,6 +56,7 @@ class Colorization(Method):
     """
 
     options_type = ColorizationOptions
+    beyond_encoder = "the encoder is given the lightness of Lab frames"
     needs = Needs(1, 1, positives=False, lab=True, why=_WHY)
     centroids: Tensor  # K × 2
     clustered: Tensor  # whether they are found

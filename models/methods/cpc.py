@@ -58,6 +58,7 @@ class CPC(Method):
     """
 
     options_type = CPCOptions
+    beyond_encoder = "features are the mean over time of what a context network makes of moments"
     needs = Needs(positives=False, one_modality=True, why="CPC predicts the next moments of a row")
 
     def __init__(self, options: CPCOptions, setting: Setting) -> None:

@@ -69,6 +69,7 @@ class CSWM(Method):
     """
 
     options_type = CSWMOptions
+    beyond_encoder = "features are the states that a network finds, of each object in each frame"
     needs = Needs(
         1, 1, positives=False, one_modality=True, actions=True, why="C-SWM foretells frames"
     )

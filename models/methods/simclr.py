@@ -55,6 +55,8 @@ class SimCLR(GDT):
     def __init__(self, options: SimCLROptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.feature_layers = options.feature_layers
+        if self.feature_layers:
+            self.beyond_encoder = f"features end after {self.feature_layers} layers of the head"
 
     @staticmethod
     def head(options: ContrastiveOptions) -> HeadConstructor:

@@ -67,6 +67,8 @@ class SimCSE(Method):
                 f"augmentation may have several draws; got {', '.join(self.plan.modalities)} and "
                 f"{self.plan.num_transformations} rows a sample"
             )
+        if options.pooler == "avg":
+            self.beyond_encoder = "a text's features are the mean of its tokens, not its first one"
         has_layer, self.has_dropout = options.pooler == "cls", setting.encoders.dropout > 0
         self.towers = Towers(
             setting.encoders,

@@ -69,6 +69,7 @@ class UVC(Method):
     """
 
     options_type = UVCOptions
+    beyond_encoder = "the encoder is given the lightness of Lab frames"
     needs = Needs(1, 1, positives=False, lab=True, why=_WHY)
 
     def __init__(self, options: UVCOptions, setting: Setting) -> None:

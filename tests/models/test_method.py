@@ -11,7 +11,7 @@ import torch
 
 from gdt import Batch, named_plan
 from models import METHODS, EncoderOptions
-from models.method import Needs
+from models.method import Method, Needs
 from models.methods.gdt import GDTOptions
 from models.methods.moco import MoCoOptions
 from tests.models.conftest import ONE_VIEW, PATCHED, SHAPES_OF, dataset_of, plan_for
@@ -81,6 +81,20 @@ def test_each_method_is_told_apart_by_its_name(name: str) -> None:
         adapter.validate_json('{"temprature": 0.1}')
     with pytest.raises(pydantic.ValidationError, match=r"valid (integer|number)"):
         adapter.validate_json(f'{{"{a_number}": "256"}}')
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_features_beyond_the_encoder_are_said_to_be(
+    name: str, build_small: Callable[..., Any]
+) -> None:
+    has_own = METHODS[name].features is not Method.features
+    method = build_small(name, plan_for(name))
+    if name in ("simclr", "simcse"):  # by an option
+        assert has_own
+        assert not method.beyond_encoder
+        option: dict[str, Any] = {"feature_layers": 1} if name == "simclr" else {"pooler": "avg"}
+        method = build_small(name, plan_for(name), **option)
+    assert bool(method.beyond_encoder) == has_own
 
 
 @pytest.mark.parametrize("name", list(METHODS))

@@ -24,8 +24,11 @@ def export(
     ] = "last",
 ) -> None:
     """Write an encoder's weights under torchvision's names, or its graph, and a card."""
-    from tools.runs.export import export_encoder
+    from tools.runs.export import beyond_encoder, export_encoder
     from tools.runs.run import load_run
 
-    for path in export_encoder(load_run(run, checkpoint=checkpoint), modality, out):
+    loaded = load_run(run, checkpoint=checkpoint)
+    for path in export_encoder(loaded, modality, out):
         say(path)
+    if loaded.method.beyond_encoder:
+        say(f"note: {beyond_encoder(loaded)}")

@@ -151,6 +151,14 @@ def example_input(run: Run, modality: str) -> Tensor:
     return torch.randn(shape, generator=drawn)
 
 
+def beyond_encoder(run: Run) -> str:
+    """What a reader must know of a method whose features are more than an encoder's output."""
+    return (
+        f"What `gdt evaluate` scores of {run.config.method.name} is not this encoder's output as "
+        f"it is: {run.method.beyond_encoder}"
+    )
+
+
 def tokenizer_of(run: Run) -> Path:
     """The run's copy of its tokenizer.
 
@@ -181,6 +189,7 @@ def card_of(run: Run, about: EncoderFile, out: Path) -> str:
         f"{'' if about.classes else 'un'}labelled clips. Gives {about.embedding_dim} features a "
         f"row ({beside}).",
         "",
+        *([] if not run.method.beyond_encoder else [f"{beyond_encoder(run)}.", ""]),
         "| input | |",
         "|---|---|",
         *(f"| {name} | {_words(value)} |" for name, value in about.inputs.items()),

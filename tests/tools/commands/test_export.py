@@ -154,6 +154,20 @@ def test_a_text_encoder_goes_with_its_tokenizer(text_run: Path, tmp_path: Path) 
     assert 'Tokenizer.from_file("words.pt2.tokenizer.json")' in card
 
 
+def test_what_a_method_adds_to_its_encoder_is_said(text_run: Path, tmp_path: Path) -> None:
+    toml = TEXT_CONFIG.replace('"simcse"', '"simcse"\npooler = "avg"')
+    other = make_run(tmp_path / "avg", toml.replace("TOKENIZER", str(tmp_path / "tokenizer.json")))
+    (other / "tokenizer.json").write_bytes((text_run / "tokenizer.json").read_bytes())
+    out = tmp_path / "words.safetensors"
+    code, said = gdt("export", other, "--modality", "text", "--out", out)
+    assert code == 0, said
+    why = "a text's features are the mean of its tokens, not its first one"
+    assert (
+        f"What `gdt evaluate` scores of simcse is not this encoder's output as it is: {why}" in said
+    )
+    assert why in (tmp_path / "words.safetensors.md").read_text()
+
+
 def test_a_text_encoder_without_its_tokenizer_is_refused(text_run: Path, tmp_path: Path) -> None:
     (text_run / "tokenizer.json").unlink()
     out = tmp_path / "words.pt2"
