@@ -82,7 +82,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = BuildOptions(clip_seconds=1.5, size=(32, 32))
     for part in ("train", "val"):
         names = sorted(path.name for path in (folder / "videos" / part).iterdir())
-        rows = [f"{name},{'abc'[i % 3]},{i % 3}\n" for i, name in enumerate(names)]
+        rows = [f"{name},{'abc'[i % 3]},{i // 3 % 3}\n" for i, name in enumerate(names)]
         table = folder / f"{part}.csv"
         table.write_text("file,label,fold\n" + "".join(rows))
         build([folder / "videos" / part], folder / part, options, labels=table, num_workers=1)
