@@ -69,9 +69,18 @@ class CMA(BankPairs):
 
     @torch.no_grad()
     def before_epoch(self, epoch: int, embed_dataset: EmbedDataset) -> None:
-        """Look for positives, where it is time."""
+        """Look for positives, where it is time; at first by what the encoders say now.
+
+        The authors take AVID's banks over with its weights. Here the banks begin as noise, in which
+        nothing agrees, and are filled by embedding the data set: it may be another one than AVID's.
+        """
+        banks = [cast(MemoryBank, bank).rows for bank in self.banks]
+        if epoch == 0:
+            found = embed_dataset(self.embed)
+            for rows, modality in zip(banks, self.plan.modalities, strict=True):
+                known = found[modality].any(dim=1)
+                rows[known] = found[modality][known].to(rows)
         if epoch % self.options.every_epochs == 0:
-            banks = [cast(MemoryBank, bank).rows for bank in self.banks]
             self.positives.copy_(agreeing(banks, self.options.num_positives))
 
     def losses(self, rows: tuple[Tensor, Tensor], samples: Tensor) -> Losses:

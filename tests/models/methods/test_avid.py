@@ -77,7 +77,7 @@ def test_cma_equals_its_authors(build_small: Callable[..., Any]) -> None:
         num_within=given["num_negatives_within"],
     ).double()
     prepare(method, given)
-    method.before_epoch(0, dataset_of(torch.zeros(0)))
+    method.before_epoch(5, dataset_of(torch.zeros(0)))  # in epoch 0 the banks are filled
     assert method.positives.tolist() == expected["consensus_positives"]
     losses, inputs = step_of(method, given | expected, torch.tensor(given["y"]))
     close(losses.total, expected["loss"])
@@ -116,7 +116,7 @@ def test_a_step_trains_and_keeps_what_it_saw(
 ) -> None:
     torch.manual_seed(0)
     method = build_small(name, SEEN_AND_HEARD)
-    method.before_epoch(0, dataset_of(torch.zeros(0)))
+    method.before_epoch(5, dataset_of(torch.zeros(0)))
     batch = make_batch(SEEN_AND_HEARD, [3, 5, 8])
     before = [bank.rows.clone() for bank in method.banks]
     lengths = torch.cat(before).norm(dim=1)
@@ -142,3 +142,20 @@ def test_refusals(build_small: Callable[..., Any]) -> None:
         CMAOptions(num_negatives=64, num_within=65)
     with pytest.raises(ValueError, match=r"num_positives = 8 of 9 samples leaves no negative"):
         build_small("cma", SEEN_AND_HEARD, num_samples=9, num_positives=8)
+
+
+def test_cma_begins_with_what_its_encoders_find_alike(build_small: Callable[..., Any]) -> None:
+    """Samples 2n and 2n + 1 look and sound alike: they are each other's first positives."""
+    torch.manual_seed(0)
+    method = build_small("cma", SEEN_AND_HEARD, num_samples=8, num_positives=1)
+    method = method.double().eval()
+    images, sounds = torch.randn(4, 3, 32, 32).double(), torch.randn(4, 1, 40, 33).double()
+    twins = [rows.repeat_interleave(2, 0) for rows in (images, sounds)]
+    drawn = method.banks[0].rows[6].clone()
+    near = [rows + 0.01 * torch.randn_like(rows) for rows in twins]
+    method.before_epoch(0, dataset_of(near[0], skipped=[6], sounds=near[1]))
+    assert method.positives[:6, 0].tolist() == [1, 0, 3, 2, 5, 4]
+    assert torch.equal(method.banks[0].rows[6], drawn)  # a skipped sample keeps what was drawn
+    filled = method.banks[1].rows.clone()
+    method.before_epoch(5, dataset_of(torch.zeros(0)))
+    assert torch.equal(method.banks[1].rows, filled)
