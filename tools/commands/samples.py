@@ -17,11 +17,11 @@ NOT_FETCHED = 3
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(kind: type[Exception] = ValueError) -> Iterator[None]:
     """Say what options or material are refused for, and exit with status 2."""
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         from tools.terminal import Terminal
 
         Terminal(stderr=True).say(f"error: {error}", style="red")
@@ -237,11 +237,8 @@ def film_clip(
     from tools.sample_data.film import FilmError
     from tools.sample_data.film_clip import NAME, NUM_FRAMES, write_film_clip
 
-    try:
+    with _refusals(FilmError):
         write_film_clip(film, out)
-    except FilmError as error:
-        say(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
     say(
         f"{out}: clip {NAME} of {NUM_FRAMES} frames and one mask, for `gdt evaluate propagate`  "
         "(© Blender Foundation, CC BY 3.0)"
@@ -259,11 +256,8 @@ def lee(
     """Write news texts to learn from, and pairs that people compared, for simcse; out of gensim."""
     from tools.sample_data.lee_corpus import LeeCorpusError, write_lee_corpus
 
-    try:
+    with _refusals(LeeCorpusError):
         num_passages, num_pairs = write_lee_corpus(out, source)
-    except LeeCorpusError as error:
-        say(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
     say(
         f"{out}: passages.tsv, {num_passages} to learn from; pairs.tsv, {num_pairs} for "
         f"`gdt evaluate sts`; whose they are: {out / 'ATTRIBUTION.txt'}"
@@ -280,10 +274,7 @@ def paraphrases(
     """Make sentences that say the same in other words, for simcse and `gdt evaluate sts`."""
     from tools.sample_data.paraphrases import ParaphrasesOptions, write_paraphrases
 
-    try:
+    with _refusals():
         options = ParaphrasesOptions(triples, pairs, seed)
-    except ValueError as error:
-        say(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
     write_paraphrases(out, options)
     say(f"{out}: triples.tsv, {triples} to learn from; pairs.tsv, {pairs} for `gdt evaluate sts`")

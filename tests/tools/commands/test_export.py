@@ -13,7 +13,7 @@ from models import load_encoder
 from models.encoder_file import describe_encoder
 from pipelines.device.options import LogMel, Text
 from pipelines.device.tokens import Tokens, train_tokenizer
-from tests.tools.evaluation.runs import make_run
+from tests.tools.evaluation.runs import TEXT_CONFIG, make_run
 from tools.cli import app
 from tools.runs.export import export_encoder
 from tools.runs.run import load_run
@@ -97,33 +97,6 @@ def test_onnx_runs_with_any_number_of_rows(run: Path, tmp_path: Path) -> None:
         "encoder.onnx",
         "encoder.onnx.md",
     ]
-
-
-TEXT_CONFIG = """
-[data]
-shards = "unused"
-[plan.sample]
-relation = "distinctive"
-[plan.modality]
-relation = "invariant"
-values = ["text"]
-[plan.augmentation]
-relation = "invariant"
-draws = 2
-[text]
-tokenizer = "TOKENIZER"
-max_tokens = 9
-[method]
-name = "simcse"
-[encoders]
-text = "text_mini"
-vocab_size = 300
-dropout = 0.1
-[optimizer]
-learning_rate = 0.1
-[trainer]
-epochs = 1
-"""
 
 
 @pytest.fixture

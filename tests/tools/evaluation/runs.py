@@ -33,6 +33,32 @@ learning_rate = 0.1
 [trainer]
 epochs = 1
 """
+#: A run of texts; TOKENIZER stands for its file.
+TEXT_CONFIG = """
+[data]
+shards = "unused"
+[plan.sample]
+relation = "distinctive"
+[plan.modality]
+relation = "invariant"
+values = ["text"]
+[plan.augmentation]
+relation = "invariant"
+draws = 2
+[text]
+tokenizer = "TOKENIZER"
+max_tokens = 9
+[method]
+name = "simcse"
+[encoders]
+text = "text_mini"
+vocab_size = 300
+dropout = 0.1
+[optimizer]
+learning_rate = 0.1
+[trainer]
+epochs = 1
+"""
 IMAGE_PLAN = """
 [plan.sample]
 relation = "distinctive"

@@ -8,34 +8,10 @@ import torch
 from scipy.stats import spearmanr
 
 from pipelines.device.tokens import train_tokenizer
-from tests.tools.evaluation.runs import make_run
+from tests.tools.evaluation.runs import TEXT_CONFIG, make_run
 from tools.evaluation.errors import EvaluationError
 from tools.evaluation.sts import COUNTS, StsRequest, count_cosines, evaluate_sts, read_pairs
 
-CONFIG = """
-[data]
-shards = "unused"
-[plan.sample]
-relation = "distinctive"
-[plan.modality]
-relation = "invariant"
-values = ["text"]
-[plan.augmentation]
-relation = "invariant"
-draws = 2
-[text]
-tokenizer = "TOKENIZER"
-[method]
-name = "simcse"
-[encoders]
-text = "text_mini"
-vocab_size = 300
-dropout = 0.1
-[optimizer]
-learning_rate = 0.1
-[trainer]
-epochs = 1
-"""
 PAIRS = [
     ("a red disc", "a red disc", 5.0),
     ("a red disc", "a red ring", 3.5),
@@ -48,7 +24,7 @@ PAIRS = [
 def run(tmp_path: Path) -> Path:
     tokenizer = tmp_path / "tokenizer.json"
     train_tokenizer([text for pair in PAIRS for text in pair[:2]], 300, tokenizer)
-    return make_run(tmp_path / "run", CONFIG.replace("TOKENIZER", str(tokenizer)))
+    return make_run(tmp_path / "run", TEXT_CONFIG.replace("TOKENIZER", str(tokenizer)))
 
 
 def test_a_run_is_scored_beside_tokens_in_common(run: Path, tmp_path: Path) -> None:
