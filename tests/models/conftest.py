@@ -278,6 +278,20 @@ def build_small() -> BuildSmall:
     return build
 
 
+def losses_of_steps(method: Method, batch: Batch) -> list[float]:
+    """The losses of five steps of AdamW on one batch, with the same draws in each."""
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(5):
+        torch.manual_seed(1)
+        loss = method(batch).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
 def dataset_of(
     pictures: Tensor, skipped: Sequence[int] = (), sounds: Tensor | None = None
 ) -> EmbedDataset:
